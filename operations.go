@@ -1,0 +1,84 @@
+package purser
+
+// Operation describes one operation for every door. Names are the same in HTTP
+// (operationId), MCP (tool), the command line and the audit log.
+type Operation struct {
+	Name    string
+	Summary string
+	Method  string // of HTTP
+	Path    string // with {member} for members of the request
+	Who     Who
+	Loosens bool // needs a person's signed act, at least in some cases (RULES 1)
+	Changes bool // takes an Idempotency-Key
+	Tool    bool // offered to agents over MCP
+}
+
+// Who may call an operation.
+type Who int
+
+const (
+	Anyone     Who = iota
+	People         // a person's token
+	Agents         // a person's or an agent's token
+	Providers      // a provider's key, at the rail
+	MayApprove     // a person with the role owner or approver
+)
+
+// Operations is the one list; a test compares each door with it.
+func Operations() []Operation { return operations }
+
+var operations = []Operation{
+	{"set_up", "Make the first organization and its owner.", "POST", "/v1/set-up", Anyone, false, true, false},
+	{"ask_sign_in", "Ask for a sign-in challenge.", "POST", "/v1/sign-in/challenge", Anyone, false, false, false},
+	{"sign_in", "Sign in with a signed challenge.", "POST", "/v1/sign-in", Anyone, false, false, false},
+	{"sign_out", "End the token that is used.", "POST", "/v1/sign-out", People, false, false, false},
+	{"ask_act", "Ask what to sign before an operation that loosens a control.", "POST", "/v1/acts", People, false, false, false},
+	{"whoami", "Tell which credential is held and what it may do.", "GET", "/v1/whoami", Agents, false, false, true},
+
+	{"create_project", "Make a project.", "POST", "/v1/projects", People, false, true, false},
+	{"list_projects", "List projects.", "GET", "/v1/projects", Agents, false, false, false},
+	{"catalog", "List services that can be bought, with numeric prices.", "GET", "/v1/catalog", Agents, false, false, true},
+	{"search", "Search the catalog. Results are proposals; nothing is bought.", "GET", "/v1/search", Agents, false, false, true},
+	{"add_provider", "Register a provider by its manifest.", "POST", "/v1/providers", MayApprove, true, true, false},
+	{"list_providers", "List registered providers.", "GET", "/v1/providers", Agents, false, false, true},
+
+	{"create_run", "Make a run with a budget; its agent's token is shown once.", "POST", "/v1/runs", MayApprove, true, true, false},
+	{"list_runs", "List runs.", "GET", "/v1/runs", Agents, false, false, false},
+	{"show_run", "Show a run with its budget and orders.", "GET", "/v1/runs/{run}", Agents, false, false, true},
+	{"extend_run", "Give a run more time or money.", "POST", "/v1/runs/{run}/extend", MayApprove, true, true, false},
+	{"end_run", "End a run; its token stops working.", "POST", "/v1/runs/{run}/end", Agents, false, true, true},
+	{"list_agents", "List agents.", "GET", "/v1/agents", People, false, false, false},
+	{"revoke_agent", "Revoke an agent and its tokens.", "POST", "/v1/agents/{agent}/revoke", People, false, true, false},
+
+	{"stage", "Name a folder's files and learn which to upload.", "POST", "/v1/manifests", Agents, false, true, true},
+	{"plan", "Plan exact purchases with quotes. Nothing is bought.", "POST", "/v1/plans", Agents, false, true, true},
+	{"show_plan", "Show a plan with its state and orders.", "GET", "/v1/plans/{plan}", Agents, false, false, true},
+	{"list_approvals", "List plans that wait for a person.", "GET", "/v1/approvals", Agents, false, false, false},
+	{"approve", "Approve exactly this plan.", "POST", "/v1/plans/{plan}/approve", MayApprove, true, true, false},
+	{"deny", "Deny a plan, with a reason for the agent.", "POST", "/v1/plans/{plan}/deny", MayApprove, false, true, false},
+	{"apply", "Execute an approved plan. The same call again joins it.", "POST", "/v1/plans/{plan}/apply", Agents, false, true, true},
+	{"add", "Plan and apply one service.", "POST", "/v1/services", Agents, false, true, true},
+	{"deploy", "Plan and apply the deployment of a staged folder.", "POST", "/v1/deployments", Agents, false, true, true},
+	{"resolve", "Say what became of an order that nobody can look up.", "POST", "/v1/orders/{order}/resolve", MayApprove, true, true, false},
+
+	{"status", "Show what waits, runs, lives and costs.", "GET", "/v1/status", Agents, false, false, true},
+	{"spend", "List money by event, with sums and budgets.", "GET", "/v1/spend", Agents, false, false, true},
+	{"list_budgets", "List budgets with what is left.", "GET", "/v1/budgets", Agents, false, false, true},
+	{"set_budget", "Set a limit; raising one needs a signed act.", "PUT", "/v1/budgets", People, true, true, false},
+	{"subscriptions", "List recurring charges.", "GET", "/v1/subscriptions", Agents, false, false, true},
+	{"cancel_subscription", "Cancel a recurring charge at its next date.", "POST", "/v1/subscriptions/{subscription}/cancel", People, false, true, false},
+	{"remove", "Detach, retire or destroy a resource.", "POST", "/v1/resources/{resource}/remove", People, true, true, false},
+	{"restore", "Bring a retired resource back within its grace.", "POST", "/v1/resources/{resource}/restore", People, false, true, false},
+	{"exec", "Hand out the credentials of an environment, for a child process.", "POST", "/v1/exec", Agents, true, false, false},
+
+	{"stop", "Stop spending in a scope, at once.", "POST", "/v1/stops", Agents, false, true, true},
+	{"show_stop", "Show a stop and what became of each revocation.", "GET", "/v1/stops/{stop}", Agents, false, false, true},
+	{"list_stops", "List stops that are in force.", "GET", "/v1/stops", Agents, false, false, false},
+	{"resume", "Lift a stop.", "POST", "/v1/stops/{stop}/resume", MayApprove, true, true, false},
+
+	{"audit_log", "Read the audit log.", "GET", "/v1/audit", People, false, false, false},
+	{"check_books", "Walk the books and report every fault.", "GET", "/v1/books", People, false, false, false},
+
+	{"charge", "Charge a payment token.", "POST", "/v1/rail/charges", Providers, false, true, false},
+	{"refund", "Refund a charge.", "POST", "/v1/rail/refunds", Providers, false, true, false},
+}

@@ -1,0 +1,449 @@
+package purser
+
+import "time"
+
+// Page asks for a part of a list; the answer's next_cursor asks for the next.
+type Page struct {
+	Cursor string `json:"cursor,omitempty"`
+	Limit  int    `json:"limit,omitempty"` // default 50, at most 200
+}
+
+// List is one page of something.
+type List[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// CreateProject makes a project.
+type CreateProject struct {
+	Name string `json:"name"`
+}
+
+// Project is one app or codebase.
+type Project struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Catalog asks for the services of all providers, or of one.
+type Catalog struct {
+	Provider string `json:"provider,omitempty"`
+	Page
+}
+
+// Search asks for services that fit words. Results are proposals, never purchases.
+type Search struct {
+	Words      string `json:"words"`
+	MaxMonthly string `json:"max_monthly,omitempty"` // major units: "10" or "10.00"
+	Category   string `json:"category,omitempty"`
+	Page
+}
+
+// Service is one entry of the catalog.
+type Service struct {
+	Ref           string         `json:"ref"` // provider/service
+	Provider      string         `json:"provider"`
+	Service       string         `json:"service"`
+	Description   string         `json:"description"` // the provider's words: untrusted
+	Categories    []string       `json:"categories"`
+	Kind          string         `json:"kind"`
+	Availability  string         `json:"availability"`
+	Price         string         `json:"price"` // for reading: "5.00 USD per month", "free", "quoted", "unpriced"
+	Prices        []ServicePrice `json:"prices"`
+	Configuration map[string]any `json:"configuration_schema"`
+	Outputs       []string       `json:"outputs,omitempty"` // names of variables it hands over
+	TakesFiles    bool           `json:"takes_files,omitempty"`
+	Conformance   string         `json:"conformance,omitempty"` // "untested", or passed/failed with the date
+}
+
+// ServicePrice is one component of a price.
+type ServicePrice struct {
+	AmountText string `json:"amount"` // decimal text in major units
+	Currency   string `json:"currency"`
+	Minor      int64  `json:"amount_minor,omitempty"` // when it is a whole number of minor units
+	Kind       string `json:"kind"`                   // one_time, recurring, usage
+	Unit       string `json:"unit,omitempty"`
+	Per        string `json:"per,omitempty"` // quantity of units, decimal text
+	Period     string `json:"period,omitempty"`
+}
+
+// CreateRun makes a run, and its agent and token, which are shown once.
+type CreateRun struct {
+	Project   string     `json:"project"`
+	Agent     string     `json:"agent,omitempty"` // name; made when new; default "agent"
+	Budget    Money      `json:"budget"`
+	Expires   string     `json:"expires,omitempty"`   // Go duration; default 2h, at most 720h
+	Threshold *Money     `json:"threshold,omitempty"` // a step above it needs a person; default 10.00
+	Providers []string   `json:"providers,omitempty"` // empty: every registered one
+	Purpose   string     `json:"purpose,omitempty"`
+	Reveal    []string   `json:"reveal,omitempty"` // credential classes the agent may have: runtime, operator
+	Act       *Signature `json:"act,omitempty"`
+}
+
+// Run is one bounded piece of work by one agent.
+type Run struct {
+	ID          string     `json:"id"`
+	Project     string     `json:"project"`
+	ProjectName string     `json:"project_name"`
+	Agent       string     `json:"agent,omitempty"`
+	AgentName   string     `json:"agent_name,omitempty"`
+	Person      string     `json:"person"`
+	Purpose     string     `json:"purpose,omitempty"`
+	State       string     `json:"state"` // active, ended, expired, stopped
+	Budget      BudgetLine `json:"budget"`
+	Threshold   Money      `json:"threshold"`
+	Providers   []string   `json:"providers,omitempty"`
+	Reveal      []string   `json:"reveal,omitempty"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   time.Time  `json:"expires_at"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"`
+	Token       string     `json:"token,omitempty"` // only in the answer that makes it
+	Orders      []Order    `json:"orders,omitempty"`
+}
+
+// RunRef names a run; an agent's default is its own.
+type RunRef struct {
+	Run string `json:"run,omitempty"`
+}
+
+// ExtendRun gives a run more time, more money, or both.
+type ExtendRun struct {
+	Run     string     `json:"run"`
+	Expires string     `json:"expires,omitempty"` // from now
+	Budget  *Money     `json:"budget,omitempty"`  // the new limit
+	Act     *Signature `json:"act,omitempty"`
+}
+
+// AgentInfo is a program that acts for a person.
+type AgentInfo struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Person    string     `json:"person"`
+	Runs      int        `json:"active_runs"`
+	CreatedAt time.Time  `json:"created_at"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+}
+
+// AgentRef names an agent.
+type AgentRef struct {
+	Agent string `json:"agent"`
+}
+
+// AddProvider registers a provider by its manifest (APP 3.1).
+type AddProvider struct {
+	ManifestURL   string     `json:"manifest_url,omitempty"`
+	Manifest      string     `json:"manifest,omitempty"`       // or the JSON itself
+	SigningSecret string     `json:"signing_secret,omitempty"` // sealed at rest
+	Act           *Signature `json:"act,omitempty"`
+}
+
+// ProviderInfo is a registered provider.
+type ProviderInfo struct {
+	Name         string     `json:"name"`
+	BaseURL      string     `json:"base_url"`
+	Capabilities []string   `json:"capabilities"`
+	Services     int        `json:"services"`
+	CatalogAt    *time.Time `json:"catalog_at,omitempty"`
+	State        string     `json:"state"`                  // ok, unreachable, incompatible, frozen
+	ProviderKey  string     `json:"provider_key,omitempty"` // for the rail; only in the answer that registers
+	Connection   string     `json:"connection,omitempty"`
+	Account      string     `json:"account,omitempty"`
+}
+
+// ProviderRef names a provider.
+type ProviderRef struct {
+	Provider string `json:"provider"`
+}
+
+// Status is what a person wants to see first.
+type Status struct {
+	Organization string         `json:"organization"`
+	Project      string         `json:"project,omitempty"`
+	Waiting      []Plan         `json:"waiting"` // for a person
+	Runs         []Run          `json:"runs"`
+	Resources    []Resource     `json:"resources"`
+	Unsettled    []Order        `json:"unsettled"` // placed, buying or unknown
+	Stops        []StopInfo     `json:"stops"`     // in force
+	Budgets      []BudgetLine   `json:"budgets"`
+	RunRate      []Money        `json:"run_rate"` // committed per month
+	Subscribed   []Subscription `json:"subscriptions"`
+}
+
+// AskStatus asks for the state of a project, or of all.
+type AskStatus struct {
+	Project string `json:"project,omitempty"`
+	Env     string `json:"env,omitempty"`
+}
+
+// Resource is what was provisioned.
+type Resource struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	Project      string     `json:"project"`
+	Env          string     `json:"env"`
+	Provider     string     `json:"provider"`
+	Service      string     `json:"service"`
+	ProviderID   string     `json:"provider_resource_id"`
+	Item         string     `json:"item"`
+	State        string     `json:"state"` // live, payment_required, retiring, detached, removed, cut
+	Order        string     `json:"order"`
+	Variables    []string   `json:"variables"` // names of its credentials; values by exec only
+	URL          string     `json:"url,omitempty"`
+	Cap          string     `json:"cap"`
+	CreatedAt    time.Time  `json:"created_at"`
+	RemovedAt    *time.Time `json:"removed_at,omitempty"`
+	DeletesAt    *time.Time `json:"deletes_at,omitempty"` // end of the grace of a retired one
+	Subscription string     `json:"subscription,omitempty"`
+}
+
+// ResourceRef names a resource by identifier, or by name within project and env.
+type ResourceRef struct {
+	Resource string `json:"resource"`
+	Project  string `json:"project,omitempty"`
+	Env      string `json:"env,omitempty"`
+}
+
+// Remove ends a resource: detach keeps it at the provider, retire cancels its
+// renewal now and deletes it after the grace, destroy deletes it at once and
+// asks a person for its name.
+type Remove struct {
+	Resource string     `json:"resource"`
+	Mode     string     `json:"mode"`              // detach, retire, destroy
+	Confirm  string     `json:"confirm,omitempty"` // destroy: the resource's name, typed
+	Project  string     `json:"project,omitempty"`
+	Env      string     `json:"env,omitempty"`
+	DryRun   bool       `json:"dry_run,omitempty"`
+	Act      *Signature `json:"act,omitempty"` // destroy
+}
+
+// Removal tells what was done, or would be.
+type Removal struct {
+	Resource     Resource `json:"resource"`
+	Mode         string   `json:"mode"`
+	Done         bool     `json:"done"`
+	StopsPaying  []Money  `json:"stops_paying"`      // per interval
+	NotRefunded  []Money  `json:"not_refunded"`      // already paid and kept by the provider
+	Consequences []string `json:"consequences"`      // in words
+	Error        *Error   `json:"error,omitempty"`   // the provider's part is not done yet
+	Pending      bool     `json:"pending,omitempty"` // the provider still works on it
+}
+
+// Exec asks for the credentials of an environment, for a child's environment
+// only. Under an agent's token it is a reveal: per class, recorded (RULES 4).
+type Exec struct {
+	Project  string     `json:"project,omitempty"`
+	Env      string     `json:"env,omitempty"`
+	Resource string     `json:"resource,omitempty"` // default: all of the environment
+	Act      *Signature `json:"act,omitempty"`      // a person's reveal
+}
+
+// Variables is what exec puts in the child's environment. It is never stored or logged.
+type Variables struct {
+	Env    map[string]string `json:"env"`
+	Masked []string          `json:"withheld,omitempty"` // names of a class the run does not allow
+}
+
+// BudgetLine is one budget as it stands in its current window.
+type BudgetLine struct {
+	Scope    string     `json:"scope"`          // organization, project, provider, run, category
+	ID       string     `json:"id"`             // of what it covers
+	Name     string     `json:"name,omitempty"` // of what it covers
+	Period   string     `json:"period"`         // month or run
+	Window   string     `json:"window"`         // 2026-11, or the run's identifier
+	Limit    Money      `json:"limit"`
+	Held     int64      `json:"held"` // minor units of the limit's currency, as all below
+	Captured int64      `json:"captured"`
+	Refunded int64      `json:"refunded"`
+	Left     int64      `json:"left"`
+	Needed   int64      `json:"needed,omitempty"`    // in a refusal: what was asked
+	ResetsAt *time.Time `json:"resets_at,omitempty"` // when the next window begins
+}
+
+// SetBudget sets a limit. Lowering is reducing; raising needs a signed act.
+type SetBudget struct {
+	Scope string     `json:"scope"` // organization, project, provider, run, category
+	ID    string     `json:"id,omitempty"`
+	Limit Money      `json:"limit"`
+	Act   *Signature `json:"act,omitempty"`
+}
+
+// AskSpend asks for the ledger's money events.
+type AskSpend struct {
+	Project string `json:"project,omitempty"`
+	Run     string `json:"run,omitempty"`
+	Page
+}
+
+// Spend is money by event and in sum.
+type Spend struct {
+	Events     []MoneyEvent `json:"events"`
+	NextCursor string       `json:"next_cursor,omitempty"`
+	Captured   []Money      `json:"captured"`
+	Held       []Money      `json:"held"`
+	Refunded   []Money      `json:"refunded"`
+	Budgets    []BudgetLine `json:"budgets"`
+}
+
+// MoneyEvent is one movement of money.
+type MoneyEvent struct {
+	Seq      int64     `json:"seq"` // the audit record that proves it
+	At       time.Time `json:"at"`
+	Kind     string    `json:"kind"` // hold, capture, release, refund, overrun
+	Amount   Money     `json:"amount"`
+	Provider string    `json:"provider,omitempty"`
+	Project  string    `json:"project,omitempty"`
+	Run      string    `json:"run,omitempty"`
+	Order    string    `json:"order,omitempty"`
+	Hold     string    `json:"hold"`
+	Charge   string    `json:"charge,omitempty"`
+}
+
+// Subscription is a recurring charge that an approved step allowed (RULES 8).
+type Subscription struct {
+	ID       string     `json:"id"`
+	Resource string     `json:"resource"`
+	What     string     `json:"what"`
+	Provider string     `json:"provider"`
+	Project  string     `json:"project"`
+	Amount   Money      `json:"amount"` // each interval
+	Interval string     `json:"interval"`
+	Maximum  Money      `json:"maximum"` // the most one renewal may be
+	NextAt   *time.Time `json:"next_at,omitempty"`
+	EndsAt   *time.Time `json:"ends_at,omitempty"`
+	State    string     `json:"state"` // active, cancelled, payment_required
+	Cap      string     `json:"cap"`
+}
+
+// SubscriptionRef names a subscription.
+type SubscriptionRef struct {
+	Subscription string `json:"subscription"`
+}
+
+// Stop is the kill switch. An agent may stop its own run and itself.
+type Stop struct {
+	Scope  string `json:"scope"` // organization, project, provider, agent, run
+	ID     string `json:"id,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// StopRef names a stop.
+type StopRef struct {
+	Stop string `json:"stop"`
+}
+
+// Resume lifts a stop. It revives nothing; it needs a signed act.
+type Resume struct {
+	Stop string     `json:"stop"`
+	Act  *Signature `json:"act,omitempty"`
+}
+
+// StopInfo is a stop: the acknowledgement, and later what became of its effects.
+type StopInfo struct {
+	ID       string       `json:"id"`
+	Scope    string       `json:"scope"`
+	Target   string       `json:"target"`
+	Reason   string       `json:"reason"`
+	By       Actor        `json:"by"`
+	Epoch    int64        `json:"epoch"`
+	Seq      int64        `json:"seq"` // K: no spend in scope is accepted after this record
+	At       time.Time    `json:"at"`
+	Open     []OpenItem   `json:"open"`    // what could not be stopped
+	Voided   int          `json:"voided"`  // approvals that are void
+	Effects  []StopEffect `json:"effects"` // each revocation, by and by
+	LiftedAt *time.Time   `json:"lifted_at,omitempty"`
+	LiftedBy string       `json:"lifted_by,omitempty"`
+}
+
+// OpenItem is a purchase whose effect began before the stop.
+type OpenItem struct {
+	Order string     `json:"order"`
+	What  string     `json:"what"`
+	State OrderState `json:"state"`
+	Held  Money      `json:"held"`
+}
+
+// StopEffect is one revocation that followed a stop.
+type StopEffect struct {
+	Kind   string `json:"kind"`   // token, payment_token, hold, provider
+	Target string `json:"target"` // identifier
+	State  string `json:"state"`  // pending, done, failed, unknown
+	Detail string `json:"detail,omitempty"`
+}
+
+// AskAudit asks for records after a sequence number.
+type AskAudit struct {
+	After int64  `json:"after,omitempty"`
+	Log   string `json:"log,omitempty"` // "installation" for the installation's own log; owners only
+	Limit int    `json:"limit,omitempty"`
+}
+
+// AuditRecord is one record as it was hashed.
+type AuditRecord struct {
+	Seq     int64          `json:"seq"`
+	At      time.Time      `json:"at"`
+	Actor   string         `json:"actor"`
+	Action  string         `json:"action"`
+	Target  string         `json:"target,omitempty"`
+	Outcome string         `json:"outcome"`
+	Record  map[string]any `json:"record"`
+}
+
+// AuditPage is a page of records with the newest checkpoint.
+type AuditPage struct {
+	Records    []AuditRecord `json:"records"`
+	Next       int64         `json:"next,omitempty"` // pass as after
+	Size       int64         `json:"size"`           // records in the log
+	Checkpoint string        `json:"checkpoint"`     // signed note
+	PublicKey  string        `json:"public_key"`     // note verifier key
+}
+
+// ExportAudit asks for a whole log as JSON lines.
+type ExportAudit struct {
+	Log string `json:"log,omitempty"`
+}
+
+// Charge is a provider's charge on a payment token (RULES 7).
+type Charge struct {
+	Token          string     `json:"token"`
+	AmountMinor    int64      `json:"amount_minor"`
+	Currency       string     `json:"currency"`
+	IdempotencyKey string     `json:"idempotency_key"`
+	ResourceID     string     `json:"resource_id,omitempty"`
+	LineItems      []LineItem `json:"line_items,omitempty"`
+}
+
+// LineItem is one line of a receipt.
+type LineItem struct {
+	Description string `json:"description"`
+	AmountMinor int64  `json:"amount_minor"`
+}
+
+// Charged answers a charge.
+type Charged struct {
+	ID          string `json:"id"`
+	Status      string `json:"status"` // succeeded, requires_action, declined
+	AmountMinor int64  `json:"amount_minor"`
+	Currency    string `json:"currency"`
+	Left        int64  `json:"left_minor"` // on the token
+}
+
+// RefundCharge is a provider's refund of its own charge (RULES 2).
+type RefundCharge struct {
+	Charge         string `json:"charge"`
+	AmountMinor    int64  `json:"amount_minor"`
+	IdempotencyKey string `json:"idempotency_key"`
+}
+
+// Books is the answer of the check that walks everything.
+type Books struct {
+	OK      bool     `json:"ok"`
+	Entries int64    `json:"entries"`
+	Holds   int64    `json:"holds"`
+	Budgets int64    `json:"budgets"`
+	Orders  int64    `json:"orders"`
+	Faults  []string `json:"faults"`
+}
+
+// None is the request of an operation that needs nothing.
+type None struct{}
