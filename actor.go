@@ -24,6 +24,7 @@ type Actor struct {
 	Role         Role      `json:"role,omitempty"`         // of a person
 	Token        string    `json:"-"`                      // the token's identifier, never its value
 	Source       string    `json:"-"`                      // network address, for counting failed sign-ins
+	Key          string    `json:"-"`                      // the request's idempotency key (RULES 10)
 }
 
 // Role is what a person may do.
