@@ -1,0 +1,306 @@
+// Package till takes money for the local cloud: it charges payment tokens at the
+// orchestrator's rail and keeps the seller's receipts. It owns no money itself.
+package till
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser/internal/cloud/fault"
+)
+
+// Charge is one amount to take for one purpose of one resource.
+type Charge struct {
+	Resource string // our resource id
+	Purpose  string // why, e.g. "register superseal.club"; with Resource it names the charge
+	Token    string // payment token, opaque ("sbx_..."); only its hash is kept
+	Amount   int64  // minor units of Currency, above zero
+	Currency string // ISO 4217
+	Item     string // the line on the receipt
+}
+
+// Receipt is the proof of a charge that succeeded.
+type Receipt struct {
+	ID       string `json:"id"` // the rail's charge id
+	Resource string `json:"resource_id"`
+	Purpose  string `json:"purpose"`
+	Item     string `json:"item"`
+	Amount   int64  `json:"amount_minor"`
+	Currency string `json:"currency"`
+	AtMicros int64  `json:"at_micros"`
+}
+
+// Refusal says that the rail took nothing, for certain.
+type Refusal struct {
+	Code   string // the rail's code, e.g. "declined", "token_expired", "stopped"
+	Detail string
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("the rail refused the charge: %s: %s", r.Code, r.Detail)
+}
+
+// ErrUnknown says that the rail may or may not have taken the money. The same
+// charge may be tried again: it then carries the same idempotency key.
+var ErrUnknown = errors.New("outcome of the charge unknown")
+
+// Config joins a Till to its surroundings.
+type Config struct {
+	DB     *sql.DB // the cloud's database, writer side
+	URL    string  // the orchestrator's POST /v1/rail/charges (RULES 7)
+	Key    string  // provider key, sent as bearer
+	Client *http.Client
+	Now    func() time.Time
+	Faults *fault.Set
+}
+
+// Till charges tokens. It is safe for concurrent use.
+type Till struct {
+	Config
+	turns [64]sync.Mutex // one charge at a time, striped by resource and purpose
+}
+
+const schema = `CREATE TABLE IF NOT EXISTS till_charges (
+	resource TEXT NOT NULL,
+	purpose TEXT NOT NULL,
+	attempt BIGINT NOT NULL,     -- grows only after a certain refusal
+	state TEXT NOT NULL,         -- asking, succeeded, refused
+	token_hash TEXT NOT NULL,
+	amount BIGINT NOT NULL,
+	currency TEXT NOT NULL,
+	item TEXT NOT NULL,
+	charge_id TEXT NOT NULL DEFAULT '',
+	code TEXT NOT NULL DEFAULT '',
+	at BIGINT NOT NULL,
+	PRIMARY KEY (resource, purpose)
+)`
+
+// Open prepares the receipts' table and returns a Till.
+func Open(ctx context.Context, c Config) (*Till, error) {
+	if _, err := c.DB.ExecContext(ctx, schema); err != nil {
+		return nil, fmt.Errorf("preparing receipts: %w", err)
+	}
+	if c.Client == nil {
+		// The rail belongs to the orchestrator: a redirect would carry our key elsewhere.
+		c.Client = &http.Client{
+			Timeout:       25 * time.Second, // below the 30 s that the orchestrator waits for us
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return &Till{Config: c}, nil
+}
+
+// Charge takes the money once. Called again for the same resource and purpose it
+// answers the receipt of the first time, after a crash too: the intent is stored
+// before the rail is asked, and the key sent is the same until the rail has
+// refused for certain. Errors: *Refusal, ErrUnknown.
+func (t *Till) Charge(ctx context.Context, c Charge) (Receipt, error) {
+	if c.Amount <= 0 || c.Token == "" {
+		return Receipt{}, &Refusal{Code: "invalid_request", Detail: "a charge needs an amount and a token"}
+	}
+	turn := t.turn(c)
+	turn.Lock()
+	defer turn.Unlock()
+	attempt, done, err := t.intend(ctx, c)
+	if err != nil || done != nil {
+		return deref(done), err
+	}
+	id, err := t.ask(ctx, c, key(c, attempt))
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return Receipt{}, errors.Join(err, t.settle(ctx, c, "refused", "", refusal.Code))
+	case err != nil:
+		return Receipt{}, err
+	}
+	if err := t.settle(ctx, c, "succeeded", id, ""); err != nil {
+		// The money is taken. The next call asks under the same key and learns it.
+		return Receipt{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return t.Receipt(ctx, c.Resource, c.Purpose)
+}
+
+// Receipt returns the receipt of a charge that succeeded, or sql.ErrNoRows.
+func (t *Till) Receipt(ctx context.Context, resource, purpose string) (Receipt, error) {
+	r := Receipt{Resource: resource, Purpose: purpose}
+	err := t.DB.QueryRowContext(ctx, `SELECT charge_id, item, amount, currency, at FROM till_charges
+		WHERE resource = $1 AND purpose = $2 AND state = 'succeeded'`, resource, purpose).
+		Scan(&r.ID, &r.Item, &r.Amount, &r.Currency, &r.AtMicros)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("reading receipt: %w", err)
+	}
+	return r, nil
+}
+
+// Receipts lists all receipts, oldest first.
+func (t *Till) Receipts(ctx context.Context) ([]Receipt, error) {
+	rows, err := t.DB.QueryContext(ctx, `SELECT resource, purpose, charge_id, item, amount, currency, at
+		FROM till_charges WHERE state = 'succeeded' ORDER BY at, resource, purpose`)
+	if err != nil {
+		return nil, fmt.Errorf("reading receipts: %w", err)
+	}
+	defer rows.Close()
+	var all []Receipt
+	for rows.Next() {
+		var r Receipt
+		if err := rows.Scan(&r.Resource, &r.Purpose, &r.ID, &r.Item, &r.Amount, &r.Currency, &r.AtMicros); err != nil {
+			return nil, fmt.Errorf("reading receipts: %w", err)
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// intend writes down that the rail will be asked, and under which attempt. It
+// returns the receipt when that has been done before.
+func (t *Till) intend(ctx context.Context, c Charge) (attempt int64, done *Receipt, err error) {
+	hash := sha256.Sum256([]byte(c.Token))
+	var state string
+	err = t.DB.QueryRowContext(ctx, `INSERT INTO till_charges
+		(resource, purpose, attempt, state, token_hash, amount, currency, item, at) VALUES ($1, $2, 1, 'asking', $3, $4, $5, $6, $7)
+		ON CONFLICT (resource, purpose) DO UPDATE SET
+			attempt = attempt + CASE state WHEN 'refused' THEN 1 ELSE 0 END,
+			amount = CASE state WHEN 'refused' THEN excluded.amount ELSE amount END,
+			currency = CASE state WHEN 'refused' THEN excluded.currency ELSE currency END,
+			token_hash = CASE state WHEN 'refused' THEN excluded.token_hash ELSE token_hash END,
+			state = CASE state WHEN 'refused' THEN 'asking' ELSE state END
+		RETURNING attempt, state`,
+		c.Resource, c.Purpose, hex.EncodeToString(hash[:]), c.Amount, c.Currency, c.Item, t.Now().UnixMicro()).
+		Scan(&attempt, &state)
+	if err != nil {
+		return 0, nil, fmt.Errorf("writing the intent to charge: %w", err)
+	}
+	if state != "succeeded" {
+		return attempt, nil, nil
+	}
+	r, err := t.Receipt(ctx, c.Resource, c.Purpose)
+	return attempt, &r, err
+}
+
+func (t *Till) settle(ctx context.Context, c Charge, state, id, code string) error {
+	// The caller's context may end at any moment; what the rail said must be kept.
+	_, err := t.DB.ExecContext(context.WithoutCancel(ctx), `UPDATE till_charges SET state = $1, charge_id = $2, code = $3, at = $4
+		WHERE resource = $5 AND purpose = $6`, state, id, code, t.Now().UnixMicro(), c.Resource, c.Purpose)
+	if err != nil {
+		return fmt.Errorf("keeping the rail's answer: %w", err)
+	}
+	return nil
+}
+
+// ask charges, with the faults of a seller who charges too often.
+func (t *Till) ask(ctx context.Context, c Charge, key string) (string, error) {
+	id, err := t.post(ctx, c, key)
+	if t.Faults.Hit(fault.ChargeTwice) {
+		_, _ = t.post(ctx, c, key)
+	}
+	if t.Faults.Hit(fault.ChargeTwoKeys) {
+		_, _ = t.post(ctx, c, key+"/again")
+	}
+	return id, err
+}
+
+// wire is the body of POST /v1/rail/charges (APP section 19).
+type wire struct {
+	Token    string     `json:"token"`
+	Amount   int64      `json:"amount_minor"`
+	Currency string     `json:"currency"`
+	Key      string     `json:"idempotency_key"`
+	Resource string     `json:"resource_id,omitempty"`
+	Items    []lineItem `json:"line_items"`
+}
+
+type lineItem struct {
+	Description string `json:"description"`
+	Amount      int64  `json:"amount_minor"`
+	Currency    string `json:"currency"`
+}
+
+// answer is the rail's result, or its RFC 9457 problem.
+type answer struct {
+	ID     string          `json:"id"`
+	Status json.RawMessage `json:"status"` // a string in a result, a number in a problem
+	Code   string          `json:"code"`
+	Detail string          `json:"detail"`
+}
+
+func (t *Till) post(ctx context.Context, c Charge, key string) (id string, err error) {
+	body, err := json.Marshal(wire{
+		Token: c.Token, Amount: c.Amount, Currency: c.Currency, Key: key, Resource: c.Resource,
+		Items: []lineItem{{Description: c.Item, Amount: c.Amount, Currency: c.Currency}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("writing the charge: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.URL, bytes.NewReader(body))
+	if err != nil {
+		return "", &Refusal{Code: "invalid_request", Detail: "the rail's address is not a URL"}
+	}
+	req.Header.Set("Authorization", "Bearer "+t.Key)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", key)
+	res, err := t.Client.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("%w: asking the rail: %w", ErrUnknown, err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return "", fmt.Errorf("%w: reading the rail's answer: %w", ErrUnknown, err)
+	}
+	return judge(res.StatusCode, text)
+}
+
+// judge turns the rail's answer into a charge id, a certain refusal, or ErrUnknown.
+func judge(status int, text []byte) (string, error) {
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		return "", fmt.Errorf("%w: HTTP %d without a readable body", ErrUnknown, status)
+	}
+	var word string
+	_ = json.Unmarshal(a.Status, &word) // a number: then it is a problem, judged by its code
+	switch {
+	case status == http.StatusOK && word == "succeeded" && a.ID != "":
+		return a.ID, nil
+	case status == http.StatusOK && (word == "declined" || word == "requires_action"):
+		return "", &Refusal{Code: word, Detail: a.Detail}
+	case status == http.StatusConflict:
+		// Another charge holds this key: money may have moved under it.
+		return "", fmt.Errorf("%w: the rail knows this key for another charge (%s)", ErrUnknown, a.Code)
+	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && a.Code != "":
+		return "", &Refusal{Code: a.Code, Detail: a.Detail}
+	}
+	return "", fmt.Errorf("%w: HTTP %d %s", ErrUnknown, status, a.Code)
+}
+
+// key is what the rail tells charges apart by. It derives from what is charged,
+// never from the token, so that a retry with a fresh token cannot charge again.
+func key(c Charge, attempt int64) string {
+	sum := sha256.Sum256([]byte(c.Resource + "\x00" + c.Purpose + "\x00" + strconv.FormatInt(attempt, 10)))
+	return "chk_" + hex.EncodeToString(sum[:16])
+}
+
+// turn returns the mutex under which a charge is taken.
+func (t *Till) turn(c Charge) *sync.Mutex {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, c.Resource+"\x00"+c.Purpose)
+	return &t.turns[h.Sum32()%uint32(len(t.turns))]
+}
+
+func deref(r *Receipt) Receipt {
+	if r == nil {
+		return Receipt{}
+	}
+	return *r
+}
