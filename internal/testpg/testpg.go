@@ -1,0 +1,81 @@
+// Package testpg gives a test its own database on a throw-away PostgreSQL server.
+package testpg
+
+import (
+	"context"
+	"crypto/rand"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/purser-dev/purser/internal/testneed"
+)
+
+// Env is the environment variable that names a running server to use instead of
+// starting one: a postgres:// URL of a role that may create databases.
+const Env = "PURSER_TEST_POSTGRES"
+
+// shared is the one server of this test process: starting one takes about a
+// second, too long for each test. It ends when the process ends, however that
+// happens (see Server), so nobody has to stop it.
+var shared = sync.OnceValues(Start)
+
+// Open makes an empty database for this test alone and returns its postgres://
+// URL; the database is dropped, with whatever is still connected, when the test
+// ends. Without PostgreSQL on this machine the test is skipped, or fails where
+// PURSER_REQUIRE lists "postgres".
+func Open(t testing.TB) string {
+	t.Helper()
+	server := serverURL(t)
+	name := "test_" + strings.ToLower(rand.Text())
+	run(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() { run(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatalf("reading the URL of the test server: %v", err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func serverURL(t testing.TB) string {
+	t.Helper()
+	if u := os.Getenv(Env); u != "" {
+		return u
+	}
+	if _, err := binaries(); err != nil {
+		testneed.Absent(t, "postgres", "needs PostgreSQL: set "+Env+" or run make test")
+	}
+	s, err := shared()
+	if err != nil {
+		t.Fatalf("starting PostgreSQL: %v", err)
+	}
+	return s.URL
+}
+
+// run executes one statement on a connection of its own. It does not use the
+// test's context, which has already ended when clean-up runs.
+func run(t testing.TB, server, statement string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := execute(ctx, server, statement); err != nil {
+		t.Errorf("running %q: %v", statement, err)
+		t.FailNow()
+	}
+}
+
+func execute(ctx context.Context, server, statement string) error {
+	conn, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
