@@ -199,7 +199,7 @@ func FuzzKeysAreOrderedByUTF16Units(f *testing.F) {
 }
 
 func BenchmarkWalk(b *testing.B) {
-	raw := []byte(`{"a":{"x":1,"y":"` + strings.Repeat("text ", 100) + `"},"b":[1,2,3,{"scope":"organization","limit":10000}],"c":"d"}`)
+	raw := []byte(`{"a":{"x":1,"y":"` + strings.Repeat("text ", 100) + `"},"b":[1,2,3,{"limit":10000,"scope":"organization"}],"c":"d"}`)
 	b.SetBytes(int64(len(raw)))
 	for b.Loop() {
 		if err := Walk(raw, nil); err != nil {
