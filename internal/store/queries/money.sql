@@ -1,0 +1,113 @@
+-- name: BudgetsOf :many
+SELECT * FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3;
+
+-- name: Budgets :many
+SELECT * FROM budgets WHERE organization = $1 ORDER BY scope, target, currency;
+
+-- name: SetBudget :exec
+INSERT INTO budgets (organization, scope, target, period, currency, limit_minor) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organization, scope, target, currency) DO UPDATE SET limit_minor = excluded.limit_minor;
+
+-- name: Window :one
+SELECT * FROM windows WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5;
+
+-- name: Windows :many
+SELECT * FROM windows WHERE organization = $1 ORDER BY scope, target, currency, name;
+
+-- name: OpenWindow :exec
+INSERT INTO windows (organization, scope, target, currency, name, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organization, scope, target, currency, name) DO NOTHING;
+
+-- name: MoveWindow :exec
+UPDATE windows SET held = held + sqlc.arg(held_delta), captured = captured + sqlc.arg(captured_delta), refunded = refunded + sqlc.arg(refunded_delta)
+WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5;
+
+-- name: SetCeiling :exec
+UPDATE windows SET guard_ceiling = CASE WHEN sqlc.arg(limit_minor) > held + captured - refunded THEN sqlc.arg(limit_minor) ELSE held + captured - refunded END
+WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4;
+
+-- name: InsertHold :exec
+INSERT INTO holds (organization, id, order_id, subscription, run, project, provider, category, currency, amount, state, epoch, expires_at, windows, seq, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+
+-- name: Hold :one
+SELECT * FROM holds WHERE organization = $1 AND id = $2;
+
+-- name: OpenHolds :many
+SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun') ORDER BY id;
+
+-- name: Holds :many
+SELECT * FROM holds WHERE organization = $1 ORDER BY id;
+
+-- name: BeginHold :exec
+UPDATE holds SET state = 'begun', begun_at = $3, epoch = $4 WHERE organization = $1 AND id = $2;
+
+-- name: MoveHold :exec
+UPDATE holds SET captured = captured + sqlc.arg(captured_delta), released = released + sqlc.arg(released_delta), refunded = refunded + sqlc.arg(refunded_delta), state = sqlc.arg(state)
+WHERE organization = $1 AND id = $2;
+
+-- name: InsertPaymentToken :exec
+INSERT INTO payment_tokens (organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', $11);
+
+-- name: PaymentTokenByHash :one
+SELECT * FROM payment_tokens WHERE hash = $1;
+
+-- name: PaymentTokensOfHold :many
+SELECT * FROM payment_tokens WHERE organization = $1 AND hold = $2 ORDER BY id;
+
+-- name: ClosePaymentTokens :execrows
+UPDATE payment_tokens SET state = $3 WHERE organization = $1 AND hold = $2 AND state = 'active';
+
+-- name: InsertCharge :exec
+INSERT INTO charges (organization, id, provider, provider_key, request_hash, token, hold, currency, amount, status, resource, receipt, seq, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: ChargeByKey :one
+SELECT * FROM charges WHERE organization = $1 AND provider = $2 AND provider_key = $3;
+
+-- name: Charge :one
+SELECT * FROM charges WHERE id = $1 AND provider = $2;
+
+-- name: ChargesOfHold :many
+SELECT * FROM charges WHERE organization = $1 AND hold = $2 ORDER BY id;
+
+-- name: RefundCharge :exec
+UPDATE charges SET refunded = refunded + sqlc.arg(amount) WHERE organization = $1 AND id = $2;
+
+-- name: InsertMovement :exec
+INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+
+-- name: InsertEntry :exec
+INSERT INTO entries (organization, seq, n, leg, account, currency, amount) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: Movements :many
+SELECT * FROM movements WHERE organization = $1 AND seq < sqlc.arg(before)
+  AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
+ORDER BY seq DESC, n DESC LIMIT sqlc.arg(row_limit);
+
+-- name: AllMovements :many
+SELECT * FROM movements WHERE organization = $1 ORDER BY seq, n;
+
+-- name: AllEntries :many
+SELECT * FROM entries WHERE organization = $1 ORDER BY seq, n, leg;
+
+-- name: InsertSubscription :exec
+INSERT INTO subscriptions (organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, ends_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+
+-- name: Subscription :one
+SELECT * FROM subscriptions WHERE organization = $1 AND id = $2;
+
+-- name: SubscriptionOfResource :one
+SELECT * FROM subscriptions WHERE organization = $1 AND resource = $2 ORDER BY id DESC LIMIT 1;
+
+-- name: Subscriptions :many
+SELECT * FROM subscriptions WHERE organization = $1 ORDER BY id;
+
+-- name: DueSubscriptions :many
+SELECT * FROM subscriptions WHERE organization = $1 AND state = 'active' AND next_at <= sqlc.arg(now) ORDER BY next_at, id;
+
+-- name: SetSubscription :exec
+UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organization = $1 AND id = $2;

@@ -1,0 +1,77 @@
+-- name: TakeTurn :one
+-- TakeTurn locks the organization until the transaction ends. All that one turn
+-- decides is decided in one order, on SQLite and on PostgreSQL (RULES 19).
+UPDATE organizations SET turn = turn + 1 WHERE id = $1
+RETURNING seq, epoch, clock, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_clock;
+
+-- name: EndTurn :exec
+UPDATE organizations SET seq = $2, epoch = $3, clock = $4 WHERE id = $1;
+
+-- name: InsertOrganization :exec
+INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4);
+
+-- name: Organization :one
+SELECT * FROM organizations WHERE id = $1;
+
+-- name: Organizations :many
+SELECT * FROM organizations ORDER BY id;
+
+-- name: InstallationValue :one
+SELECT value FROM installation WHERE name = $1;
+
+-- name: SetInstallationValue :execrows
+INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
+
+-- name: InsertSetupCode :exec
+INSERT INTO setup_codes (hash, expires_at) VALUES ($1, $2);
+
+-- name: UseSetupCode :execrows
+UPDATE setup_codes SET used_at = sqlc.arg(now) WHERE hash = $1 AND used_at = 0 AND expires_at > sqlc.arg(now);
+
+-- name: InsertPerson :exec
+INSERT INTO people (organization, id, name, email, role, kdf, public_key, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: Person :one
+SELECT * FROM people WHERE organization = $1 AND id = $2;
+
+-- name: PersonByEmail :one
+SELECT * FROM people WHERE email = $1;
+
+-- name: CountPeople :one
+SELECT COUNT(*) FROM people;
+
+-- name: InsertToken :exec
+INSERT INTO tokens (organization, id, hash, kind, principal, run, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: TokenByHash :one
+SELECT * FROM tokens WHERE hash = $1;
+
+-- name: RevokeToken :execrows
+UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
+
+-- name: RevokeTokensOfRun :execrows
+UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND run = $2 AND revoked_at = 0;
+
+-- name: RevokeTokensOfPrincipal :execrows
+UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND principal = $2 AND revoked_at = 0;
+
+-- name: ExtendTokensOfRun :execrows
+UPDATE tokens SET expires_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0;
+
+-- name: InsertChallenge :exec
+INSERT INTO challenges (organization, nonce, operation, approver, document, not_after) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: Challenge :one
+SELECT * FROM challenges WHERE organization = $1 AND nonce = $2;
+
+-- name: UseChallenge :execrows
+UPDATE challenges SET used_at = sqlc.arg(now) WHERE organization = $1 AND nonce = $2 AND used_at = 0 AND not_after >= sqlc.arg(now);
+
+-- name: DropOldChallenges :exec
+DELETE FROM challenges WHERE organization = $1 AND not_after < $2;
+
+-- name: Key :one
+SELECT * FROM keys WHERE organization = $1 AND principal = $2 AND key = $3;
+
+-- name: InsertKey :exec
+INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ($1, $2, $3, $4, $5, $6, $7);

@@ -1,0 +1,104 @@
+-- name: InsertPlan :exec
+INSERT INTO plans (organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: Plan :one
+SELECT * FROM plans WHERE organization = $1 AND id = $2;
+
+-- name: PlansInState :many
+SELECT * FROM plans WHERE organization = $1 AND state = $2 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
+
+-- name: SetPlanState :exec
+UPDATE plans SET state = $3, error = $4 WHERE organization = $1 AND id = $2;
+
+-- name: StartPlan :exec
+UPDATE plans SET state = 'applying', error = '', deadline = $3 WHERE organization = $1 AND id = $2;
+
+-- name: InsertApproval :exec
+INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, epoch, signed_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (organization, plan) DO UPDATE SET id = excluded.id, decision = excluded.decision, approver = excluded.approver, method = excluded.method,
+  document = excluded.document, reason = excluded.reason, epoch = excluded.epoch, signed_at = excluded.signed_at, expires_at = excluded.expires_at, consumed_at = 0;
+
+-- name: ApprovalOfPlan :one
+SELECT * FROM approvals WHERE organization = $1 AND plan = $2;
+
+-- name: ConsumeApproval :execrows
+UPDATE approvals SET consumed_at = sqlc.arg(now) WHERE organization = $1 AND plan = $2 AND consumed_at = 0;
+
+-- name: InsertOrder :exec
+INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, epoch, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+
+-- name: Order :one
+SELECT * FROM orders WHERE organization = $1 AND id = $2;
+
+-- name: OrderOfStep :one
+SELECT * FROM orders WHERE organization = $1 AND plan = $2 AND step = $3;
+
+-- name: OrdersOfPlan :many
+SELECT * FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step;
+
+-- name: OrdersOfRun :many
+SELECT * FROM orders WHERE organization = $1 AND run = $2 ORDER BY id;
+
+-- name: RecentOrdersOfRun :many
+SELECT * FROM orders WHERE organization = $1 AND run = $2 AND created_at > sqlc.arg(after) ORDER BY id;
+
+-- name: UnsettledOrders :many
+SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id;
+
+-- name: Orders :many
+SELECT * FROM orders WHERE organization = $1 ORDER BY id;
+
+-- name: BeginOrder :exec
+UPDATE orders SET state = 'buying', attempts = attempts + 1, lease_until = $3, begun_at = $4, epoch = $5, updated_at = $4 WHERE organization = $1 AND id = $2;
+
+-- name: SettleOrder :exec
+UPDATE orders SET state = $3, resource = $4, error = $5, lease_until = 0, updated_at = $6 WHERE organization = $1 AND id = $2;
+
+-- name: InsertResource :exec
+INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+
+-- name: Resource :one
+SELECT * FROM resources WHERE organization = $1 AND id = $2;
+
+-- name: Resources :many
+SELECT * FROM resources WHERE organization = $1 AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(env) AS TEXT) = '' OR env = CAST(sqlc.arg(env) AS TEXT)) ORDER BY id;
+
+-- name: ResourcesOfProvider :many
+SELECT * FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id;
+
+-- name: SetResourceState :exec
+UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5 WHERE organization = $1 AND id = $2;
+
+-- name: SetDeployed :exec
+UPDATE resources SET manifest = $3, url = $4 WHERE organization = $1 AND id = $2;
+
+-- name: DueResources :many
+SELECT * FROM resources WHERE organization = $1 AND state = 'retiring' AND deletes_at <= sqlc.arg(now) ORDER BY id;
+
+-- name: InsertStop :exec
+INSERT INTO stops (organization, id, scope, target, reason, actor, epoch, seq, at, open, voided) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: Stop :one
+SELECT * FROM stops WHERE organization = $1 AND id = $2;
+
+-- name: StopsInForce :many
+SELECT * FROM stops WHERE organization = $1 AND lifted_at = 0 ORDER BY id;
+
+-- name: LiftStop :execrows
+UPDATE stops SET lifted_at = $3, lifted_by = $4 WHERE organization = $1 AND id = $2 AND lifted_at = 0;
+
+-- name: InsertStopEffect :exec
+INSERT INTO stop_effects (organization, stop, n, kind, target, state, detail) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: StopEffects :many
+SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 ORDER BY n;
+
+-- name: SetStopEffect :exec
+UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3;
+
+-- name: PendingStopEffects :many
+SELECT * FROM stop_effects WHERE organization = $1 AND state = 'pending' ORDER BY stop, n;

@@ -1,0 +1,105 @@
+-- name: InsertProject :execrows
+INSERT INTO projects (organization, id, name, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, name) DO NOTHING;
+
+-- name: Project :one
+SELECT * FROM projects WHERE organization = $1 AND id = $2;
+
+-- name: ProjectByName :one
+SELECT * FROM projects WHERE organization = $1 AND name = $2;
+
+-- name: Projects :many
+SELECT * FROM projects WHERE organization = $1 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
+
+-- name: InsertAgent :exec
+INSERT INTO agents (organization, id, name, person, created_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: Agent :one
+SELECT * FROM agents WHERE organization = $1 AND id = $2;
+
+-- name: LiveAgentByName :one
+SELECT * FROM agents WHERE organization = $1 AND name = $2 AND revoked_at = 0;
+
+-- name: Agents :many
+SELECT * FROM agents WHERE organization = $1 ORDER BY id;
+
+-- name: RevokeAgent :execrows
+UPDATE agents SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
+
+-- name: InsertRun :exec
+INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: Run :one
+SELECT * FROM runs WHERE organization = $1 AND id = $2;
+
+-- name: Runs :many
+SELECT * FROM runs WHERE organization = $1 AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(row_limit);
+
+-- name: ImplicitRun :one
+SELECT * FROM runs WHERE organization = $1 AND project = $2 AND person = $3 AND agent = '' AND ended_at = 0 AND expires_at > sqlc.arg(now)
+ORDER BY id DESC LIMIT 1;
+
+-- name: ActiveRunsOfAgent :many
+SELECT * FROM runs WHERE organization = $1 AND agent = $2 AND ended_at = 0 AND expires_at > sqlc.arg(now);
+
+-- name: ExtendRun :exec
+UPDATE runs SET expires_at = $3 WHERE organization = $1 AND id = $2;
+
+-- name: EndRun :execrows
+UPDATE runs SET ended_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND ended_at = 0;
+
+-- name: UpsertProvider :exec
+INSERT INTO providers (name, manifest, profile, secret, key_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO UPDATE SET manifest = excluded.manifest, profile = excluded.profile, secret = excluded.secret, key_hash = excluded.key_hash, state = 'ok';
+
+-- name: Provider :one
+SELECT * FROM providers WHERE name = $1;
+
+-- name: ProviderByKey :one
+SELECT * FROM providers WHERE key_hash = $1;
+
+-- name: Providers :many
+SELECT * FROM providers ORDER BY name;
+
+-- name: SetCatalog :exec
+UPDATE providers SET catalog = $2, catalog_at = $3, state = $4 WHERE name = $1;
+
+-- name: SetProviderState :exec
+UPDATE providers SET state = $2 WHERE name = $1;
+
+-- name: KeepTerms :exec
+INSERT INTO terms (hash, url, text, at) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING;
+
+-- name: Connection :one
+SELECT * FROM connections WHERE organization = $1 AND provider = $2;
+
+-- name: ConnectionByID :one
+SELECT * FROM connections WHERE organization = $1 AND id = $2;
+
+-- name: Connections :many
+SELECT * FROM connections WHERE organization = $1 ORDER BY provider;
+
+-- name: UpsertConnection :exec
+INSERT INTO connections (organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (organization, provider) DO UPDATE SET account = excluded.account, email = excluded.email, state = excluded.state,
+  access = excluded.access, refresh = excluded.refresh, expires_at = excluded.expires_at, billing = excluded.billing;
+
+-- name: SetConnectionTokens :exec
+UPDATE connections SET access = $3, refresh = $4, expires_at = $5, state = 'active' WHERE organization = $1 AND id = $2;
+
+-- name: SetConnectionState :exec
+UPDATE connections SET state = $3 WHERE organization = $1 AND id = $2;
+
+-- name: InsertManifest :exec
+INSERT INTO manifests (organization, digest, files, count, bytes, commit_id, dirty, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (organization, digest) DO UPDATE SET commit_id = excluded.commit_id, dirty = excluded.dirty;
+
+-- name: Manifest :one
+SELECT * FROM manifests WHERE organization = $1 AND digest = $2;
+
+-- name: InsertBlob :exec
+INSERT INTO blobs (organization, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, hash) DO NOTHING;
+
+-- name: BlobHashes :many
+SELECT hash FROM blobs WHERE organization = $1;

@@ -1,0 +1,227 @@
+// Package store remembers: one set of SQL on SQLite or PostgreSQL behind one struct.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Installation is the reserved organization whose log holds what belongs to no
+// organization: failed sign-ins, set-up codes, providers (RULES 22).
+const Installation = "installation"
+
+// Config says where the data is.
+type Config struct {
+	// Database is a postgres:// URL or the path of a SQLite file.
+	Database string
+	// Now is the clock of this process; it may be wrong, and then nothing is spent.
+	Now func() time.Time
+	// Trace, when set, is told each statement with the number of its transaction.
+	// Tests use it to prove that the turn comes first (RULES 19).
+	Trace func(tx int64, statement string)
+	Log   *slog.Logger
+}
+
+// Store is an open database.
+type Store struct {
+	writer, reader *sql.DB
+	dialect        string
+	now            func() time.Time
+	trace          func(tx int64, statement string)
+	log            *slog.Logger
+
+	mu  sync.Mutex
+	txs int64
+}
+
+// Dialects.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Open opens the database, brings its schema up to date under a lock and makes
+// the installation's own log. A database that is newer than the program is
+// newer_database.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{now: cfg.Now, trace: cfg.Trace, log: cfg.Log, dialect: SQLite}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	open := s.openSQLite
+	if strings.HasPrefix(cfg.Database, "postgres://") || strings.HasPrefix(cfg.Database, "postgresql://") {
+		s.dialect, open = Postgres, s.openPostgres
+	}
+	if err := open(ctx, cfg.Database); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, cfg.Database); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) prepare(ctx context.Context, database string) error {
+	if err := s.migrate(ctx, database); err != nil {
+		return err
+	}
+	return s.Write(ctx, func(q *db.Queries) error {
+		if _, err := q.Organization(ctx, Installation); !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		id, err := purser.NewID("ins", s.now(), random)
+		if err != nil {
+			return err
+		}
+		if _, err := q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: "id", Value: id}); err != nil {
+			return err
+		}
+		return q.InsertOrganization(ctx, db.InsertOrganizationParams{
+			ID: Installation, Name: "the installation", Timezone: "UTC", CreatedAt: Micro(s.now()),
+		})
+	})
+}
+
+// openSQLite opens two pools: one connection that writes, because SQLite has one
+// writer, and several that read a snapshot beside it.
+func (s *Store) openSQLite(ctx context.Context, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("making the database's folder: %w", err)
+	}
+	pragmas := "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
+	dsn := "file:" + strings.NewReplacer("?", "%3f", "#", "%23").Replace(path) + pragmas
+	var err error
+	if s.writer, err = sql.Open("sqlite", dsn); err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	s.writer.SetMaxOpenConns(1)
+	// The first connection makes the file and its mode before a reader sees it.
+	if err := s.writer.PingContext(ctx); err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return fmt.Errorf("closing %s to others: %w", path, err)
+	}
+	if s.reader, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	s.reader.SetMaxOpenConns(8)
+	return nil
+}
+
+func (s *Store) openPostgres(ctx context.Context, url string) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("reading the database's URL: %w", err)
+	}
+	cfg.RuntimeParams["timezone"] = "UTC"
+	cfg.RuntimeParams["application_name"] = "purser"
+	s.writer = stdlib.OpenDB(*cfg)
+	s.writer.SetMaxOpenConns(16)
+	s.writer.SetMaxIdleConns(8)
+	s.reader = s.writer
+	var isolation string
+	if err := s.writer.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(&isolation); err != nil {
+		return fmt.Errorf("reaching PostgreSQL: %w", err)
+	}
+	// A turn reads what other turns committed while it waited for the row; any
+	// stricter level would make it fail instead (RULES 19).
+	if isolation != "read committed" {
+		return fmt.Errorf("PostgreSQL's transactions are %q; the turn needs \"read committed\"", isolation)
+	}
+	return nil
+}
+
+// Close ends all connections.
+func (s *Store) Close() error {
+	err := s.writer.Close()
+	if s.reader != nil && s.reader != s.writer {
+		err = errors.Join(err, s.reader.Close())
+	}
+	return err
+}
+
+// Ready asks the database one question.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := s.Read().Organization(ctx, Installation)
+	return err
+}
+
+// Dialect is SQLite or Postgres.
+func (s *Store) Dialect() string { return s.dialect }
+
+// Read answers questions outside any turn: what is read may be old by the time
+// it is used, so nothing is decided from it.
+func (s *Store) Read() *db.Queries { return db.New(s.reader) }
+
+// Write changes what no turn protects: sign-in challenges, catalogs, blobs,
+// tokens of people. Budgets, holds, orders and audit change in a Turn only.
+func (s *Store) Write(ctx context.Context, f func(*db.Queries) error) error {
+	return s.transact(ctx, func(tx db.DBTX) error { return f(db.New(tx)) })
+}
+
+func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error) {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreDone(tx.Rollback()))
+		}
+	}()
+	if err := f(s.traced(tx)); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// Micro is a time as it is stored; the zero time is 0.
+func Micro(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// Time is a stored time; 0 is the zero time.
+func Time(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// TimeOrNil is a stored time for an optional member.
+func TimeOrNil(us int64) *time.Time {
+	if us == 0 {
+		return nil
+	}
+	t := Time(us)
+	return &t
+}
