@@ -1,0 +1,269 @@
+// Package guard decides whether a spend is allowed. It does no I/O.
+//
+// A guard is a small value that can only say no, so adding one never allows more.
+package guard
+
+import (
+	"strings"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// Spend is one proposed increase of use, with every fact that a guard reads. All
+// of it was loaded in the turn that decides.
+type Spend struct {
+	Now      time.Time
+	Skew     time.Duration // between this machine's clock and the database's
+	Amount   purser.Money  // of zero: an order without money
+	Provider string
+	Target   string // what is ordered, for recognising a repeat
+	Order    bool   // an order of a run; renewals and metered charges are not (RULES 9)
+	Meant    bool   // a person signed for exactly this repeat and this pace
+	Run      *Run   // nil for a renewal: the run that began it may be long over
+	Stops    []purser.StopInfo
+	Path     Path
+	Budgets  []Budget
+	Recent   []Recent // orders of the run in the last hour
+}
+
+// Path names everything that a stop can cover.
+type Path struct {
+	Organization, Project, Provider, Agent, Run string
+}
+
+// Run is what a guard needs of the run.
+type Run struct {
+	ID        string
+	ExpiresAt time.Time
+	Ended     bool
+	Providers []string // empty: every registered one
+}
+
+// Budget is one budget that covers the spend, in the window that it falls into.
+type Budget struct {
+	purser.BudgetLine
+}
+
+// Recent is an order made a short time ago.
+type Recent struct {
+	Target string
+	Amount int64
+	At     time.Time
+	Failed bool
+}
+
+// Guard says no, or nothing.
+type Guard interface {
+	Forbids(Spend) *purser.Error
+}
+
+// Set is several guards; a spend must pass all.
+type Set []Guard
+
+// Refusals returns every no, in the order of the set.
+func (s Set) Refusals(sp Spend) []*purser.Error {
+	var all []*purser.Error
+	for _, g := range s {
+		if err := g.Forbids(sp); err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+// Stops refuses what a stop in force covers. A parent covers its descendants,
+// because each decision takes the whole path (SPEND.md K7).
+type Stops struct{}
+
+func (Stops) Forbids(sp Spend) *purser.Error {
+	for _, s := range sp.Stops {
+		if sp.Path.Covered(s.Scope, s.Target) {
+			return StoppedBy(s)
+		}
+	}
+	return nil
+}
+
+// StoppedBy is the refusal that a stop makes.
+func StoppedBy(s purser.StopInfo) *purser.Error {
+	return purser.Errorf(purser.Stopped, "%s %s is stopped: %s", s.Scope, s.Target, s.Reason).
+		WithHint("a person can lift it: purser resume %s", s.ID)
+}
+
+// Covered reports whether a stop of this scope and target covers the path.
+func (p Path) Covered(scope, target string) bool {
+	switch scope {
+	case "organization":
+		return target == p.Organization
+	case "project":
+		return target == p.Project
+	case "provider":
+		return target == p.Provider
+	case "agent":
+		return target == p.Agent && target != ""
+	case "run":
+		return target == p.Run && target != ""
+	}
+	return true // an unknown scope stops everything rather than nothing
+}
+
+// Clock refuses spends while the clocks disagree by more than Most (RULES 19).
+type Clock struct{ Most time.Duration }
+
+func (c Clock) Forbids(sp Spend) *purser.Error {
+	if sp.Skew.Abs() > c.Most {
+		return purser.Errorf(purser.ClockUnsafe, "this machine's clock and the database's differ by %v", sp.Skew.Round(time.Second)).
+			WithHint("set the clocks (NTP), then try again")
+	}
+	return nil
+}
+
+// OpenRun refuses what belongs to a run that is over.
+type OpenRun struct{}
+
+func (OpenRun) Forbids(sp Spend) *purser.Error {
+	switch {
+	case sp.Run == nil:
+		return nil
+	case sp.Run.Ended:
+		return purser.Errorf(purser.RunEnded, "run %s has ended", sp.Run.ID).WithHint("purser run create --budget 20")
+	case !sp.Now.Before(sp.Run.ExpiresAt):
+		return purser.Errorf(purser.RunEnded, "run %s expired at %s", sp.Run.ID, sp.Run.ExpiresAt.Format(time.RFC3339)).
+			WithHint("purser run extend %s --expires 2h", sp.Run.ID)
+	}
+	return nil
+}
+
+// AllowedProvider refuses providers that the run does not name.
+type AllowedProvider struct{}
+
+func (AllowedProvider) Forbids(sp Spend) *purser.Error {
+	if sp.Run == nil || len(sp.Run.Providers) == 0 {
+		return nil
+	}
+	for _, p := range sp.Run.Providers {
+		if p == sp.Provider {
+			return nil
+		}
+	}
+	return purser.Errorf(purser.Forbidden, "run %s may buy from %s, not from %s", sp.Run.ID, strings.Join(sp.Run.Providers, ", "), sp.Provider)
+}
+
+// Budgeted refuses a currency for which no budget on the way has a limit: no
+// matching row never means unlimited (RULES 6).
+type Budgeted struct{}
+
+func (Budgeted) Forbids(sp Spend) *purser.Error {
+	if sp.Amount.IsZero() {
+		return nil
+	}
+	for _, b := range sp.Budgets {
+		if b.Limit.Currency == sp.Amount.Currency {
+			return nil
+		}
+	}
+	return purser.Errorf(purser.CurrencyNotBudgeted, "no budget allows spending in %s", sp.Amount.Currency).
+		WithHint("purser budget set organization \"100 %s\"", sp.Amount.Currency)
+}
+
+// Budgets refuses what would leave any covering budget above its limit. Every
+// one that fails is listed with what is left of it (RULES 5).
+type Budgets struct{}
+
+func (Budgets) Forbids(sp Spend) *purser.Error {
+	if sp.Amount.Amount < 0 {
+		return purser.Errorf(purser.InvalidRequest, "an amount of %s cannot be spent", sp.Amount)
+	}
+	if sp.Amount.IsZero() {
+		return nil
+	}
+	var failed []purser.BudgetLine
+	for _, b := range sp.Budgets {
+		if b.Limit.Currency == sp.Amount.Currency && !b.Fits(sp.Amount.Amount) {
+			line := b.BudgetLine
+			line.Needed = sp.Amount.Amount
+			failed = append(failed, line)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	least := failed[0]
+	for _, f := range failed[1:] {
+		if f.Left < least.Left {
+			least = f
+		}
+	}
+	err := purser.Errorf(purser.BudgetExceeded, "%s is needed and %s is left of the %s's %s budget of %s",
+		sp.Amount, purser.Money{Amount: least.Left, Currency: least.Limit.Currency}, least.Scope, least.Period, least.Limit)
+	err.Budgets = failed
+	return err.WithHint("a person can raise it: purser budget set %s %s AMOUNT", least.Scope, least.ID)
+}
+
+// Fits reports whether an amount more stays within the limit, without overflow.
+func (b Budget) Fits(amount int64) bool {
+	use, ok := purser.Sum(b.Held, b.Captured, -b.Refunded, amount)
+	return ok && use <= b.Limit.Amount
+}
+
+// Pace refuses more orders in an hour than Most, unless a person signed for it.
+type Pace struct{ Most int }
+
+func (p Pace) Forbids(sp Spend) *purser.Error {
+	if !sp.Order || sp.Meant || sp.Amount.IsZero() {
+		return nil
+	}
+	paid := 0
+	for _, r := range sp.Recent {
+		if r.Amount > 0 {
+			paid++
+		}
+	}
+	if paid < p.Most {
+		return nil
+	}
+	return purser.Errorf(purser.TooManyOrders, "the run has made %d paid orders within an hour; its limit is %d", paid, p.Most).
+		WithHint("wait, or have a person approve a plan that is marked as meant")
+}
+
+// Repeat refuses to order the same thing for the same amount again within the
+// window, unless a person said that it is meant (RULES 9).
+type Repeat struct{ Within time.Duration }
+
+func (g Repeat) Forbids(sp Spend) *purser.Error {
+	if !sp.Order || sp.Meant || sp.Amount.IsZero() {
+		return nil
+	}
+	for _, r := range sp.Recent {
+		if r.Target == sp.Target && r.Amount == sp.Amount.Amount && !r.Failed && sp.Now.Sub(r.At) < g.Within {
+			return purser.Errorf(purser.LooksLikeDuplicate, "the same thing was ordered in this run at %s", r.At.Format(time.RFC3339)).
+				WithHint("if it is meant, plan it with --meant and have a person approve it")
+		}
+	}
+	return nil
+}
+
+// Breaker pauses a run after Most failures of the same order in a row (CONTROLS, drill l).
+type Breaker struct{ Most int }
+
+func (g Breaker) Forbids(sp Spend) *purser.Error {
+	if !sp.Order || sp.Meant {
+		return nil
+	}
+	failures := 0
+	for _, r := range sp.Recent {
+		switch {
+		case r.Target != sp.Target:
+		case r.Failed:
+			failures++
+		default:
+			failures = 0
+		}
+	}
+	if failures < g.Most {
+		return nil
+	}
+	return purser.Errorf(purser.TooManyOrders, "the same order failed %d times in a row", failures).
+		WithHint("find out why before trying again; a plan marked as meant and approved by a person goes on")
+}

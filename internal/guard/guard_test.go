@@ -1,0 +1,132 @@
+package guard
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func usd(n int64) purser.Money { return purser.Money{Amount: n, Currency: "USD"} }
+
+func budget(scope string, limit, held, captured, refunded int64) Budget {
+	return Budget{purser.BudgetLine{
+		Scope: scope, Limit: usd(limit), Held: held, Captured: captured, Refunded: refunded,
+		Left: limit - held - captured + refunded,
+	}}
+}
+
+func all() Set {
+	return Set{Stops{}, Clock{5 * time.Second}, OpenRun{}, AllowedProvider{}, Budgeted{}, Budgets{}, Pace{5}, Repeat{10 * time.Minute}, Breaker{3}}
+}
+
+func fine() Spend {
+	return Spend{
+		Now: now, Amount: usd(500), Provider: "local", Target: "local/hosting:pro", Order: true,
+		Run:  &Run{ID: "run_1", ExpiresAt: now.Add(time.Hour)},
+		Path: Path{Organization: "org_1", Project: "prj_1", Provider: "local", Agent: "agt_1", Run: "run_1"}, Budgets: []Budget{budget("run", 2000, 0, 0, 0)},
+	}
+}
+
+func TestGuardsSayNo(t *testing.T) {
+	stop := func(scope, target string) func(*Spend) {
+		return func(s *Spend) { s.Stops = []purser.StopInfo{{ID: "stp_1", Scope: scope, Target: target}} }
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(*Spend)
+		want   purser.Code
+	}{
+		{"a spend within everything is allowed", func(*Spend) {}, ""},
+		{"the last cent is still allowed", func(s *Spend) { s.Amount = usd(2000) }, ""},
+		{"one cent too many is refused", func(s *Spend) { s.Amount = usd(2001) }, purser.BudgetExceeded},
+		{"what is held counts", func(s *Spend) { s.Budgets = []Budget{budget("run", 2000, 1501, 0, 0)} }, purser.BudgetExceeded},
+		{"what was captured counts", func(s *Spend) { s.Budgets = []Budget{budget("run", 2000, 0, 1501, 0)} }, purser.BudgetExceeded},
+		{"what was refunded counts back", func(s *Spend) { s.Budgets = []Budget{budget("run", 2000, 0, 1501, 1)} }, ""},
+		{"the lowest of several budgets wins", func(s *Spend) { s.Budgets = append(s.Budgets, budget("provider", 499, 0, 0, 0)) }, purser.BudgetExceeded},
+		{"a sum beyond 64 bits is refused", func(s *Spend) {
+			s.Amount = usd(math.MaxInt64)
+			s.Budgets = []Budget{budget("run", math.MaxInt64, 1, 0, 0)}
+		}, purser.BudgetExceeded},
+		{"a negative amount is refused", func(s *Spend) { s.Amount = usd(-1) }, purser.InvalidRequest},
+		{"a currency without a budget is refused", func(s *Spend) { s.Amount.Currency = "EUR" }, purser.CurrencyNotBudgeted},
+		{"no budget at all is refused", func(s *Spend) { s.Budgets = nil }, purser.CurrencyNotBudgeted},
+		{"a limit of zero is a limit", func(s *Spend) { s.Budgets = []Budget{budget("run", 0, 0, 0, 0)} }, purser.BudgetExceeded},
+		{"nothing costs nothing", func(s *Spend) { s.Amount, s.Budgets = purser.Money{}, nil }, ""},
+		{"a stop of the organization stops", stop("organization", "org_1"), purser.Stopped},
+		{"a stop of the project stops", stop("project", "prj_1"), purser.Stopped},
+		{"a stop of the provider stops", stop("provider", "local"), purser.Stopped},
+		{"a stop of the agent stops", stop("agent", "agt_1"), purser.Stopped},
+		{"a stop of the run stops", stop("run", "run_1"), purser.Stopped},
+		{"a stop of another run does not", stop("run", "run_2"), ""},
+		{"a stop of an unknown scope stops", stop("galaxy", ""), purser.Stopped},
+		{"a stop stops an order without money", func(s *Spend) { s.Amount = purser.Money{}; stop("run", "run_1")(s) }, purser.Stopped},
+		{"a clock 5 s off is allowed", func(s *Spend) { s.Skew = -5 * time.Second }, ""},
+		{"a clock 6 s off is refused", func(s *Spend) { s.Skew = -6 * time.Second }, purser.ClockUnsafe},
+		{"an ended run is refused", func(s *Spend) { s.Run.Ended = true }, purser.RunEnded},
+		{"a run is over at its last instant", func(s *Spend) { s.Run.ExpiresAt = now }, purser.RunEnded},
+		{"a renewal has no run", func(s *Spend) { s.Run = nil }, ""},
+		{"a provider that the run does not name is refused", func(s *Spend) { s.Run.Providers = []string{"neon"} }, purser.Forbidden},
+		{"the sixth order in an hour is refused", func(s *Spend) { s.Recent = make5("other") }, purser.TooManyOrders},
+		{"the sixth is allowed when a person meant it", func(s *Spend) { s.Recent, s.Meant = make5("other"), true }, ""},
+		{"free orders do not count as pace", func(s *Spend) { s.Amount, s.Recent = purser.Money{}, make5("other") }, ""},
+		{"the same thing at once is refused", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), false}} }, purser.LooksLikeDuplicate},
+		{"the same thing after the window is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-11 * time.Minute), false}} }, ""},
+		{"the same thing after a failure is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), true}} }, ""},
+		{"three equal failures open the breaker", func(s *Spend) {
+			s.Recent = []Recent{{s.Target, 500, now.Add(-3 * time.Minute), true}, {s.Target, 500, now.Add(-2 * time.Minute), true}, {s.Target, 500, now.Add(-time.Minute), true}}
+		}, purser.TooManyOrders},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			sp := fine()
+			tc.change(&sp)
+			got := purser.Code("")
+			if no := all().Refusals(sp); len(no) > 0 {
+				got = no[0].Code
+			}
+			if got != tc.want {
+				t.Errorf("refused with %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func make5(target string) []Recent {
+	var out []Recent
+	for i := range 5 {
+		out = append(out, Recent{target, 100, now.Add(-time.Duration(i+20) * time.Minute), false})
+	}
+	return out
+}
+
+func TestARefusalListsEveryBudgetThatFailed(t *testing.T) {
+	sp := fine()
+	sp.Budgets = []Budget{budget("organization", 100000, 0, 0, 0), budget("provider", 300, 0, 0, 0), budget("run", 200, 0, 0, 0)}
+	err := Budgets{}.Forbids(sp)
+	if err == nil || len(err.Budgets) != 2 || err.Budgets[1].Left != 200 || err.Budgets[0].Needed != 500 {
+		t.Fatalf("refusal = %+v", err)
+	}
+}
+
+// More guards never allow more: the law that lets anyone add one.
+func FuzzMoreGuardsNeverAllowMore(f *testing.F) {
+	f.Add(int64(500), int64(2000), int64(0), uint8(3), false, int64(0))
+	f.Add(int64(-1), int64(0), int64(9), uint8(255), true, int64(9e9))
+	f.Fuzz(func(t *testing.T, amount, limit, held int64, mask uint8, meant bool, skew int64) {
+		sp := fine()
+		sp.Amount, sp.Meant, sp.Skew, sp.Recent = usd(amount), meant, time.Duration(skew), make5(sp.Target)
+		sp.Budgets = []Budget{budget("run", limit, held, 0, 0)}
+		var some Set
+		for i, g := range all() {
+			if mask&(1<<(i%8)) != 0 {
+				some = append(some, g)
+			}
+		}
+		if len(some.Refusals(sp)) > 0 && len(all().Refusals(sp)) == 0 {
+			t.Errorf("%d guards refuse what all allow", len(some))
+		}
+	})
+}
