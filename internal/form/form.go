@@ -1,0 +1,275 @@
+// Package form reads the members of a request into an operation's input and names every fault in them.
+//
+// HTTP and MCP take the same members: a name in JSON is the name in the struct's
+// tag, exactly. A value that is refused is never repeated in the message, because
+// a secret typed into a wrong place must not come back.
+package form
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/purser-dev/purser"
+)
+
+// MaxInteger is the largest magnitude of a number in free members, 2^53-1 (RFC
+// 7493 section 2.2): above it a reader would silently take another number.
+const MaxInteger = 1<<53 - 1
+
+// Parse reads one JSON object. An empty text is an empty object.
+func Parse(text []byte) (map[string]any, error) {
+	members := map[string]any{}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return members, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&members); err != nil || members == nil {
+		return nil, unreadable(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, purser.Errorf(purser.InvalidRequest, "something follows the JSON object")
+	}
+	return members, nil
+}
+
+// unreadable says where JSON breaks off, without repeating it.
+func unreadable(err error) *purser.Error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return purser.Errorf(purser.InvalidRequest, "the JSON cannot be read at byte %d", syntax.Offset)
+	}
+	return purser.Errorf(purser.InvalidRequest, "the request is not one whole JSON object")
+}
+
+// Fill makes a value of type t, a struct, from members as Parse gives them.
+// Unknown and missing members and wrong types are invalid_request, all at once.
+func Fill(t reflect.Type, members map[string]any) (any, error) {
+	var c checker
+	c.object("", members, t)
+	if len(c.faults) > 0 {
+		return nil, c.err()
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		return nil, fmt.Errorf("reading members: %w", err)
+	}
+	in := reflect.New(t)
+	if err := json.Unmarshal(text, in.Interface()); err != nil {
+		return nil, purser.Errorf(purser.InvalidRequest, "a member has a wrong form").WithCause(err)
+	}
+	return in.Elem().Interface(), nil
+}
+
+// Text turns the text of a path or a query into the member it stands for: a
+// number or a boolean where t's member is one.
+func Text(t reflect.Type, name, text string) any {
+	m, ok := Members(t)[name]
+	if !ok {
+		return text
+	}
+	switch m.Type.Kind() {
+	case reflect.Int, reflect.Int64, reflect.Uint8, reflect.Uint32:
+		return json.Number(text)
+	case reflect.Bool:
+		if b, err := strconv.ParseBool(text); err == nil {
+			return b
+		}
+	}
+	return text
+}
+
+// Member is one member of an input.
+type Member struct {
+	Type     reflect.Type
+	Optional bool
+}
+
+// Members lists a struct's members by their JSON names, embedded ones included.
+func Members(t reflect.Type) map[string]Member {
+	all := map[string]Member{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && name != "-" && name != "" {
+			all[name] = Member{f.Type, strings.Contains(options, "omitempty")}
+		}
+	}
+	return all
+}
+
+// checker walks members beside the type that they must fit.
+type checker struct{ faults []string }
+
+// faultLimit is how many faults one message names.
+const faultLimit = 20
+
+func (c *checker) fault(at, format string, args ...any) {
+	c.faults = append(c.faults, strings.TrimSpace(at+" "+fmt.Sprintf(format, args...)))
+}
+
+func (c *checker) err() *purser.Error {
+	more := ""
+	if n := len(c.faults) - faultLimit; n > 0 {
+		c.faults, more = c.faults[:faultLimit], fmt.Sprintf("; and %d more", n)
+	}
+	return purser.Errorf(purser.InvalidRequest, "%s%s", strings.Join(c.faults, "; "), more)
+}
+
+func (c *checker) object(at string, members map[string]any, t reflect.Type) {
+	known := Members(t)
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		m, ok := known[name]
+		switch {
+		case !ok:
+			c.fault(join(at, shorten(name)), "is not known%s", nearest(name, known))
+		case members[name] == nil:
+			delete(members, name) // null is the same as left out
+		default:
+			c.value(join(at, name), members[name], m.Type)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if _, given := members[name]; !given && !known[name].Optional {
+			c.fault(join(at, name), "is missing")
+		}
+	}
+}
+
+func (c *checker) value(at string, v any, t reflect.Type) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		if m, ok := v.(map[string]any); ok {
+			c.object(at, m, t)
+			return
+		}
+		c.fault(at, "must be an object")
+	case reflect.Slice:
+		list, ok := v.([]any)
+		if !ok {
+			c.fault(at, "must be a list")
+		}
+		for i, e := range list {
+			c.value(fmt.Sprintf("%s[%d]", at, i), e, t.Elem())
+		}
+	case reflect.Map:
+		m, ok := v.(map[string]any)
+		if !ok {
+			c.fault(at, "must be an object")
+		}
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			c.value(join(at, shorten(name)), m[name], t.Elem())
+		}
+	case reflect.Interface:
+		c.free(at, v)
+	default:
+		c.scalar(at, v, t)
+	}
+}
+
+// free checks members whose form the contract leaves to a provider.
+func (c *checker) free(at string, v any) {
+	switch v := v.(type) {
+	case json.Number:
+		n, err := strconv.ParseInt(v.String(), 10, 64)
+		if err == nil && (n > MaxInteger || n < -MaxInteger) || err != nil && !strings.ContainsAny(v.String(), ".eE") {
+			c.fault(at, "is a number too large to be exact; write it as text")
+		}
+	case []any:
+		for i, e := range v {
+			c.free(fmt.Sprintf("%s[%d]", at, i), e)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			c.free(join(at, shorten(name)), v[name])
+		}
+	}
+}
+
+func (c *checker) scalar(at string, v any, t reflect.Type) {
+	switch t.Kind() {
+	case reflect.String:
+		if _, ok := v.(string); !ok {
+			c.fault(at, "must be text")
+		}
+	case reflect.Bool:
+		if _, ok := v.(bool); !ok {
+			c.fault(at, "must be true or false")
+		}
+	case reflect.Int, reflect.Int64:
+		n, _ := v.(json.Number)
+		if _, err := strconv.ParseInt(n.String(), 10, 64); err != nil {
+			c.fault(at, "must be a whole number")
+		}
+	case reflect.Uint8, reflect.Uint32:
+		n, _ := v.(json.Number)
+		if _, err := strconv.ParseUint(n.String(), 10, t.Bits()); err != nil {
+			c.fault(at, "must be a whole number from 0 to %d", uint64(1)<<t.Bits()-1)
+		}
+	default:
+		c.fault(at, "cannot be given") // no input has such a type; a test walks them all
+	}
+}
+
+func join(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
+}
+
+// shorten quotes a stranger's member name, and no more of it than helps.
+func shorten(name string) string {
+	if len(name) > 40 {
+		name = strings.ToValidUTF8(name[:40], "") + "..."
+	}
+	return strings.Trim(strconv.QuoteToASCII(name), `"`)
+}
+
+// nearest names the known member that was probably meant.
+func nearest(name string, known map[string]Member) string {
+	if len(name) > 40 {
+		return ""
+	}
+	best, least := "", 3 // further away is no help
+	for _, k := range slices.Sorted(maps.Keys(known)) {
+		if d := distance(strings.ToLower(name), k); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// distance counts the letters to insert, remove or replace (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := left
+			if a[i] != b[j] {
+				cost++
+			}
+			left = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
