@@ -197,7 +197,7 @@ func (r *Registrar) Advance(ctx context.Context, name string) (Registration, err
 // Recover finishes the registrations that were paid before a crash. Those not
 // paid wait for their buyer, who alone has the token.
 func (r *Registrar) Recover(ctx context.Context) error {
-	rows, err := r.db.QueryContext(ctx, `SELECT name FROM registrar_names WHERE state = $1 ORDER BY name`, string(InProgress))
+	rows, err := r.db.Reader().QueryContext(ctx, `SELECT name FROM registrar_names WHERE state = $1 ORDER BY name`, string(InProgress))
 	if err != nil {
 		return fmt.Errorf("listing unfinished registrations: %w", err)
 	}
@@ -226,12 +226,20 @@ func (r *Registrar) GiveUp(ctx context.Context, account, name string) error {
 }
 
 func (r *Registrar) change(ctx context.Context, account, name, text string, value int64) error {
-	result, err := r.db.ExecContext(ctx, text, value, account, name)
-	if err != nil {
+	var changed int64
+	err := r.db.Write(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, text, value, account, name)
+		if err != nil {
+			return err
+		}
+		changed, err = result.RowsAffected()
+		return err
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("changing the registration of %s: %w", name, err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(refuse(Unavailable, "This account does not own %s.", name), err)
+	case changed == 0:
+		return refuse(Unavailable, "This account does not own %s.", name)
 	}
 	return nil
 }
@@ -242,7 +250,7 @@ const columns = `name, account, resource, years, tier, currency, amount, renewal
 func (r *Registrar) Find(ctx context.Context, name string) (Registration, error) {
 	var g Registration
 	var renew, expires int64
-	err := r.db.QueryRowContext(ctx, `SELECT `+columns+` FROM registrar_names WHERE name = $1`, name).
+	err := r.db.Reader().QueryRowContext(ctx, `SELECT `+columns+` FROM registrar_names WHERE name = $1`, name).
 		Scan(&g.Name, &g.Account, &g.Resource, &g.Years, &g.Tier, &g.Currency, &g.Amount, &g.Renewal, &renew, &g.State,
 			&g.Charge, &g.Zone, &g.Reason, &expires)
 	if err != nil {
@@ -261,16 +269,20 @@ func (r *Registrar) owner(ctx context.Context, name string) (string, State, erro
 	return reg.Account, reg.State, err
 }
 
+const upsert = `INSERT INTO registrar_names (` + columns + `, created)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+	ON CONFLICT (name) DO UPDATE SET account = excluded.account, resource = excluded.resource, years = excluded.years,
+		tier = excluded.tier, currency = excluded.currency, amount = excluded.amount, renewal = excluded.renewal,
+		auto_renew = excluded.auto_renew, state = excluded.state, charge = excluded.charge, zone = excluded.zone,
+		reason = excluded.reason, expires = excluded.expires`
+
 func (r *Registrar) save(ctx context.Context, g Registration) error {
-	// What the rail or the registry did must be kept although the caller went away.
-	_, err := r.db.ExecContext(context.WithoutCancel(ctx), `INSERT INTO registrar_names (`+columns+`, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-		ON CONFLICT (name) DO UPDATE SET account = excluded.account, resource = excluded.resource, years = excluded.years,
-			tier = excluded.tier, currency = excluded.currency, amount = excluded.amount, renewal = excluded.renewal,
-			auto_renew = excluded.auto_renew, state = excluded.state, charge = excluded.charge, zone = excluded.zone,
-			reason = excluded.reason, expires = excluded.expires`,
-		g.Name, g.Account, g.Resource, g.Years, g.Tier, g.Currency, g.Amount, g.Renewal, bit(g.AutoRenew), string(g.State),
-		g.Charge, g.Zone, g.Reason, g.ExpiresAt.UnixMicro(), r.now().UnixMicro())
+	ctx = context.WithoutCancel(ctx) // what the rail or the registry did must be kept although the caller left
+	err := r.db.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, upsert, g.Name, g.Account, g.Resource, g.Years, g.Tier, g.Currency, g.Amount, g.Renewal,
+			bit(g.AutoRenew), string(g.State), g.Charge, g.Zone, g.Reason, g.ExpiresAt.UnixMicro(), r.now().UnixMicro())
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("writing the registration of %s: %w", g.Name, err)
 	}

@@ -30,9 +30,16 @@ type Zones interface {
 	Ensure(ctx context.Context, account, name string) (zoneID string, err error)
 }
 
+// Database is the cloud's database (state.Store).
+type Database interface {
+	Migrate(ctx context.Context, area string, steps []string) error
+	Write(ctx context.Context, change func(*sql.Tx) error) error
+	Reader() *sql.DB
+}
+
 // Config joins a Registrar to its surroundings.
 type Config struct {
-	DB      *sql.DB // the cloud's database, writer side
+	DB      Database
 	Prices  PriceList
 	Charger Charger
 	Zones   Zones
@@ -42,7 +49,7 @@ type Config struct {
 
 // Registrar sells names. It is safe for concurrent use.
 type Registrar struct {
-	db      *sql.DB
+	db      Database
 	prices  PriceList
 	charger Charger
 	zones   Zones
@@ -51,8 +58,8 @@ type Registrar struct {
 	turns   [64]sync.Mutex // one purchase at a time, striped by name
 }
 
-const schema = `
-CREATE TABLE IF NOT EXISTS registrar_names (
+// schema is the registrar's own area of the database; steps are only ever appended.
+var schema = []string{`CREATE TABLE registrar_names (
 	name TEXT PRIMARY KEY,
 	account TEXT NOT NULL,
 	resource TEXT NOT NULL,
@@ -68,14 +75,14 @@ CREATE TABLE IF NOT EXISTS registrar_names (
 	reason TEXT NOT NULL,
 	created BIGINT NOT NULL,
 	expires BIGINT NOT NULL
-);`
+)`}
 
 // Open prepares the registrar's tables and returns a Registrar.
 func Open(ctx context.Context, c Config) (*Registrar, error) {
 	if err := c.Prices.Check(); err != nil {
 		return nil, fmt.Errorf("checking prices: %w", err)
 	}
-	if _, err := c.DB.ExecContext(ctx, schema); err != nil {
+	if err := c.DB.Migrate(ctx, "registrar", schema); err != nil {
 		return nil, fmt.Errorf("preparing the registrar: %w", err)
 	}
 	return &Registrar{db: c.DB, prices: c.Prices, charger: c.Charger, zones: c.Zones, now: c.Now, faults: c.Faults}, nil

@@ -2,7 +2,7 @@ package registrar
 
 import (
 	"context"
-	"database/sql"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	_ "modernc.org/sqlite"
 
 	"github.com/purser-dev/purser/internal/cloud/fault"
+	"github.com/purser-dev/purser/internal/cloud/state"
 	"github.com/purser-dev/purser/internal/cloud/till"
 	"github.com/purser-dev/purser/internal/cloud/till/railtest"
 )
@@ -48,11 +48,10 @@ func (z *zones) Ensure(_ context.Context, account, name string) (string, error) 
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "t.db")+"?_txlock=immediate&_pragma=journal_mode(wal)")
+	db, err := state.Open(t.Context(), state.Options{Dir: t.TempDir(), Now: time.Now, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
 	w := &world{t: t, rail: railtest.New(), faults: fault.NewSet(), zones: &zones{names: map[string]int{}}, clock: time.Unix(1_800_000_000, 0)}
 	t.Cleanup(w.rail.Close)

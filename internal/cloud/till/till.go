@@ -56,11 +56,18 @@ func (r *Refusal) Error() string {
 // charge may be tried again: it then carries the same idempotency key.
 var ErrUnknown = errors.New("outcome of the charge unknown")
 
+// Database is the cloud's database (state.Store).
+type Database interface {
+	Migrate(ctx context.Context, area string, steps []string) error
+	Write(ctx context.Context, change func(*sql.Tx) error) error
+	Reader() *sql.DB
+}
+
 // Config joins a Till to its surroundings.
 type Config struct {
-	DB     *sql.DB // the cloud's database, writer side
-	URL    string  // the orchestrator's POST /v1/rail/charges (RULES 7)
-	Key    string  // provider key, sent as bearer
+	DB     Database
+	URL    string // the orchestrator's POST /v1/rail/charges (RULES 7)
+	Key    string // provider key, sent as bearer
 	Client *http.Client
 	Now    func() time.Time
 	Faults *fault.Set
@@ -72,7 +79,8 @@ type Till struct {
 	turns [64]sync.Mutex // one charge at a time, striped by resource and purpose
 }
 
-const schema = `CREATE TABLE IF NOT EXISTS till_charges (
+// schema is the till's own area of the database; steps are only ever appended.
+var schema = []string{`CREATE TABLE till_charges (
 	resource TEXT NOT NULL,
 	purpose TEXT NOT NULL,
 	attempt BIGINT NOT NULL,     -- grows only after a certain refusal
@@ -85,11 +93,11 @@ const schema = `CREATE TABLE IF NOT EXISTS till_charges (
 	code TEXT NOT NULL DEFAULT '',
 	at BIGINT NOT NULL,
 	PRIMARY KEY (resource, purpose)
-)`
+)`}
 
 // Open prepares the receipts' table and returns a Till.
 func Open(ctx context.Context, c Config) (*Till, error) {
-	if _, err := c.DB.ExecContext(ctx, schema); err != nil {
+	if err := c.DB.Migrate(ctx, "till", schema); err != nil {
 		return nil, fmt.Errorf("preparing receipts: %w", err)
 	}
 	if c.Client == nil {
@@ -135,7 +143,7 @@ func (t *Till) Charge(ctx context.Context, c Charge) (Receipt, error) {
 // Receipt returns the receipt of a charge that succeeded, or sql.ErrNoRows.
 func (t *Till) Receipt(ctx context.Context, resource, purpose string) (Receipt, error) {
 	r := Receipt{Resource: resource, Purpose: purpose}
-	err := t.DB.QueryRowContext(ctx, `SELECT charge_id, item, amount, currency, at FROM till_charges
+	err := t.DB.Reader().QueryRowContext(ctx, `SELECT charge_id, item, amount, currency, at FROM till_charges
 		WHERE resource = $1 AND purpose = $2 AND state = 'succeeded'`, resource, purpose).
 		Scan(&r.ID, &r.Item, &r.Amount, &r.Currency, &r.AtMicros)
 	if err != nil {
@@ -146,7 +154,7 @@ func (t *Till) Receipt(ctx context.Context, resource, purpose string) (Receipt, 
 
 // Receipts lists all receipts, oldest first.
 func (t *Till) Receipts(ctx context.Context) ([]Receipt, error) {
-	rows, err := t.DB.QueryContext(ctx, `SELECT resource, purpose, charge_id, item, amount, currency, at
+	rows, err := t.DB.Reader().QueryContext(ctx, `SELECT resource, purpose, charge_id, item, amount, currency, at
 		FROM till_charges WHERE state = 'succeeded' ORDER BY at, resource, purpose`)
 	if err != nil {
 		return nil, fmt.Errorf("reading receipts: %w", err)
@@ -163,22 +171,25 @@ func (t *Till) Receipts(ctx context.Context) ([]Receipt, error) {
 	return all, rows.Err()
 }
 
+const intent = `INSERT INTO till_charges
+	(resource, purpose, attempt, state, token_hash, amount, currency, item, at) VALUES ($1, $2, 1, 'asking', $3, $4, $5, $6, $7)
+	ON CONFLICT (resource, purpose) DO UPDATE SET
+		attempt = attempt + CASE state WHEN 'refused' THEN 1 ELSE 0 END,
+		amount = CASE state WHEN 'refused' THEN excluded.amount ELSE amount END,
+		currency = CASE state WHEN 'refused' THEN excluded.currency ELSE currency END,
+		token_hash = CASE state WHEN 'refused' THEN excluded.token_hash ELSE token_hash END,
+		state = CASE state WHEN 'refused' THEN 'asking' ELSE state END
+	RETURNING attempt, state`
+
 // intend writes down that the rail will be asked, and under which attempt. It
 // returns the receipt when that has been done before.
 func (t *Till) intend(ctx context.Context, c Charge) (attempt int64, done *Receipt, err error) {
 	hash := sha256.Sum256([]byte(c.Token))
 	var state string
-	err = t.DB.QueryRowContext(ctx, `INSERT INTO till_charges
-		(resource, purpose, attempt, state, token_hash, amount, currency, item, at) VALUES ($1, $2, 1, 'asking', $3, $4, $5, $6, $7)
-		ON CONFLICT (resource, purpose) DO UPDATE SET
-			attempt = attempt + CASE state WHEN 'refused' THEN 1 ELSE 0 END,
-			amount = CASE state WHEN 'refused' THEN excluded.amount ELSE amount END,
-			currency = CASE state WHEN 'refused' THEN excluded.currency ELSE currency END,
-			token_hash = CASE state WHEN 'refused' THEN excluded.token_hash ELSE token_hash END,
-			state = CASE state WHEN 'refused' THEN 'asking' ELSE state END
-		RETURNING attempt, state`,
-		c.Resource, c.Purpose, hex.EncodeToString(hash[:]), c.Amount, c.Currency, c.Item, t.Now().UnixMicro()).
-		Scan(&attempt, &state)
+	err = t.DB.Write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, intent, c.Resource, c.Purpose, hex.EncodeToString(hash[:]), c.Amount, c.Currency, c.Item,
+			t.Now().UnixMicro()).Scan(&attempt, &state)
+	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("writing the intent to charge: %w", err)
 	}
@@ -190,9 +201,12 @@ func (t *Till) intend(ctx context.Context, c Charge) (attempt int64, done *Recei
 }
 
 func (t *Till) settle(ctx context.Context, c Charge, state, id, code string) error {
-	// The caller's context may end at any moment; what the rail said must be kept.
-	_, err := t.DB.ExecContext(context.WithoutCancel(ctx), `UPDATE till_charges SET state = $1, charge_id = $2, code = $3, at = $4
-		WHERE resource = $5 AND purpose = $6`, state, id, code, t.Now().UnixMicro(), c.Resource, c.Purpose)
+	ctx = context.WithoutCancel(ctx) // the caller may leave at any moment; what the rail said must be kept
+	err := t.DB.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE till_charges SET state = $1, charge_id = $2, code = $3, at = $4
+			WHERE resource = $5 AND purpose = $6`, state, id, code, t.Now().UnixMicro(), c.Resource, c.Purpose)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("keeping the rail's answer: %w", err)
 	}

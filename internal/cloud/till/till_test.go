@@ -2,17 +2,15 @@ package till
 
 import (
 	"context"
-	"database/sql"
+	"crypto/rand"
 	"errors"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite"
-
 	"github.com/purser-dev/purser/internal/cloud/fault"
+	"github.com/purser-dev/purser/internal/cloud/state"
 	"github.com/purser-dev/purser/internal/cloud/till/railtest"
 )
 
@@ -31,13 +29,12 @@ func openTill(t *testing.T, change func(*Config)) (*Till, *railtest.Rail) {
 	return till, rail
 }
 
-func openDB(t *testing.T) *sql.DB {
+func openDB(t *testing.T) *state.Store {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "t.db")+"?_txlock=immediate&_pragma=journal_mode(wal)")
+	db, err := state.Open(t.Context(), state.Options{Dir: t.TempDir(), Now: time.Now, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
 	return db
 }
