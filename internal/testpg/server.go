@@ -173,7 +173,7 @@ func binaries() (string, error) {
 	}
 	newestFirst(dirs)
 	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
-	if dir, ok := os.LookupEnv("PURSER_POSTGRES_BIN"); ok {
+	if dir := os.Getenv("PURSER_POSTGRES_BIN"); dir != "" {
 		dirs = append([]string{dir}, dirs...)
 	}
 	for _, dir := range dirs {

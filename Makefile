@@ -1,0 +1,78 @@
+# Two commands do everything on a Debian machine with Go, git and make:
+# `make demo` shows the program, `make test` installs what the tests need and
+# runs all of them. Tools are pinned in tools/go.mod and built into .tools.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help build demo test needs check format vet lint generated vulnerabilities race bench generate clean
+
+export CGO_ENABLED ?= 0
+# The version comes from git describe below; Go's own stamp fails in a checkout
+# that belongs to somebody else, as in a container.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+tools   := .tools/gofumpt .tools/staticcheck .tools/govulncheck .tools/sqlc
+sqlc     = $(shell find internal -name sqlc.yaml)
+
+# Where goroutines meet; the rest is sequential and would only cost time here.
+racing  := app client provider internal/store internal/office internal/rail internal/seller internal/catalog \
+	internal/cloud internal/httpapi internal/mcpapi internal/server
+race     = $(foreach p,$(racing),$(if $(wildcard $p),./$p/...))
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/purser, one file without cgo
+	go build -trimpath -ldflags '-s -w -X main.version=$(version)' -o bin/purser ./cmd/purser
+
+demo: build ## show it: an agent puts a page live on a domain bought for it
+	bin/purser demo
+
+test: needs check vulnerabilities race ## install what is needed, then check and test everything
+	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
+	PURSER_REQUIRE=postgres,dig,curl PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" .tools/withpg go test ./...
+
+needs: ## install the programs that tests need (Debian packages), if missing
+	@tools/needs.sh
+
+check: format vet lint generated build ## everything quick that is not a test
+
+format: .tools/gofumpt
+	@files=$$(.tools/gofumpt -l .); \
+	if [ -n "$$files" ]; then echo "run .tools/gofumpt -w on:"; echo "$$files"; exit 1; fi
+
+vet:
+	go vet ./...
+
+lint: .tools/staticcheck ## run staticcheck
+	.tools/staticcheck ./...
+
+generated: .tools/sqlc
+	@for file in $(sqlc); do \
+		.tools/sqlc diff -f $$file || { echo "$$file: run make generate and commit the result"; exit 1; }; done
+
+vulnerabilities: .tools/govulncheck ## look for known vulnerabilities
+	@tools/vulnerabilities.sh
+
+race: needs ## run the tests of the concurrent packages under the race detector
+	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
+	PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" CGO_ENABLED=1 \
+		.tools/withpg go test -race $(race)
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+generate: .tools/sqlc ## write again what is generated and committed
+	@for file in $(sqlc); do .tools/sqlc generate -f $$file || exit 1; done
+	go test ./internal/config -run Example -update
+	go test . -run ErrorsInTheDocuments -update
+
+clean: ## remove what was built here
+	rm -rf bin .tools coverage.out
+
+# One build for all four: they share most of their packages.
+$(tools) &: tools/go.mod tools/go.sum
+	CGO_ENABLED=0 go build -C tools -o ../.tools/ \
+		mvdan.cc/gofumpt honnef.co/go/tools/cmd/staticcheck golang.org/x/vuln/cmd/govulncheck github.com/sqlc-dev/sqlc/cmd/sqlc
+	@touch $(tools)
