@@ -1,0 +1,253 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/store/db"
+	"github.com/purser-dev/purser/internal/testpg"
+)
+
+// eachDB runs one suite on SQLite and on PostgreSQL.
+func eachDB(t *testing.T, f func(t *testing.T, database string)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, filepath.Join(t.TempDir(), "purser.db")) })
+	t.Run("postgres", func(t *testing.T) { f(t, testpg.Open(t)) })
+}
+
+func open(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func organization(t *testing.T, s *Store, id string) {
+	t.Helper()
+	err := s.Write(t.Context(), func(q *db.Queries) error {
+		return q.InsertOrganization(t.Context(), db.InsertOrganizationParams{ID: id, Name: id, Timezone: "UTC"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func record(action string) audit.Record {
+	return audit.Record{Actor: audit.Actor{Kind: "system", ID: "test"}, Action: action, Outcome: audit.Accepted}
+}
+
+func TestSixtyFourTurnsAtOnceMakeOneOrder(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		const callers, each = 64, 4
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				for n := range each {
+					err := s.Turn(t.Context(), "org_1", func(turn *Turn) error {
+						turn.Record(record(fmt.Sprintf("caller.%d.%d", i, n)))
+						return nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		rows, err := s.Read().AuditAfter(t.Context(), db.AuditAfterParams{Organization: "org_1", Until: 1 << 40, RowLimit: 1000})
+		if err != nil || len(rows) != callers*each {
+			t.Fatalf("%d records, want %d (%v)", len(rows), callers*each, err)
+		}
+		var leaves [][]byte
+		for i, r := range rows {
+			if r.Seq != int64(i+1) {
+				t.Fatalf("record %d has seq %d", i+1, r.Seq)
+			}
+			leaves = append(leaves, []byte(r.Leaf))
+		}
+		_, want, err := audit.Append(0, nil, leaves)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := audit.Root(int64(len(rows)), s.Hashes(t.Context(), "org_1")); err != nil || got != want {
+			t.Errorf("root from the stored hashes = %v, from the leaves %v (%v)", got, want, err)
+		}
+	})
+}
+
+// Without the turn this test sells more than there is on PostgreSQL: that is
+// what it is for.
+func TestAGuardInTheTurnNeverSellsMoreThanThereIs(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		key := db.WindowParams{Organization: "org_1", Scope: "run", Target: "run_1", Currency: "USD", Name: "run_1"}
+		err := s.Turn(t.Context(), "org_1", func(turn *Turn) error {
+			return turn.OpenWindow(t.Context(), db.OpenWindowParams{Organization: key.Organization, Scope: key.Scope, Target: key.Target, Currency: key.Currency, Name: key.Name, GuardCeiling: 1400})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		sold := 0
+		for range 64 {
+			wg.Go(func() {
+				err := s.Turn(t.Context(), "org_1", func(turn *Turn) error {
+					w, err := turn.Window(t.Context(), key)
+					if err != nil {
+						return err
+					}
+					if w.Held+100 > 1400 {
+						return &Refused{purser.Errorf(purser.BudgetExceeded, "sold out")}
+					}
+					return turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 100, Organization: key.Organization, Scope: key.Scope, Target: key.Target, Currency: key.Currency, Name: key.Name})
+				})
+				switch {
+				case err == nil:
+					mu.Lock()
+					sold++
+					mu.Unlock()
+				case purser.CodeOf(err) != purser.BudgetExceeded:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if sold != 14 {
+			t.Errorf("sold %d of 14", sold)
+		}
+	})
+}
+
+func TestTheDatabaseItselfRefusesAnOverdraft(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		err := s.Turn(t.Context(), "org_1", func(turn *Turn) error {
+			w := db.OpenWindowParams{Organization: "org_1", Scope: "run", Target: "r", Currency: "USD", Name: "r", GuardCeiling: 100}
+			if err := turn.OpenWindow(t.Context(), w); err != nil {
+				return err
+			}
+			return turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 101, Organization: "org_1", Scope: "run", Target: "r", Currency: "USD", Name: "r"})
+		})
+		if err == nil {
+			t.Error("a window went above its ceiling")
+		}
+	})
+}
+
+func TestARefusalIsKeptAndAFaultLeavesNothing(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		boom := errors.New("boom")
+		if err := s.Turn(t.Context(), "org_1", func(turn *Turn) error { turn.Record(record("lost")); return boom }); !errors.Is(err, boom) {
+			t.Fatalf("err = %v", err)
+		}
+		no := purser.Errorf(purser.Stopped, "no")
+		err := s.Turn(t.Context(), "org_1", func(turn *Turn) error { turn.Record(record("kept")); return &Refused{no} })
+		if purser.CodeOf(err) != purser.Stopped {
+			t.Fatalf("err = %v", err)
+		}
+		rows, err := s.Read().AuditAfter(t.Context(), db.AuditAfterParams{Organization: "org_1", Until: 99, RowLimit: 99})
+		if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Leaf, `"kept"`) {
+			t.Errorf("rows = %v (%v)", rows, err)
+		}
+	})
+}
+
+func TestAClockThatGoesBackIsSeenAndNeverStored(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		now := time.Now()
+		s := open(t, Config{Database: database, Now: func() time.Time { return now }})
+		organization(t, s, "org_1")
+		var first, second time.Time
+		var skew time.Duration
+		turn := func(at *time.Time) {
+			err := s.Turn(t.Context(), "org_1", func(turn *Turn) error {
+				*at, skew = turn.Now, turn.Skew
+				turn.Record(record("tick"))
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		turn(&first)
+		if skew.Abs() > 3*time.Second {
+			t.Errorf("skew of a good clock = %v", skew)
+		}
+		now = now.Add(-time.Hour)
+		turn(&second)
+		if second.Before(first) || skew.Abs() < 59*time.Minute {
+			t.Errorf("after an hour back: now %v, before %v, skew %v", second, first, skew)
+		}
+	})
+}
+
+func TestSeveralProcessesMayOpenANewDatabaseAtOnce(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				s, err := Open(context.WithoutCancel(t.Context()), Config{Database: database, Now: time.Now})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = s.Close()
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestANewerDatabaseIsRefused(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		if _, err := s.writer.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, $1)", true); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(t.Context(), Config{Database: database, Now: time.Now})
+		if purser.CodeOf(err) != purser.NewerDatabase {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+func TestTheTwoSchemasDifferOnlyInTheWordForBytes(t *testing.T) {
+	entries, err := migrations.ReadDir("migrations/postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		pg, err1 := migrations.ReadFile("migrations/postgres/" + e.Name())
+		lite, err2 := migrations.ReadFile("migrations/sqlite/" + e.Name())
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ReplaceAll(string(pg), "BYTEA", "BLOB") != string(lite) {
+			t.Errorf("%s differs between the databases", e.Name())
+		}
+	}
+}

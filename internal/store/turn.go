@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Turn is an organization's turn: the transaction in which everything about it
+// is decided, one after the other (DESIGN.md section 5). Nothing that one turn
+// loaded is used in the next.
+type Turn struct {
+	*db.Queries
+	Org   string
+	Seq   int64     // of the last record
+	Epoch int64     // grows with each stop and each resume
+	Now   time.Time // never goes back within an organization
+	Skew  time.Duration
+	Zone  *time.Location
+
+	first   int64
+	moves   map[int64]int64
+	records []audit.Record
+}
+
+// Refused is returned by the function of a turn that decided no: the turn
+// commits, so that the refusal's record is kept, and Err goes to the caller.
+type Refused struct{ Err error }
+
+func (r *Refused) Error() string { return r.Err.Error() }
+func (r *Refused) Unwrap() error { return r.Err }
+
+// ErrNoOrganization is returned by Turn for an organization that is not there.
+var ErrNoOrganization = errors.New("no such organization")
+
+// Turn runs f inside the organization's turn. An error of f, but for *Refused,
+// undoes all that f wrote, its records included.
+func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error {
+	var refused *Refused
+	err := s.transact(ctx, func(tx db.DBTX) error {
+		t, err := s.begin(ctx, tx, org)
+		if err != nil {
+			return err
+		}
+		if err := f(t); err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		return s.end(ctx, t)
+	})
+	if err == nil && refused != nil {
+		return refused.Err
+	}
+	return err
+}
+
+func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error) {
+	q := db.New(tx)
+	row, err := q.TakeTurn(ctx, org)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNoOrganization
+	}
+	if err != nil {
+		return nil, fmt.Errorf("taking the turn of %s: %w", org, err)
+	}
+	zone, err := time.LoadLocation(row.Timezone)
+	if err != nil {
+		return nil, fmt.Errorf("reading the time zone of %s: %w", org, err)
+	}
+	now := s.now().UTC().Truncate(time.Microsecond)
+	skew, err := skewOf(now, Time(row.Clock), row.DatabaseClock)
+	if err != nil {
+		return nil, err
+	}
+	if last := Time(row.Clock); now.Before(last) {
+		now = last
+	}
+	return &Turn{
+		Queries: q, Org: org, Seq: row.Seq, first: row.Seq, Epoch: row.Epoch, Now: now, Skew: skew, Zone: zone,
+		moves: map[int64]int64{},
+	}, nil
+}
+
+// skewOf is how far this machine's clock is from the database's, which has a
+// resolution of one second, or behind the clock of the last turn.
+func skewOf(now, last time.Time, database string) (time.Duration, error) {
+	const form = "2006-01-02 15:04:05"
+	if len(database) < len(form) {
+		return 0, fmt.Errorf("reading the database's clock: %q", database)
+	}
+	at, err := time.Parse(form, database[:len(form)])
+	if err != nil {
+		return 0, fmt.Errorf("reading the database's clock: %w", err)
+	}
+	skew := now.Sub(at)
+	if 0 <= skew && skew <= time.Second {
+		skew = 0
+	}
+	if behind := now.Sub(last); !last.IsZero() && behind < 0 && behind.Abs() > skew.Abs() {
+		skew = behind
+	}
+	return skew, nil
+}
+
+// Record appends a record of this turn and returns its sequence number. The
+// store fills in seq, time and organization.
+func (t *Turn) Record(r audit.Record) int64 {
+	t.Seq++
+	r.Seq, r.TS, r.Org = t.Seq, Micro(t.Now), t.Org
+	t.records = append(t.records, r)
+	return t.Seq
+}
+
+// NextMove numbers the movements of money that one record explains.
+func (t *Turn) NextMove(seq int64) int64 {
+	t.moves[seq]++
+	return t.moves[seq]
+}
+
+// end writes the records, the tree's new hashes and the organization's new
+// clock: the last statement of the transaction (RULES 19).
+func (s *Store) end(ctx context.Context, t *Turn) error {
+	leaves := make([][]byte, len(t.records))
+	for i, r := range t.records {
+		leaf, err := r.Leaf()
+		if err != nil {
+			return fmt.Errorf("recording %s: %w", r.Action, err)
+		}
+		leaves[i] = leaf
+		if err := t.InsertAudit(ctx, db.InsertAuditParams{Organization: t.Org, Seq: r.Seq, At: r.TS, Leaf: string(leaf)}); err != nil {
+			return fmt.Errorf("writing record %d: %w", r.Seq, err)
+		}
+	}
+	hashes, _, err := audit.Append(t.first, hashReader{ctx, t.Queries, t.Org}, leaves)
+	if err != nil {
+		return err
+	}
+	n := audit.FirstHash(t.first)
+	for i, h := range hashes {
+		if err := t.InsertAuditHash(ctx, db.InsertAuditHashParams{Organization: t.Org, N: n + int64(i), Hash: h[:]}); err != nil {
+			return fmt.Errorf("writing the tree: %w", err)
+		}
+	}
+	if err := t.EndTurn(ctx, db.EndTurnParams{ID: t.Org, Seq: t.Seq, Epoch: t.Epoch, Clock: Micro(t.Now)}); err != nil {
+		return fmt.Errorf("ending the turn: %w", err)
+	}
+	return nil
+}
+
+// hashReader reads stored hashes of one log.
+type hashReader struct {
+	ctx context.Context
+	q   *db.Queries
+	org string
+}
+
+func (r hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	hashes := make([]tlog.Hash, len(indexes))
+	for i, n := range indexes {
+		h, err := r.q.AuditHash(r.ctx, db.AuditHashParams{Organization: r.org, N: n})
+		if err != nil {
+			return nil, fmt.Errorf("reading tree hash %d: %w", n, err)
+		}
+		if copy(hashes[i][:], h) != len(hashes[i]) {
+			return nil, fmt.Errorf("tree hash %d has %d bytes", n, len(h))
+		}
+	}
+	return hashes, nil
+}
+
+// Hashes reads the stored hashes of an organization's tree, for roots and proofs.
+func (s *Store) Hashes(ctx context.Context, org string) tlog.HashReader {
+	return hashReader{ctx, s.Read(), org}
+}
