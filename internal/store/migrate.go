@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/purser-dev/purser"
 )
@@ -18,28 +17,23 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrate brings the schema forward. PostgreSQL has an advisory lock for it;
-// SQLite has none, so a lock file stands in for it.
+// migrate brings the schema forward under a lock: an advisory one on PostgreSQL,
+// a lock file on SQLite, which has none.
 func (s *Store) migrate(ctx context.Context, database string) error {
 	folder, err := fs.Sub(migrations, "migrations/"+s.dialect)
 	if err != nil {
 		return err
 	}
-	dialect, opts := goose.DialectSQLite3, []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
+	dialect, lock := goose.DialectSQLite3, func() (func(), error) { return lockFile(database + ".lock") }
 	if s.dialect == Postgres {
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return fmt.Errorf("making the migration lock: %w", err)
-		}
-		dialect, opts = goose.DialectPostgres, append(opts, goose.WithSessionLocker(locker))
-	} else {
-		unlock, err := lockFile(database + ".lock")
-		if err != nil {
-			return err
-		}
-		defer unlock()
+		dialect, lock = goose.DialectPostgres, func() (func(), error) { return s.lockAdvisory(ctx) }
 	}
-	p, err := goose.NewProvider(dialect, s.writer, folder, opts...)
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p, err := goose.NewProvider(dialect, s.writer, folder, goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("reading migrations: %w", err)
 	}
@@ -63,6 +57,23 @@ func refuseNewer(ctx context.Context, p *goose.Provider) error {
 			WithHint("use the newer program, or restore a backup made before it: purser backup restore FILE")
 	}
 	return nil
+}
+
+// lockAdvisory waits for the lock on a connection of its own. goose's locker
+// polls, so that two first starts at once would take seconds.
+func (s *Store) lockAdvisory(ctx context.Context) (unlock func(), err error) {
+	const key = 0x707572736572 // "purser"
+	c, err := s.writer.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connecting for the migration lock: %w", err)
+	}
+	if _, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", key); err != nil {
+		return nil, errors.Join(fmt.Errorf("taking the migration lock: %w", err), c.Close())
+	}
+	return func() {
+		_, _ = c.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", key)
+		_ = c.Close()
+	}, nil
 }
 
 // lockFile takes an exclusive lock that ends with the process.
