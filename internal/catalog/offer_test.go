@@ -96,6 +96,15 @@ func TestAnOfferIsANumberOnlyWhereTheCatalogFixesOne(t *testing.T) {
 	}
 }
 
+func TestANegativeMachinePriceIsNoPrice(t *testing.T) {
+	for amount, want := range map[app.Minor]Basis{-1: Unpriced, 0: Priced} {
+		x := app.Price{Currency: "USD", AmountMinor: amount, Interval: "month"}
+		if got := tierPrice(app.Tier{Type: app.PriceFreeform, Freeform: "A little", XPrice: &x}); got.Basis != want {
+			t.Errorf("%d is %s, want %s", amount, got.Basis, want)
+		}
+	}
+}
+
 func TestTheTierOfTheConfigurationIsPriced(t *testing.T) {
 	e := entry(t, `{"type":"paid","paid":[
 		{"type":"free","configuration":{"size":"none"}},
@@ -114,6 +123,30 @@ func TestTheTierOfTheConfigurationIsPriced(t *testing.T) {
 	}
 	if e.Price != "free and paid" {
 		t.Errorf("the list says %q", e.Price)
+	}
+}
+
+func TestAnEntryIsShownInTheContractsWords(t *testing.T) {
+	e := entries(t, Provider{Quotes: true, Conformance: "passed 2026-11-02"},
+		`{"id":"dns","kind":"deployable","categories":["domains"],"description":"Names.","pricing":`+paid("By the name")+`,
+		  "configuration_schema":{"type":"object","properties":{"years":{"type":"integer","maximum":9007199254740993}}}}`,
+		`{"id":"db","kind":"deployable","description":"Rows.","pricing":`+paid("$4.50/month, $0.0005/GB egress")+`}`)
+	quoted, metered := e[0].Contract(), e[1].Contract()
+	if quoted.Price != "quoted" || quoted.Ref != "harbor/dns" || quoted.Conformance != "passed 2026-11-02" || len(quoted.Prices) != 0 {
+		t.Errorf("a service with quotes: %+v", quoted)
+	}
+	if raw, err := json.Marshal(quoted.Configuration); err != nil || !strings.Contains(string(raw), "9007199254740993") {
+		t.Errorf("the schema lost a digit: %s, %v", raw, err)
+	}
+	want := []purser.ServicePrice{
+		{AmountText: "4.50", Currency: "USD", Minor: 450, Kind: "recurring", Per: "1", Period: "month"},
+		{AmountText: "0.0005", Currency: "USD", Kind: "usage", Unit: "GB", Per: "1"},
+	}
+	if diff := cmp.Diff(want, metered.Prices); diff != "" {
+		t.Error(diff)
+	}
+	if untested := entries(t, Provider{}, `{"id":"db","kind":"deployable","pricing":{"type":"free"}}`)[0].Contract(); untested.Conformance != "untested" || untested.Price != "free" {
+		t.Errorf("%+v", untested)
 	}
 }
 

@@ -82,9 +82,6 @@ func (p *parser) money(c *Component) bool {
 		return false
 	}
 	p.at++
-	if after := p.peek(0); after.kind == tokenWord && after.glued {
-		return false // "$5k", "$5M"
-	}
 	if code := p.code(); code != "" {
 		if currency != "" && currency != code {
 			return false

@@ -43,6 +43,7 @@ func TestSearchRanksWhatFitsBest(t *testing.T) {
 		{"a word of the id before one of the description", Query{Words: "domain"}, []string{"harbor/registrar:domain", "harbor/hosting:static"}},
 		{"the beginning of a word", Query{Words: "regis"}, []string{"harbor/registrar:domain"}},
 		{"more words matching come first", Query{Words: "static hosting"}, []string{"harbor/hosting:static", "harbor/hosting:pro"}},
+		{"two words of a description before one of an id", Query{Words: "inbox plan sites"}, []string{"harbor/hosting:pro", "harbor/mail:inbox"}},
 		{"words of a sentence do not count", Query{Words: "I need an inbox for the"}, []string{"harbor/mail:inbox"}},
 		{"accents and case do not matter", Query{Words: "BOITE écrire"}, []string{"harbor/mail:inbox"}},
 		{"a category", Query{Words: "database"}, []string{"harbor/db:new", "harbor/db:old"}},
