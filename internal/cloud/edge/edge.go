@@ -111,11 +111,6 @@ func Redirect(port string) http.Handler {
 // ServeHTTP serves one request of a site.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := hostOf(r)
-	if r.TLS != nil && r.TLS.ServerName != "" && !strings.EqualFold(strings.TrimSuffix(r.TLS.ServerName, "."), host) {
-		// A connection is for the host whose certificate it was shown (RFC 9110 section 7.4).
-		page(w, r, http.StatusMisdirectedRequest, "Ask for this host on a connection of its own.")
-		return
-	}
 	route, err := e.o.Sites.Route(r.Context(), host)
 	switch {
 	case errors.Is(err, state.ErrNotFound):

@@ -161,9 +161,9 @@ func (s *Store) Records(ctx context.Context, zone string) ([]Record, error) {
 
 // AddRecord adds a record to a zone of the account. A name that is relative to the
 // zone, "" or "@" is completed. The same record again changes nothing. A CNAME
-// beside other records, or at the apex, is ErrTaken.
-func (s *Store) AddRecord(ctx context.Context, account, zone string, r Record) error {
-	return s.Write(ctx, func(tx *sql.Tx) error {
+// beside other records, or at the apex, is ErrTaken. The stored record is answered.
+func (s *Store) AddRecord(ctx context.Context, account, zone string, r Record) (Record, error) {
+	err := s.Write(ctx, func(tx *sql.Tx) error {
 		if err := active(ctx, tx, account); err != nil {
 			return err
 		}
@@ -177,8 +177,17 @@ func (s *Store) AddRecord(ctx context.Context, account, zone string, r Record) e
 		if err := beside(ctx, tx, z, r); err != nil {
 			return err
 		}
-		return s.insertRecord(ctx, tx, zone, r)
+		if err := s.insertRecord(ctx, tx, zone, r); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT id, ttl, priority, origin FROM records
+			WHERE zone = $1 AND name = $2 AND type = $3 AND content = $4`, zone, r.Name, r.Type, r.Content).
+			Scan(&r.ID, &r.TTL, &r.Priority, &r.Origin)
 	})
+	if err != nil {
+		return Record{}, fmt.Errorf("adding a record: %w", err)
+	}
+	return r, nil
 }
 
 // within completes and checks a record for a zone.
