@@ -42,8 +42,8 @@ var allowed = map[string]string{
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
 		"internal/ledger internal/rail internal/seal internal/store internal/store/db",
-	"internal/identity":   ". internal/act internal/audit internal/canonical internal/seal internal/store",
-	"internal/seller":     ". app internal/catalog internal/canonical internal/seal",
+	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
+	"internal/seller":   ". app internal/catalog internal/canonical internal/seal",
 	// The shape of static assets is Cloudflare's; the local cloud and the bridge share it.
 	"internal/bridge/...": "app provider internal/domainname internal/cloud/assets internal/bridge/...",
 
