@@ -1,0 +1,207 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/purser-dev/purser/internal/act"
+	"github.com/purser-dev/purser/internal/canonical"
+)
+
+// brief holds what is checked of every record, as written in the leaf. Decoding
+// the whole record is ten times slower, and only a few need it.
+type brief struct {
+	seq, ts              int64
+	org, action, outcome []byte
+	budgets, attach      []byte
+}
+
+func readBrief(leaf []byte) (b brief, err error) {
+	err = canonical.Walk(leaf, func(key, value []byte) error {
+		var err error
+		switch string(key) {
+		case "seq":
+			b.seq, err = strconv.ParseInt(string(value), 10, 64)
+		case "ts":
+			b.ts, err = strconv.ParseInt(string(value), 10, 64)
+		case "org":
+			b.org = value
+		case "action":
+			b.action = value
+		case "outcome":
+			b.outcome = value
+		case "budgets":
+			b.budgets = value
+		case "attach":
+			b.attach = value
+		}
+		return err
+	})
+	return b, err
+}
+
+// checkLeaf checks the next record by itself and against the one before.
+func (v *verifier) checkLeaf(leaf []byte) error {
+	b, err := readBrief(leaf)
+	due := v.tree.size + 1
+	switch {
+	case err != nil:
+		return v.fault("record", err.Error())
+	case b.seq < 1:
+		return v.fault("record", "it has no seq")
+	case b.seq < due:
+		f := v.fault("record", fmt.Sprintf("record %d is there a second time, where %d is due", b.seq, due))
+		f.Seq, f.Through = b.seq, b.seq
+		return f
+	case b.seq > due:
+		return v.fault("record", fmt.Sprintf("missing or moved: record %d stands in its place", b.seq))
+	case !bytes.Equal(b.org, v.orgText):
+		return v.fault("record", "it belongs to another organization")
+	case b.ts < v.lastTS || b.ts < 1:
+		return v.fault("record", "its time is before that of the record before")
+	case len(b.action) <= len(`""`) || len(b.outcome) <= len(`""`):
+		return v.fault("record", "it has no action or no outcome")
+	}
+	v.lastTS = b.ts
+	accepted := string(b.outcome) == `"`+Accepted+`"`
+	if err := v.checkLimits(b.budgets, accepted); err != nil {
+		return err
+	}
+	approves := accepted && string(b.action) == `"`+ActionApprove+`"`
+	if b.attach == nil && approves {
+		return v.fault("approval", "a plan is approved without a person's signed act")
+	}
+	if b.attach == nil && v.opt.Each == nil && (!v.opt.Books || b.budgets == nil) {
+		return nil
+	}
+	return v.checkWhole(leaf)
+}
+
+// checkWhole does what needs the decoded record.
+func (v *verifier) checkWhole(leaf []byte) error {
+	r, err := ParseRecord(leaf)
+	if err != nil {
+		return v.fault("record", err.Error())
+	}
+	if r.Attach != nil {
+		if err := v.checkAct(r); err != nil {
+			return v.fault("approval", err.Error())
+		}
+	}
+	if v.opt.Books {
+		if err := v.books.add(r); err != nil {
+			return v.fault("books", err.Error())
+		}
+	}
+	if v.opt.Each != nil {
+		if err := v.opt.Each(r); err != nil {
+			return v.fault("record", err.Error())
+		}
+	}
+	return nil
+}
+
+// checkLimits holds each line that an accepted decision raised to its limit (RULES 5).
+func (v *verifier) checkLimits(budgets []byte, accepted bool) error {
+	if budgets == nil || !accepted {
+		return nil
+	}
+	err := canonical.Walk(budgets, func(_, line []byte) error {
+		var b BudgetLine
+		err := canonical.Walk(line, func(key, value []byte) (err error) {
+			switch string(key) {
+			case "limit":
+				b.Limit, err = strconv.ParseInt(string(value), 10, 64)
+			case "held":
+				b.Held, err = strconv.ParseInt(string(value), 10, 64)
+			case "captured":
+				b.Captured, err = strconv.ParseInt(string(value), 10, 64)
+			case "refunded":
+				b.Refunded, err = strconv.ParseInt(string(value), 10, 64)
+			case "change":
+				b.Change, err = strconv.ParseInt(string(value), 10, 64)
+			}
+			return err
+		})
+		if err == nil && b.Change > 0 && b.Use() > b.Limit {
+			err = fmt.Errorf("accepted with %d used of a limit of %d", b.Use(), b.Limit)
+		}
+		return err
+	})
+	if err != nil {
+		return v.fault("books", err.Error())
+	}
+	return nil
+}
+
+// checkAct checks a person's signed act and that it is the act of this record.
+func (v *verifier) checkAct(r Record) error {
+	d, err := act.Parse(r.Attach.Document)
+	if err != nil {
+		return err
+	}
+	if err := act.Verify(d, r.Attach.Signature); err != nil {
+		return err
+	}
+	if err := belongs(d, r); err != nil {
+		return err
+	}
+	mark := sha256.Sum256(fmt.Appendf(nil, "%q %q", d.Approver, d.Nonce))
+	if _, used := v.acts[[16]byte(mark[:])]; used {
+		return fmt.Errorf("the act of %s was used before", d.Approver)
+	}
+	v.acts[[16]byte(mark[:])] = struct{}{}
+	v.report.countAct(d.Approver, r.Attach.Signature)
+	return nil
+}
+
+// belongs compares what the person signed with what the record says.
+func belongs(d act.Document, r Record) error {
+	action := d.Operation
+	switch d.Decision {
+	case act.Approve:
+		action = ActionApprove
+	case act.Deny:
+		action = ActionDeny
+	}
+	switch {
+	case d.Organization != r.Org:
+		return fmt.Errorf("the act is for organization %q", d.Organization)
+	case action != r.Action:
+		return fmt.Errorf("the act allows %q, not %q", action, r.Action)
+	case d.PlanDigest != "" && d.PlanDigest != r.PlanDigest:
+		return fmt.Errorf("the act is for plan %s", d.PlanDigest)
+	case r.Actor.Kind != "person" || d.Approver != r.Actor.ID:
+		return fmt.Errorf("the act is of %q, the record of %s %q", d.Approver, r.Actor.Kind, r.Actor.ID)
+	case d.NotAfter < r.TS:
+		return fmt.Errorf("the act had expired")
+	}
+	return nil
+}
+
+// books holds the use of each budget window, as the records before left it.
+type books map[string]int64
+
+// add re-derives each line of a record: what was used before, and the change.
+func (b books) add(r Record) error {
+	for _, l := range r.Budgets {
+		key, err := json.Marshal([]string{l.Scope, l.Window, l.Currency})
+		if err != nil {
+			return err
+		}
+		if r.Outcome != Accepted && l.Change > 0 {
+			return fmt.Errorf("%s: a decision that was not accepted raised the use by %d", l.Scope, l.Change)
+		}
+		if l.Held < 0 || l.Captured < 0 || l.Refunded < 0 {
+			return fmt.Errorf("%s: a negative amount", l.Scope)
+		}
+		if want := b[string(key)] + l.Change; l.Use() != want {
+			return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.Scope, l.Use(), want)
+		}
+		b[string(key)] = l.Use()
+	}
+	return nil
+}
