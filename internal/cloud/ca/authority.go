@@ -155,7 +155,13 @@ func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 // names have one each. Concurrent callers for one leaf issue once. The error of a
 // refused name is the policy's.
 func (a *Authority) Certificate(ctx context.Context, name string) (*tls.Certificate, error) {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.*") != "" || strings.HasPrefix(name, ".") {
+		return nil, fmt.Errorf("no certificate for %.60q: it is no host name", name)
+	}
 	if leaf := a.held(name); leaf != nil {
+		return leaf, nil
+	}
+	if leaf := a.kept(name); leaf != nil {
 		return leaf, nil
 	}
 	zone, err := a.o.Policy.MayCertify(ctx, name)
@@ -167,7 +173,7 @@ func (a *Authority) Certificate(ctx context.Context, name string) (*tls.Certific
 		if leaf := a.held(first); leaf != nil {
 			return leaf, nil
 		}
-		return a.obtain(first, names)
+		return a.issue(first, names)
 	})
 	if err != nil {
 		return nil, err
@@ -202,24 +208,39 @@ func (a *Authority) fresh(leaf *tls.Certificate) bool {
 	return !now.Before(leaf.Leaf.NotBefore) && leaf.Leaf.NotAfter.Sub(now) > LeafLife/3
 }
 
-// obtain takes the leaf from disk or issues it, and holds it.
-func (a *Authority) obtain(first string, names []string) (*tls.Certificate, error) {
-	leaf, err := a.read(first)
-	if err != nil || !a.fresh(leaf) || leaf.Leaf.CheckSignatureFrom(a.root) != nil {
-		if leaf, err = a.issue(names); err != nil {
-			return nil, fmt.Errorf("issuing for %s: %w", first, err)
-		}
-		if err := a.write(first, leaf); err != nil {
-			return nil, fmt.Errorf("keeping the certificate of %s: %w", first, err)
+// kept is held for a leaf that an earlier process wrote. No policy is asked: a
+// stopped account's site can still say over HTTPS that it is stopped.
+func (a *Authority) kept(name string) *tls.Certificate {
+	_, parent, _ := strings.Cut(name, ".")
+	for _, key := range []string{name, parent} {
+		leaf, err := a.read(key)
+		if err == nil && leaf.Leaf.CheckSignatureFrom(a.root) == nil {
+			a.hold(key, leaf)
 		}
 	}
+	return a.held(name)
+}
+
+func (a *Authority) hold(first string, leaf *tls.Certificate) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leaves[first] = leaf
+}
+
+// issue makes a leaf, writes it down and holds it.
+func (a *Authority) issue(first string, names []string) (*tls.Certificate, error) {
+	leaf, err := a.sign(names)
+	if err != nil {
+		return nil, fmt.Errorf("issuing for %s: %w", first, err)
+	}
+	if err := a.write(first, leaf); err != nil {
+		return nil, fmt.Errorf("keeping the certificate of %s: %w", first, err)
+	}
+	a.hold(first, leaf)
 	return leaf, nil
 }
 
-func (a *Authority) issue(names []string) (*tls.Certificate, error) {
+func (a *Authority) sign(names []string) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), a.o.Random)
 	if err != nil {
 		return nil, err
