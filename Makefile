@@ -24,7 +24,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/purser, one file without cgo
-	go build -trimpath -ldflags '-s -w -X main.version=$(version)' -o bin/purser ./cmd/purser
+	go build -trimpath -ldflags '-s -w -X github.com/purser-dev/purser/internal/cli.version=$(version)' -o bin/purser ./cmd/purser
 
 demo: build ## show it: an agent puts a page live on a domain bought for it
 	bin/purser demo
