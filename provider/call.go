@@ -1,0 +1,334 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/purser-dev/purser/app"
+)
+
+// call is one request on its way through the checks of its route.
+type call struct {
+	p        *Provider
+	w        http.ResponseWriter
+	r        *http.Request
+	ctx      context.Context // outlives the caller's connection, ends with HookTimeout
+	name     string          // operation, as in Event
+	route    string          // path below the base path
+	shape    app.Envelope    // of this route's errors (7.1)
+	changes  bool            // a state-changing route: its HMAC must not repeat (5.5)
+	resource string          // id in the path, or the one allocated
+	request  string          // id of an account request, echoed
+
+	body    []byte
+	members map[string]json.RawMessage
+	orch    *Orchestrator
+	token   tokenRecord
+	account Account
+	code    string // of the error answered
+	status  int
+}
+
+// fault is an error with its way out: the envelope when it is not the route's, and
+// when to come back.
+type fault struct {
+	shown      *Error
+	shape      app.Envelope
+	retryAfter time.Duration
+}
+
+func (f *fault) Error() string { return f.shown.Error() }
+func (f *fault) Unwrap() error { return f.shown }
+
+func flat(code, message string) error {
+	return &fault{shown: &Error{Code: code, Message: message}, shape: app.EnvelopeFlat}
+}
+
+// serve answers one request; nothing but our envelopes leaves, panics included.
+func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.HookTimeout)
+	defer cancel()
+	c := &call{p: p, w: w, r: r, ctx: ctx, name: "unknown", shape: app.EnvelopeFlat}
+	defer c.audit()
+	defer func() {
+		if v := recover(); v != nil {
+			c.fail(fmt.Errorf("panic: %v", v))
+		}
+	}()
+	handle, err := c.find()
+	if err == nil {
+		err = handle(c)
+	}
+	if err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *call) audit() {
+	e := Event{At: c.p.cfg.Now(), Account: c.account.ID, Operation: c.name, Resource: c.resource, HTTPStatus: c.status, Code: c.code}
+	if c.orch != nil {
+		e.Orchestrator = c.orch.Name
+	}
+	c.p.cfg.Audit(c.ctx, e)
+}
+
+type endpoint struct {
+	method, name string
+	shape        app.Envelope
+	changes      bool
+	handle       func(*call) error
+}
+
+// find is the table of routes (4.1, 19).
+func (c *call) find() (func(*call) error, error) {
+	path := strings.TrimRight(c.r.URL.EscapedPath(), "/")
+	if path == c.p.tokenPath {
+		return c.enter([]endpoint{{http.MethodPost, "token", app.EnvelopeOAuth, false, (*call).tokens}})
+	}
+	rest, ok := strings.CutPrefix(path, strings.TrimRight(c.p.basePath, "/")+"/")
+	if !ok {
+		return nil, flat(app.CodeNotFound, "no such path")
+	}
+	c.route = rest
+	segments := strings.Split(rest, "/")
+	if rest == "consent" {
+		return c.enter([]endpoint{
+			{http.MethodGet, "consent", app.EnvelopeTyped, false, (*call).consentPage},
+			{http.MethodPost, "consent", app.EnvelopeTyped, true, (*call).consentDecision},
+		})
+	}
+	if segments[0] != "provisioning" || len(segments) < 2 {
+		return nil, flat(app.CodeNotFound, "no such path")
+	}
+	if segments[1] == "resources" {
+		c.shape = app.EnvelopeStatus
+		return c.findResource(segments[2:])
+	}
+	if len(segments) == 2 {
+		if endpoints, ok := topRoutes[segments[1]]; ok {
+			return c.enter(endpoints)
+		}
+	}
+	return nil, flat(app.CodeNotFound, "no such path")
+}
+
+var topRoutes = map[string][]endpoint{
+	"health":           {{http.MethodGet, "health", app.EnvelopeFlat, false, (*call).health}},
+	"services":         {{http.MethodGet, "services", app.EnvelopeFlat, false, (*call).services}},
+	"account_requests": {{http.MethodPost, "account_request", app.EnvelopeTyped, false, (*call).accountRequest}},
+	"quotes":           {{http.MethodPost, "quote", app.EnvelopeStatus, false, (*call).quote}},
+	"deep_links":       {{http.MethodPost, "deep_link", app.EnvelopeStatus, true, (*call).deepLink}},
+}
+
+var resourceVerbs = map[string]endpoint{
+	"update_service":     {http.MethodPost, "update", app.EnvelopeStatus, true, (*call).update},
+	"rotate_credentials": {http.MethodPost, "rotate", app.EnvelopeStatus, true, (*call).rotate},
+	"remove":             {http.MethodPost, "remove", app.EnvelopeStatus, true, (*call).remove},
+	"cut":                {http.MethodPost, "cut", app.EnvelopeStatus, true, (*call).cut},
+	"restore":            {http.MethodPost, "restore", app.EnvelopeStatus, true, (*call).restore},
+}
+
+func (c *call) findResource(segments []string) (func(*call) error, error) {
+	switch {
+	case len(segments) == 0:
+		return c.enter([]endpoint{
+			{http.MethodPost, "create", app.EnvelopeStatus, true, (*call).create},
+			{http.MethodGet, "list", app.EnvelopeStatus, false, (*call).list},
+		})
+	case len(segments) == 1 && segments[0] == "link":
+		return c.enter([]endpoint{{http.MethodPost, "link", app.EnvelopeStatus, true, (*call).link}})
+	case len(segments) > 2:
+		return nil, Errorf(app.CodeNotFound, "no such path")
+	}
+	id, err := url.PathUnescape(segments[0])
+	if err != nil {
+		id = segments[0]
+	}
+	c.resource = id
+	if len(segments) == 1 {
+		return c.enter([]endpoint{{http.MethodGet, "get", app.EnvelopeStatus, false, (*call).get}})
+	}
+	if verb, ok := resourceVerbs[segments[1]]; ok {
+		return c.enter([]endpoint{verb})
+	}
+	return nil, Errorf(app.CodeNotFound, "no such path")
+}
+
+// enter picks the endpoint by method.
+func (c *call) enter(endpoints []endpoint) (func(*call) error, error) {
+	c.name, c.shape = endpoints[0].name, endpoints[0].shape
+	allowed := make([]string, 0, len(endpoints))
+	for _, e := range endpoints {
+		if e.method == c.r.Method {
+			c.name, c.changes = e.name, e.changes
+			return e.handle, nil
+		}
+		allowed = append(allowed, e.method)
+	}
+	c.w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return nil, Errorf(app.CodeMethodNotAllowed, "use %s", strings.Join(allowed, " or "))
+}
+
+// answer writes a 2xx. Nothing of this protocol may be cached.
+func (c *call) answer(status int, v any) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("writing answer: %w", err)
+	}
+	c.status = status
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.Header().Set("Cache-Control", "no-store")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(body.Bytes()) // the caller may be gone; what was done is stored
+	return nil
+}
+
+// fail writes an error in the envelope of its route (7.1). What is not ours to
+// show is logged and becomes server_error.
+func (c *call) fail(err error) {
+	if c.status != 0 { // answered already; only a panic after it comes here
+		c.p.cfg.Log.ErrorContext(c.ctx, "failing after the answer", "operation", c.name, "error", err)
+		return
+	}
+	shape, shown := c.shape, &Error{Code: app.CodeServerError, Message: "internal error"}
+	var f *fault
+	var known *Error
+	switch {
+	case errors.As(err, &f):
+		shown = f.shown
+		if f.shape != "" {
+			shape = f.shape
+		}
+		if f.retryAfter > 0 {
+			c.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retryAfter.Seconds()))))
+		}
+	case errors.As(err, &known):
+		shown = known
+	default:
+		c.p.cfg.Log.ErrorContext(c.ctx, "failing a request", "operation", c.name, "resource", c.resource, "error", err)
+	}
+	c.code = shown.Code
+	if err := c.answer(shown.status(), c.envelope(shape, shown)); err != nil {
+		c.p.cfg.Log.ErrorContext(c.ctx, "writing an error", "error", err)
+	}
+}
+
+func (c *call) envelope(shape app.Envelope, e *Error) any {
+	problem := app.Problem{Code: e.Code, Message: e.Message}
+	switch shape {
+	case app.EnvelopeTyped:
+		typed := map[string]any{"type": app.AnswerError, "error": problem}
+		if c.request != "" {
+			typed["id"] = c.request
+		}
+		return typed
+	case app.EnvelopeStatus:
+		return map[string]any{"status": app.StatusError, "id": c.resource, "error": problem}
+	case app.EnvelopeOAuth:
+		return map[string]string{"error": e.Code, "error_description": e.Message}
+	}
+	return map[string]any{"error": problem}
+}
+
+// read takes the body whole. Its limit and its faults are flat on every route.
+func (c *call) read() error {
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, app.MaxRequestBytes))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return flat(app.CodeRequestTooLarge, "the body is larger than 1 MiB")
+	}
+	if err != nil {
+		return flat(app.CodeBodyNotReadable, "the body could not be read")
+	}
+	c.body = body
+	return nil
+}
+
+func (c *call) decodable() error {
+	if !utf8.Valid(c.body) {
+		return flat(app.CodeBodyNotDecodable, "the body is not UTF-8")
+	}
+	return nil
+}
+
+// version compares API-Version byte for byte (section 6).
+func (c *call) version() error {
+	if v := c.r.Header.Values(app.HeaderVersion); len(v) != 1 || v[0] != app.Version {
+		return flat(app.CodeInvalidAPIVersion, "API-Version must be one of: "+app.Version)
+	}
+	return nil
+}
+
+// object reads the body as a JSON object; an empty one counts as {}.
+func (c *call) object() error {
+	if len(bytes.TrimSpace(c.body)) == 0 {
+		c.members = map[string]json.RawMessage{}
+		return nil
+	}
+	members, err := app.Object(c.body)
+	if err != nil {
+		return Errorf(app.CodeInvalidRequest, "the body must be a JSON object")
+	}
+	c.members = members
+	return nil
+}
+
+// global is the throttle over all calls (7.4).
+func (c *call) global() error {
+	if c.p.throttle.wait(c.p.cfg.Now(), "global", c.p.cfg.GlobalPerMinute, time.Minute) == 0 {
+		return nil
+	}
+	return c.limited(30 * time.Second)
+}
+
+// bucket is the hourly limit of one orchestrator.
+func (c *call) bucket(orchestrator, name string, most int) error {
+	if d := c.p.throttle.wait(c.p.cfg.Now(), name+"/"+orchestrator, most, time.Hour); d > 0 {
+		return c.limited(d)
+	}
+	return nil
+}
+
+func (c *call) limited(d time.Duration) error {
+	f := &fault{shown: &Error{Code: app.CodeRateLimited, Message: "too many requests"}, retryAfter: d}
+	if c.shape == app.EnvelopeOAuth { // the token endpoint's 429 is typed (7.1)
+		f.shape = app.EnvelopeTyped
+	}
+	return f
+}
+
+// field reads one member into v; absent or null leaves v as it is.
+func (c *call) field(name string, v any) error {
+	raw, ok := c.members[name]
+	if !ok {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(v); err != nil {
+		return Errorf(app.CodeInvalidRequest, "%s has the wrong type", name)
+	}
+	return nil
+}
+
+// url is a public URL below base_url.
+func (p *Provider) url(rest string) string {
+	base := p.cfg.Manifest.PublicBaseURL
+	if base == "" {
+		base = p.cfg.Manifest.BaseURL
+	}
+	return strings.TrimRight(base, "/") + "/" + rest
+}

@@ -1,0 +1,185 @@
+package provider
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/purser-dev/purser/app"
+)
+
+// Keys of the Store. Everything that comes from outside is hashed, so keys are
+// short, ASCII and hold neither an email nor a token.
+func keyRequest(orchestrator, id string) string { return "request/" + orchestrator + "/" + hash(id) }
+func keyCode(code string) string                { return "code/" + hash(code) }
+func keyConsent(state string) string            { return "consent/" + hash(state) }
+func keyAccess(token string) string             { return "access/" + hash(token) }
+func keyRefresh(token string) string            { return "refresh/" + hash(token) }
+func keyFamily(id string) string                { return "family/" + id }
+func keyRevoked(orchestrator string) string     { return "revoked/" + orchestrator }
+func keyQuote(id string) string                 { return "quote/" + hash(id) }
+func keyProject(orchestrator, id string) string { return "project/" + orchestrator + "/" + hash(id) }
+func keyEmail(email string) string              { return "email/" + hash(email) }
+func keyAccount(id string) string               { return "account/" + hash(id) }
+func prefixResources(account string) string     { return "res/" + hash(account)[:32] + "/" }
+func keyResource(account, id string) string     { return prefixResources(account) + id }
+func keyOrchestratorResource(account, id string) string {
+	return "orid/" + hash(account)[:32] + "/" + hash(id)
+}
+
+func keyBare(account, project, service string) string {
+	return "bare/" + hash(account)[:32] + "/" + hash(project+"\x00"+service)
+}
+
+func keyIdempotency(account, route, key string) string {
+	return "idem/" + hash(account)[:32] + "/" + hash(route+"\x00"+key)
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// put writes v as JSON.
+func put(tx Tx, key string, v any, expires time.Time) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("writing record: %w", err)
+	}
+	return tx.Put(key, raw, expires)
+}
+
+// get reads a record into v and tells whether it was there.
+func get(tx Tx, key string, v any) (bool, error) {
+	raw, err := tx.Get(key)
+	if err != nil || raw == nil {
+		return false, err
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return false, fmt.Errorf("reading record %s: %w", key, err)
+	}
+	return true, nil
+}
+
+type (
+	// stamp is a point in time, e.g. the last "revoke all sessions".
+	stamp struct {
+		At time.Time `json:"at"`
+	}
+
+	// pointer names a resource or an account.
+	pointer struct {
+		ID string `json:"id"`
+	}
+
+	// requestRecord remembers an account request for 24 h (9.3).
+	requestRecord struct {
+		Email     string    `json:"email"` // hash
+		Challenge string    `json:"challenge"`
+		Answer    string    `json:"answer"` // an app.Answer type; "" while the account is being made
+		Account   string    `json:"account"`
+		Action    string    `json:"action"` // link_action
+		Code      string    `json:"code"`   // hash
+		Nonce     string    `json:"nonce"`  // derives code or state, together with the signing secret
+		State     string    `json:"state"`  // hash
+		Family    string    `json:"family"`
+		At        time.Time `json:"at"`
+	}
+
+	codeRecord struct {
+		Orchestrator string    `json:"orchestrator"`
+		Account      string    `json:"account"`
+		Challenge    string    `json:"challenge"`
+		Scopes       []string  `json:"scopes"`
+		LinkAction   string    `json:"link_action"`
+		IssuedAt     time.Time `json:"issued_at"`
+		ExpiresAt    time.Time `json:"expires_at"`
+	}
+
+	// consentRecord waits for a person, under the hash of its state (9.6).
+	consentRecord struct {
+		Orchestrator string    `json:"orchestrator"`
+		Payer        string    `json:"payer"`
+		Email        string    `json:"email"`
+		Scopes       []string  `json:"scopes"`
+		Challenge    string    `json:"challenge"`
+		Request      string    `json:"request"` // key of the requestRecord, "" without id
+		ExpiresAt    time.Time `json:"expires_at"`
+	}
+
+	tokenRecord struct {
+		Orchestrator string    `json:"orchestrator"`
+		Account      string    `json:"account"`
+		Scopes       []string  `json:"scopes"`
+		Family       string    `json:"family"`
+		Signed       bool      `json:"signed"` // the code exchange carried a signature
+		Spent        bool      `json:"spent"`  // a refresh token that was rotated
+		IssuedAt     time.Time `json:"issued_at"`
+		ExpiresAt    time.Time `json:"expires_at"`
+	}
+
+	// familyRecord names the one live pair that descends from a code.
+	familyRecord struct {
+		Access  string `json:"access"` // store keys
+		Refresh string `json:"refresh"`
+	}
+
+	quoteRecord struct {
+		Orchestrator  string    `json:"orchestrator"`
+		Account       string    `json:"account"` // "" before an account exists
+		Service       string    `json:"service"`
+		Configuration string    `json:"configuration"` // hash
+		Quote         app.Quote `json:"quote"`
+	}
+
+	idempotencyRecord struct {
+		Body     string    `json:"body"` // hash
+		Resource string    `json:"resource"`
+		At       time.Time `json:"at"`
+	}
+
+	projectRecord struct {
+		Account string `json:"account"`
+	}
+)
+
+// Phases of making a resource. A crash leaves the last one written.
+const (
+	phasePaying = "paying" // payment may or may not have happened
+	phasePaid   = "paid"   // paid or free; the thing may or may not exist
+	phaseDone   = "done"
+)
+
+// resourceRecord is a resource. Only phaseDone has a Status that means anything;
+// before that the create is running or was interrupted.
+type resourceRecord struct {
+	ID                     string         `json:"id"`
+	Account                string         `json:"account"`
+	Orchestrator           string         `json:"orchestrator"`
+	Service                string         `json:"service"`
+	Configuration          map[string]any `json:"configuration"`
+	Environment            string         `json:"environment"`
+	ProjectID              string         `json:"project_id,omitempty"`
+	OrchestratorResourceID string         `json:"orchestrator_resource_id,omitempty"`
+	LabelPrefix            string         `json:"label_prefix,omitempty"`
+	Phase                  string         `json:"phase"`
+	Status                 string         `json:"status"`
+	Problem                *app.Problem   `json:"problem,omitempty"`
+	Access                 []byte         `json:"access,omitempty"` // sealed when a key is set
+	ExpiresAt              time.Time      `json:"expires_at"`
+	PreviousValidUntil     time.Time      `json:"previous_valid_until"`
+	UserMessage            string         `json:"user_message,omitempty"`
+	Quote                  *app.Quote     `json:"quote,omitempty"`
+	Charged                bool           `json:"charged"` // ActivatePayment succeeded for this create
+	Attempt                int            `json:"attempt"` // of payment; part of its key
+	Updates                int            `json:"updates"` // finished updates; part of their payment keys
+	RetryAfter             time.Duration  `json:"retry_after"`
+	CreatedAt              time.Time      `json:"created_at"`
+	RemovedAt              time.Time      `json:"removed_at"`
+}
+
+func (r *resourceRecord) fail(e *Error) {
+	r.Phase, r.Status, r.Problem = phaseDone, app.StatusError, &app.Problem{Code: e.Code, Message: e.Message}
+}

@@ -1,0 +1,123 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser/app"
+)
+
+// Provider is the http.Handler of one seller. It is safe for concurrent use.
+type Provider struct {
+	cfg                 Config
+	basePath, tokenPath string
+	throttle            throttle
+	hmacSeen, jtiSeen   app.Replay
+	locks               locks
+
+	stale   sync.Mutex
+	catalog []app.CatalogService // the last good live catalog
+}
+
+// New checks a configuration and makes a Provider. The paths served are those of
+// Manifest.BaseURL and Manifest.OAuthTokenEndpoint, e.g. /app/provisioning/... and
+// /app/oauth/token; any prefix a proxy strips must be absent from both.
+func New(c Config) (*Provider, error) {
+	base, err := url.Parse(c.Manifest.BaseURL)
+	if err != nil || c.Manifest.BaseURL == "" {
+		return nil, errors.New("making provider: Manifest.BaseURL is not a URL")
+	}
+	token, err := url.Parse(c.Manifest.OAuthTokenEndpoint)
+	if err != nil || c.Manifest.OAuthTokenEndpoint == "" {
+		return nil, errors.New("making provider: Manifest.OAuthTokenEndpoint is not a URL")
+	}
+	if c.Store == nil || c.Hooks.Provision == nil {
+		return nil, errors.New("making provider: Store and Hooks.Provision are needed")
+	}
+	if n := len(c.SealKey); n != 0 && n != 32 {
+		return nil, errors.New("making provider: SealKey is not 32 bytes")
+	}
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("making provider: %w", err)
+	}
+	return &Provider{
+		cfg:       c,
+		basePath:  "/" + strings.Trim(base.Path, "/"),
+		tokenPath: "/" + strings.Trim(token.Path, "/"),
+	}, nil
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Secrets) > 0 {
+		c.Orchestrators = append([]Orchestrator{{Name: "purser", Secrets: c.Secrets}}, c.Orchestrators...)
+	}
+	if c.Billing == "" {
+		c.Billing = app.PaidByOrchestrator
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.AccessTokenTTL, time.Hour},
+		{&c.RefreshTokenTTL, 90 * 24 * time.Hour},
+		{&c.QuoteTTL, 15 * time.Minute},
+		{&c.HookTimeout, time.Minute},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Hooks.Accounts == nil {
+		c.Hooks.Accounts = &accountBook{store: c.Store, random: c.Random}
+	}
+	if c.Audit == nil {
+		c.Audit = func(context.Context, Event) {}
+	}
+	return c
+}
+
+func (c Config) check() error {
+	names := map[string]bool{}
+	for _, o := range c.Orchestrators {
+		if o.Name == "" || strings.ContainsAny(o.Name, "/ ") || len(o.Name) > 40 || names[o.Name] {
+			return fmt.Errorf("orchestrator name %q is empty, too long, used twice or has a slash or space", o.Name)
+		}
+		names[o.Name] = true
+		for _, s := range o.Secrets {
+			if s == "" {
+				return fmt.Errorf("orchestrator %s: a signing secret is empty", o.Name)
+			}
+		}
+		if o.CallbackURL != "" {
+			if err := app.CheckURL(o.CallbackURL); err != nil {
+				return fmt.Errorf("orchestrator %s: callback URL: %w", o.Name, err)
+			}
+		}
+	}
+	return checkCatalog(c.Catalog)
+}
+
+// RevokeSessions ends every code and token of an orchestrator issued until now.
+func (p *Provider) RevokeSessions(ctx context.Context, orchestrator string) error {
+	return p.cfg.Store.Update(ctx, func(tx Tx) error {
+		return put(tx, keyRevoked(orchestrator), stamp{p.cfg.Now()}, time.Time{})
+	})
+}
+
+// ServeHTTP answers the routes of APP 4.1 below Manifest.BaseURL, the token
+// endpoint and the consent page.
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r) }
