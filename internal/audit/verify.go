@@ -87,6 +87,13 @@ type verifier struct {
 	acts          map[[16]byte]struct{}
 	books         books
 	report        Report
+
+	// What the record at hand is read into, and the methods that do it, made
+	// once: a million records would make millions of them.
+	brief        brief
+	budget       line
+	briefMember  func(key, value []byte) error
+	budgetMember func(key, value []byte) error
 }
 
 func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
@@ -94,7 +101,8 @@ func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key: %w", err)
 	}
-	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{}}
+	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{use: map[string]*int64{}}}
+	v.briefMember, v.budgetMember = v.brief.member, v.budget.member
 	if v.witnesses, err = readWitnesses(opt.Witness, n); err != nil {
 		return nil, fmt.Errorf("reading the witness file: %w", err)
 	}

@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -19,33 +18,31 @@ type brief struct {
 	budgets, attach      []byte
 }
 
-func readBrief(leaf []byte) (b brief, err error) {
-	err = canonical.Walk(leaf, func(key, value []byte) error {
-		var err error
-		switch string(key) {
-		case "seq":
-			b.seq, err = strconv.ParseInt(string(value), 10, 64)
-		case "ts":
-			b.ts, err = strconv.ParseInt(string(value), 10, 64)
-		case "org":
-			b.org = value
-		case "action":
-			b.action = value
-		case "outcome":
-			b.outcome = value
-		case "budgets":
-			b.budgets = value
-		case "attach":
-			b.attach = value
-		}
-		return err
-	})
-	return b, err
+func (b *brief) member(key, value []byte) (err error) {
+	switch string(key) {
+	case "seq":
+		b.seq, err = strconv.ParseInt(string(value), 10, 64)
+	case "ts":
+		b.ts, err = strconv.ParseInt(string(value), 10, 64)
+	case "org":
+		b.org = value
+	case "action":
+		b.action = value
+	case "outcome":
+		b.outcome = value
+	case "budgets":
+		b.budgets = value
+	case "attach":
+		b.attach = value
+	}
+	return err
 }
 
 // checkLeaf checks the next record by itself and against the one before.
 func (v *verifier) checkLeaf(leaf []byte) error {
-	b, err := readBrief(leaf)
+	v.brief = brief{}
+	b := &v.brief
+	err := canonical.Walk(leaf, v.briefMember)
 	due := v.tree.size + 1
 	switch {
 	case err != nil:
@@ -67,14 +64,14 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 	}
 	v.lastTS = b.ts
 	accepted := string(b.outcome) == `"`+Accepted+`"`
-	if err := v.checkLimits(b.budgets, accepted); err != nil {
+	if err := v.checkBudgets(b.budgets, accepted); err != nil {
 		return err
 	}
 	approves := accepted && string(b.action) == `"`+ActionApprove+`"`
 	if b.attach == nil && approves {
 		return v.fault("approval", "a plan is approved without a person's signed act")
 	}
-	if b.attach == nil && v.opt.Each == nil && (!v.opt.Books || b.budgets == nil) {
+	if b.attach == nil && v.opt.Each == nil {
 		return nil
 	}
 	return v.checkWhole(leaf)
@@ -91,11 +88,6 @@ func (v *verifier) checkWhole(leaf []byte) error {
 			return v.fault("approval", err.Error())
 		}
 	}
-	if v.opt.Books {
-		if err := v.books.add(r); err != nil {
-			return v.fault("books", err.Error())
-		}
-	}
 	if v.opt.Each != nil {
 		if err := v.opt.Each(r); err != nil {
 			return v.fault("record", err.Error())
@@ -104,32 +96,53 @@ func (v *verifier) checkWhole(leaf []byte) error {
 	return nil
 }
 
-// checkLimits holds each line that an accepted decision raised to its limit (RULES 5).
-func (v *verifier) checkLimits(budgets []byte, accepted bool) error {
-	if budgets == nil || !accepted {
+// A line is a budget line as the verifier reads it: amounts, and which budget, as written.
+type line struct {
+	BudgetLine
+	scope, window, currency []byte
+}
+
+func (l *line) member(key, value []byte) (err error) {
+	switch string(key) {
+	case "scope":
+		l.scope = value
+	case "window":
+		l.window = value
+	case "currency":
+		l.currency = value
+	case "limit":
+		l.Limit, err = strconv.ParseInt(string(value), 10, 64)
+	case "held":
+		l.Held, err = strconv.ParseInt(string(value), 10, 64)
+	case "captured":
+		l.Captured, err = strconv.ParseInt(string(value), 10, 64)
+	case "refunded":
+		l.Refunded, err = strconv.ParseInt(string(value), 10, 64)
+	case "change":
+		l.Change, err = strconv.ParseInt(string(value), 10, 64)
+	}
+	return err
+}
+
+// checkBudgets holds each line that an accepted decision raised to its limit
+// (RULES 5), and re-derives each use if the books are asked for.
+func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
+	if budgets == nil || (!accepted && !v.opt.Books) {
 		return nil
 	}
-	err := canonical.Walk(budgets, func(_, line []byte) error {
-		var b BudgetLine
-		err := canonical.Walk(line, func(key, value []byte) (err error) {
-			switch string(key) {
-			case "limit":
-				b.Limit, err = strconv.ParseInt(string(value), 10, 64)
-			case "held":
-				b.Held, err = strconv.ParseInt(string(value), 10, 64)
-			case "captured":
-				b.Captured, err = strconv.ParseInt(string(value), 10, 64)
-			case "refunded":
-				b.Refunded, err = strconv.ParseInt(string(value), 10, 64)
-			case "change":
-				b.Change, err = strconv.ParseInt(string(value), 10, 64)
-			}
+	err := canonical.Walk(budgets, func(_, written []byte) error {
+		v.budget = line{}
+		if err := canonical.Walk(written, v.budgetMember); err != nil {
 			return err
-		})
-		if err == nil && b.Change > 0 && b.Use() > b.Limit {
-			err = fmt.Errorf("accepted with %d used of a limit of %d", b.Use(), b.Limit)
 		}
-		return err
+		l := &v.budget
+		if accepted && l.Change > 0 && l.Use() > l.Limit {
+			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
+		}
+		if v.opt.Books {
+			return v.books.add(l, accepted)
+		}
+		return nil
 	})
 	if err != nil {
 		return v.fault("books", err.Error())
@@ -183,25 +196,28 @@ func belongs(d act.Document, r Record) error {
 }
 
 // books holds the use of each budget window, as the records before left it.
-type books map[string]int64
+type books struct {
+	use map[string]*int64
+	key []byte
+}
 
-// add re-derives each line of a record: what was used before, and the change.
-func (b books) add(r Record) error {
-	for _, l := range r.Budgets {
-		key, err := json.Marshal([]string{l.Scope, l.Window, l.Currency})
-		if err != nil {
-			return err
-		}
-		if r.Outcome != Accepted && l.Change > 0 {
-			return fmt.Errorf("%s: a decision that was not accepted raised the use by %d", l.Scope, l.Change)
-		}
-		if l.Held < 0 || l.Captured < 0 || l.Refunded < 0 {
-			return fmt.Errorf("%s: a negative amount", l.Scope)
-		}
-		if want := b[string(key)] + l.Change; l.Use() != want {
-			return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.Scope, l.Use(), want)
-		}
-		b[string(key)] = l.Use()
+// add re-derives one line: what was used before, and the change.
+func (b *books) add(l *line, accepted bool) error {
+	// Each part is a JSON text as written, so the three cannot run together.
+	b.key = append(append(append(b.key[:0], l.scope...), l.window...), l.currency...)
+	use, ok := b.use[string(b.key)]
+	if !ok {
+		use = new(int64)
+		b.use[string(b.key)] = use
 	}
+	switch {
+	case !accepted && l.Change > 0:
+		return fmt.Errorf("%s: a decision that was not accepted raised the use by %d", l.scope, l.Change)
+	case l.Held < 0 || l.Captured < 0 || l.Refunded < 0:
+		return fmt.Errorf("%s: a negative amount", l.scope)
+	case l.Use() != *use+l.Change:
+		return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.scope, l.Use(), *use+l.Change)
+	}
+	*use = l.Use()
 	return nil
 }

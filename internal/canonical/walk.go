@@ -89,7 +89,7 @@ func (w *walker) integer() error {
 // members walks an object or an array up to end.
 func (w *walker) members(depth int, end byte) error {
 	w.at++
-	var last []byte
+	var last name
 	for first := true; ; first = false {
 		if w.take(end) {
 			if !first && w.in[w.at-2] == ',' {
@@ -100,13 +100,13 @@ func (w *walker) members(depth int, end byte) error {
 		if !first && !w.take(',') {
 			return w.fault("expected , or the end")
 		}
-		var key []byte
+		var key name
 		if end == '}' {
 			var err error
 			if key, err = w.key(); err != nil {
 				return err
 			}
-			if !first && !precedes(last, key) {
+			if !first && !last.precedes(key) {
 				return w.fault("a key out of order")
 			}
 			last = key
@@ -116,16 +116,16 @@ func (w *walker) members(depth int, end byte) error {
 			return err
 		}
 		if depth == 1 && w.visit != nil {
-			if err := w.visit(key, w.in[from:w.at]); err != nil {
+			if err := w.visit(key.written, w.in[from:w.at]); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (w *walker) key() ([]byte, error) {
+func (w *walker) key() (name, error) {
 	if w.at >= len(w.in) || w.in[w.at] != '"' {
-		return nil, w.fault("expected a key")
+		return name{}, w.fault("expected a key")
 	}
 	key, err := w.text()
 	if err == nil && !w.take(':') {
@@ -134,34 +134,36 @@ func (w *walker) key() ([]byte, error) {
 	return key, err
 }
 
-// text returns what stands between the quotes, as written.
-func (w *walker) text() ([]byte, error) {
+// text returns what stands between the quotes.
+func (w *walker) text() (name, error) {
 	w.at++
-	from := w.at
+	from, plain := w.at, true
 	for w.at < len(w.in) {
 		switch c := w.in[w.at]; {
 		case c == '"':
 			w.at++
-			return w.in[from : w.at-1], nil
+			return name{w.in[from : w.at-1], plain}, nil
 		case c == '\\':
 			n := escapeLength(w.in[w.at:])
 			if n == 0 {
-				return nil, w.fault("an escape that RFC 8785 writes otherwise")
+				return name{}, w.fault("an escape that RFC 8785 writes otherwise")
 			}
+			plain = false
 			w.at += n
 		case c < 0x20:
-			return nil, w.fault("a control character that is not escaped")
+			return name{}, w.fault("a control character that is not escaped")
 		case c < utf8.RuneSelf:
 			w.at++
 		default:
+			plain = false
 			r, n := utf8.DecodeRune(w.in[w.at:])
 			if r == utf8.RuneError && n == 1 {
-				return nil, w.fault("text that is not UTF-8")
+				return name{}, w.fault("text that is not UTF-8")
 			}
 			w.at += n
 		}
 	}
-	return nil, w.fault("a string that does not end")
+	return name{}, w.fault("a string that does not end")
 }
 
 // escapeLength returns the length of the canonical escape at the start of in, or 0.
@@ -179,22 +181,19 @@ func escapeLength(in []byte) int {
 	return 6
 }
 
-// precedes reports whether the key a comes strictly before b, both as written.
-func precedes(a, b []byte) bool {
-	if plain(a) && plain(b) {
-		return bytes.Compare(a, b) < 0
-	}
-	return compareUTF16(decode(a), decode(b)) < 0
+// A name is a string as written. It is plain if it has neither escapes nor
+// letters beyond ASCII: then its bytes sort as its UTF-16 units do.
+type name struct {
+	written []byte
+	plain   bool
 }
 
-// plain reports whether a key's bytes as written sort as its UTF-16 units do.
-func plain(key []byte) bool {
-	for _, c := range key {
-		if c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
+// precedes reports whether a comes strictly before b.
+func (a name) precedes(b name) bool {
+	if a.plain && b.plain {
+		return bytes.Compare(a.written, b.written) < 0
 	}
-	return true
+	return compareUTF16(decode(a.written), decode(b.written)) < 0
 }
 
 // decode takes the escapes out of a string that was walked already.
