@@ -1,0 +1,279 @@
+// Package gate stands before the doors: it checks which name was called, where a request comes from and who sends it, and logs one line for each.
+package gate
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// Authenticator finds out whose a bearer token is. source is the network
+// address. A token that is not valid is not_signed_in; one in whose scope a
+// stop is in force is stopped.
+type Authenticator interface {
+	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
+}
+
+// Config is what a gate needs to know.
+type Config struct {
+	Hosts          []string       // names beside the loopback ones that the server answers to, any port
+	Origins        []string       // origins beside its own whose pages may change something: https://host[:port]
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	Authenticator  Authenticator
+	Log            *slog.Logger
+	Now            func() time.Time
+	Random         io.Reader
+	// Observe counts a request; it may be nil.
+	Observe func(op string, code purser.Code, took time.Duration)
+}
+
+// Gate wraps the doors. It is safe for concurrent use.
+type Gate struct {
+	config Config
+	hosts  map[string]bool
+	origin *http.CrossOriginProtection
+	wrong  *limits // requests without a valid credential, by source
+}
+
+// New makes a gate. An origin that is none is an error.
+func New(c Config) (*Gate, error) {
+	g := &Gate{config: c, hosts: map[string]bool{}, origin: http.NewCrossOriginProtection(), wrong: newLimits(c.Now)}
+	for _, h := range c.Hosts {
+		g.hosts[strings.TrimSuffix(strings.ToLower(h), ".")] = true
+	}
+	for _, o := range c.Origins {
+		if err := g.origin.AddTrustedOrigin(o); err != nil {
+			return nil, fmt.Errorf("trusting origin %q: %w", o, err)
+		}
+	}
+	return g, nil
+}
+
+// Entry is what a request's log line tells. Only the request's own goroutine
+// writes to it.
+type Entry struct {
+	ID    string // also in the answer's Request-Id, and the reference of a fault
+	Op    string
+	Actor purser.Actor
+	Code  purser.Code // empty: it went well
+	cause error       // for the log only
+}
+
+type entryOf struct{}
+
+// EntryOf finds the entry of the request that ctx belongs to. Outside of a gate
+// it gives one that nobody reads.
+func EntryOf(ctx context.Context) *Entry {
+	if e, ok := ctx.Value(entryOf{}).(*Entry); ok {
+		return e
+	}
+	return &Entry{}
+}
+
+// Fail notes an error and returns what may be shown of it: the *purser.Error
+// within, or internal with the reference under which the log has the cause.
+func (e *Entry) Fail(err error) *purser.Error {
+	e.Code = purser.CodeOf(err)
+	if e.Code.Info().HTTP >= http.StatusInternalServerError {
+		e.cause = err
+	}
+	var shown *purser.Error
+	if errors.As(err, &shown) && e.Code != purser.Internal {
+		return shown
+	}
+	// Nobody vouched for this text, so none of it is shown.
+	return &purser.Error{
+		Code: purser.Internal, Detail: "a fault of the program", Reference: e.ID,
+		Hint: "the server's log has the cause under this reference",
+	}
+}
+
+// Wrap puts the gate before a handler.
+func (g *Gate) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := g.config.Now()
+		entry := &Entry{ID: g.requestID()}
+		r = r.WithContext(context.WithValue(r.Context(), entryOf{}, entry))
+		seen := &watched{ResponseWriter: w}
+		h := w.Header()
+		h.Set("Request-Id", entry.ID)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		defer g.finish(seen, r, entry, began)
+		if err := g.check(r); err != nil {
+			Problem(seen, r, err)
+			return
+		}
+		next.ServeHTTP(seen, r)
+	})
+}
+
+// finish logs the request's one line. A panic becomes an internal fault; the one
+// that means "drop the connection" goes on.
+func (g *Gate) finish(w *watched, r *http.Request, e *Entry, began time.Time) {
+	fault, broken := recover(), w.begun
+	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // panics are compared, as net/http does
+		err := fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
+		if !broken {
+			Problem(w, r, err)
+		} else {
+			e.Fail(err)
+		}
+	}
+	took := g.config.Now().Sub(began)
+	if g.config.Observe != nil {
+		g.config.Observe(e.Op, e.Code, took)
+	}
+	level, attrs := slog.LevelInfo, []slog.Attr{
+		slog.String("op", e.Op), slog.String("actor", string(e.Actor.Kind)), slog.String("id", e.Actor.ID),
+		slog.String("code", string(e.Code)), slog.Int("status", w.status()), slog.Duration("took", took),
+		slog.String("request", e.ID), slog.String("source", g.Source(r)),
+	}
+	if e.cause != nil {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("cause", causes(e.cause)))
+	}
+	g.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	if fault != nil && (broken || fault == http.ErrAbortHandler) { //nolint:errorlint // as above
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// causes writes an error with what its parts keep from being shown.
+func causes(err error) string {
+	text := err.Error()
+	var e *purser.Error
+	for errors.As(err, &e) && e.Cause != nil {
+		err = e.Cause
+		text += ": " + err.Error()
+	}
+	return text
+}
+
+func (g *Gate) requestID() string {
+	var b [8]byte
+	if _, err := io.ReadFull(g.config.Random, b[:]); err != nil {
+		return "req_unknown" // a request is not refused for want of a name
+	}
+	return "req_" + hex.EncodeToString(b[:])
+}
+
+// check refuses names that are not ours, which is how a web page rebinds DNS to
+// reach loopback (RULES 23), and changes that a page of another origin sends.
+func (g *Gate) check(r *http.Request) error {
+	if name := hostname(r.Host); !g.hosts[name] && !loopback(name) {
+		return purser.Errorf(purser.Forbidden, "this server does not answer to the name in the Host header").
+			WithHint("add the name to allowed_hosts")
+	}
+	if err := g.origin.Check(r); err != nil {
+		return purser.Errorf(purser.Forbidden, "a page of another origin may not do this")
+	}
+	return nil
+}
+
+// hostname takes a Host header apart; a port of any kind is dropped.
+func hostname(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+}
+
+func loopback(name string) bool {
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// Source is the network address a request comes from: the nearest one that is
+// not a trusted proxy's.
+func (g *Gate) Source(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return "unknown"
+	}
+	at := peer.Addr().Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && g.trusts(at); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		at = hop.Unmap().WithZone("")
+	}
+	return at.String()
+}
+
+func (g *Gate) trusts(a netip.Addr) bool {
+	for _, p := range g.config.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Admit finds out who sends a request. No valid credential is not_signed_in; too
+// many of those from one source are too_many_tries. A valid one always passes,
+// so nobody is locked out by a neighbour.
+func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
+	source := g.Source(r)
+	bearer, err := Bearer(r)
+	if err == nil {
+		var by purser.Actor
+		if by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source); err == nil {
+			by.Source = source
+			EntryOf(r.Context()).Actor = by
+			return by, nil
+		}
+	}
+	if purser.CodeOf(err) == purser.NotSignedIn {
+		if wait := g.wrong.take(source); wait > 0 {
+			return purser.Actor{}, tooMany(wait)
+		}
+	}
+	return purser.Actor{}, err
+}
+
+// Anonymous counts a request that needs no credential, and names its source.
+func (g *Gate) Anonymous(r *http.Request) (purser.Actor, error) {
+	source := g.Source(r)
+	if wait := g.wrong.take(source); wait > 0 {
+		return purser.Actor{}, tooMany(wait)
+	}
+	return purser.Actor{Source: source}, nil
+}
+
+func tooMany(wait time.Duration) *purser.Error {
+	e := purser.Errorf(purser.TooManyTries, "too many requests without a valid credential come from this address")
+	e.RetryAfter = wait
+	return e
+}
+
+// Bearer reads the credential (RFC 6750 section 2.1); it never comes from a URL.
+func Bearer(r *http.Request) (string, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return "", purser.Errorf(purser.NotSignedIn, "there is no credential").WithHint("purser login")
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if token = strings.TrimSpace(token); len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > 4096 {
+		return "", purser.Errorf(purser.NotSignedIn, "the Authorization header is not one bearer token").WithHint("purser login")
+	}
+	return token, nil
+}
