@@ -113,8 +113,8 @@ type TokenAccount struct {
 	AvailableTeams     []Team          `json:"available_teams,omitempty"`
 	DisplayName        string          `json:"display_name,omitempty"`
 	PrimaryEmail       string          `json:"primary_email,omitempty"`
-	LinkAction         string          `json:"link_action,omitempty"`     // "created", "linked_existing"
-	ActiveServices     []ActiveService `json:"active_services,omitempty"` // nil: unknown; otherwise complete
+	LinkAction         string          `json:"link_action,omitempty"`    // "created", "linked_existing"
+	ActiveServices     []ActiveService `json:"active_services,omitzero"` // nil: unknown; otherwise complete
 }
 
 // Team is a workspace of the account; the consented one comes first.
