@@ -1,0 +1,313 @@
+// Package httpapi is the HTTP door: it translates requests under /v1 into operations and their results into JSON.
+//
+// It is made from the table of operations; nothing in it knows a single one of
+// them. Failures are RFC 9457 problems.
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/form"
+	"github.com/purser-dev/purser/internal/gate"
+	"github.com/purser-dev/purser/internal/office"
+)
+
+const (
+	bodyLimit      = 1 << 20 // bytes of a request
+	stageBodyLimit = 8 << 20 // a folder's list of files is long
+	bodyTime       = 30 * time.Second
+)
+
+// Office is what the door needs beside the operations.
+type Office interface {
+	Operations() []office.Operation
+	// PutBlob keeps content under its SHA-256 (lower hex); another content or size is blob_mismatch.
+	PutBlob(ctx context.Context, by purser.Actor, sha256 string, size int64, r io.Reader) error
+	// ExportAudit writes the whole log as JSON lines.
+	ExportAudit(ctx context.Context, by purser.Actor, in purser.ExportAudit, w io.Writer) error
+	// Ready reports whether the database answers.
+	Ready(ctx context.Context) error
+}
+
+// Config joins the door to its surroundings.
+type Config struct {
+	Office  Office
+	Gate    *gate.Gate
+	Version string                  // of the program, for the OpenAPI document
+	Doors   map[string]http.Handler // other handlers by pattern, as /mcp
+}
+
+// New returns the handler of /v1, /openapi.json, /healthz, /readyz and the other doors.
+func New(c Config) http.Handler {
+	mux := http.NewServeMux()
+	for _, op := range c.Office.Operations() {
+		mux.Handle(op.Method+" "+op.Path, &door{op: op, gate: c.Gate})
+	}
+	mux.Handle("POST /v1/blobs", named("put_blobs", blobs(c)))
+	mux.Handle("GET /v1/audit/export", named("export_audit", export(c)))
+	mux.Handle("GET /healthz", named("health", func(w http.ResponseWriter, _ *http.Request) { answer(w, status{"ok"}) }))
+	mux.Handle("GET /readyz", named("ready", ready(c.Office)))
+	document := sync.OnceValues(func() ([]byte, error) { return Document(c.Office.Operations(), c.Version) })
+	mux.Handle("GET /openapi.json", named("openapi", func(w http.ResponseWriter, r *http.Request) {
+		text, err := document()
+		if err != nil {
+			gate.Problem(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(text)
+	}))
+	for pattern, h := range c.Doors {
+		mux.Handle(pattern, h)
+	}
+	return c.Gate.Wrap(problems(mux))
+}
+
+// status answers the questions of a load balancer.
+type status struct {
+	Status string `json:"status"`
+}
+
+func ready(o Office) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := o.Ready(ctx); err != nil {
+			gate.Problem(w, r, purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err))
+			return
+		}
+		answer(w, status{"ready"})
+	}
+}
+
+// named tells the log which request it was.
+func named(op string, h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gate.EntryOf(r.Context()).Op = op
+		h(w, r)
+	})
+}
+
+// problems turns the mux's own plain-text refusals into problems.
+func problems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		refusal := &quiet{header: w.Header()}
+		h.ServeHTTP(refusal, r)
+		if refusal.code == http.StatusMethodNotAllowed {
+			err := purser.Errorf(purser.InvalidRequest, "this path does not take that method").WithHint("it takes %s", w.Header().Get("Allow"))
+			gate.ProblemStatus(w, r, err, refusal.code)
+			return
+		}
+		gate.Problem(w, r, purser.Errorf(purser.NotFound, "there is nothing under this path").WithHint("/openapi.json lists what there is"))
+	})
+}
+
+// quiet takes a refusal's status and headers, and drops its text.
+type quiet struct {
+	header http.Header
+	code   int
+}
+
+func (q *quiet) Header() http.Header         { return q.header }
+func (q *quiet) Write(p []byte) (int, error) { return len(p), nil }
+func (q *quiet) WriteHeader(code int)        { q.code = code }
+
+// door is one operation at its path.
+type door struct {
+	op   office.Operation
+	gate *gate.Gate
+}
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	entry := gate.EntryOf(r.Context())
+	entry.Op = d.op.Name
+	out, err := d.serve(w, r)
+	var later interface{ Delay() time.Duration }
+	if errors.As(err, &later) {
+		err = hold(r.Context(), later.Delay(), errors.Unwrap(err))
+	}
+	var lost interface{ Drop() bool }
+	switch {
+	case errors.As(err, &lost) && lost.Drop():
+		// The decision stands and the answer is lost on purpose: the rail's test of
+		// what a provider does then.
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		gate.Problem(w, r, err)
+	default:
+		answer(w, form.Whole(out))
+	}
+}
+
+// hold waits before an answer that was asked to be late.
+func hold(ctx context.Context, d time.Duration, err error) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return err
+}
+
+// serve checks in the order that gives nothing away: who, then how, then what.
+func (d *door) serve(w http.ResponseWriter, r *http.Request) (any, error) {
+	by, err := d.actor(r)
+	if err != nil {
+		return nil, err
+	}
+	if d.op.Changes {
+		if by.Key, err = key(r); err != nil {
+			return nil, err
+		}
+	}
+	members, err := d.members(w, r)
+	if err != nil {
+		return nil, err
+	}
+	in, err := form.Fill(d.op.In, members)
+	if err != nil {
+		return nil, err
+	}
+	return d.op.Do(r.Context(), by, in)
+}
+
+func (d *door) actor(r *http.Request) (purser.Actor, error) {
+	if d.op.Who == purser.Anyone {
+		return d.gate.Anonymous(r)
+	}
+	return d.gate.Admit(r)
+}
+
+// key reads the Idempotency-Key: 1 to 255 visible ASCII characters.
+func key(r *http.Request) (string, error) {
+	values := r.Header.Values("Idempotency-Key")
+	if len(values) != 1 || !VisibleASCII(values[0]) {
+		return "", purser.Errorf(purser.InvalidRequest, "a request that changes something needs one Idempotency-Key header of 1 to 255 visible ASCII characters").
+			WithHint("send a new random one for each new request, and the same one when you send a request again")
+	}
+	return values[0], nil
+}
+
+// VisibleASCII reports whether s can be an idempotency key.
+func VisibleASCII(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 255
+}
+
+// members joins body, query and path. What the path names cannot be said
+// otherwise in the body.
+func (d *door) members(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	members, err := d.body(w, r)
+	if err != nil {
+		return nil, err
+	}
+	query, err := d.query(r)
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range query {
+		members[name] = form.Text(d.op.In, name, text)
+	}
+	for _, name := range pathMembers(d.op.Path) {
+		if _, twice := members[name]; twice {
+			return nil, purser.Errorf(purser.InvalidRequest, "%s is named by the path and not in the body", name)
+		}
+		// "self" is a left-out member where the contract allows that: an agent's own run.
+		if text := r.PathValue(name); text != "self" || !form.Members(d.op.In)[name].Optional {
+			members[name] = form.Text(d.op.In, name, text)
+		}
+	}
+	return members, nil
+}
+
+// query reads each parameter once. A request with a body takes no query: one
+// place for each member.
+func (d *door) query(r *http.Request) (map[string]string, error) {
+	out := map[string]string{}
+	for name, values := range r.URL.Query() {
+		switch {
+		case d.op.Method != http.MethodGet:
+			return nil, purser.Errorf(purser.InvalidRequest, "this request takes its members in the body, not in the query")
+		case len(values) != 1:
+			return nil, purser.Errorf(purser.InvalidRequest, "a query parameter is given more than once")
+		}
+		out[name] = values[0]
+	}
+	return out, nil
+}
+
+func (d *door) body(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	if d.op.Method == http.MethodGet {
+		return map[string]any{}, nil
+	}
+	limit := int64(bodyLimit)
+	if d.op.Name == "stage" {
+		limit = stageBodyLimit
+	}
+	text, err := read(w, r, limit)
+	if err != nil || len(text) == 0 {
+		return map[string]any{}, err
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, purser.Errorf(purser.InvalidRequest, "the body must be application/json")
+	}
+	return form.Parse(text)
+}
+
+// read takes a whole body, within a size and a time that a slow sender cannot stretch.
+func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(bodyTime)) // not every connection has one; then the server's own limits hold
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, purser.Errorf(purser.TooLarge, "the request is larger than %d bytes", limit)
+	case err != nil:
+		return nil, purser.Errorf(purser.InvalidRequest, "the request broke off").WithCause(err)
+	}
+	// The operation itself may take longer than the body; a deadline left on the
+	// connection would cancel it.
+	_ = conn.SetReadDeadline(time.Time{})
+	return text, nil
+}
+
+func pathMembers(path string) []string {
+	var names []string
+	for part := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			names = append(names, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return names
+}
+
+func answer(w http.ResponseWriter, v any) {
+	if v == nil || reflect.ValueOf(v).Kind() == reflect.Invalid {
+		v = purser.None{}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // the caller is gone: the operation stands, and its key tells of it
+}

@@ -1,0 +1,153 @@
+package httpapi
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/gate"
+)
+
+const (
+	blobLimit  = 256 << 20 // bytes of one file
+	blobsLimit = 50_000    // files in one request
+	blobsBytes = 1 << 30   // bytes in one request
+	blobTime   = time.Minute
+)
+
+var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Uploaded answers an upload.
+type Uploaded struct {
+	Stored int   `json:"stored"` // blobs
+	Bytes  int64 `json:"bytes"`
+}
+
+// blobs takes a tar stream whose entries are named by the SHA-256 of their
+// content (RULES 14). Content is its own key: sending it again changes nothing.
+func blobs(c Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		by, err := c.Gate.Admit(r)
+		if err == nil && by.Kind != purser.Agent && by.Kind != purser.Person {
+			err = purser.Errorf(purser.Forbidden, "this credential (%s) may not upload files", by.Kind)
+		}
+		if err != nil {
+			gate.Problem(w, r, err)
+			return
+		}
+		done, err := take(c.Office, w, r, by)
+		if err != nil {
+			gate.Problem(w, r, err)
+			return
+		}
+		answer(w, done)
+	}
+}
+
+func take(o Office, w http.ResponseWriter, r *http.Request, by purser.Actor) (Uploaded, error) {
+	var done Uploaded
+	conn := http.NewResponseController(w)
+	body := http.MaxBytesReader(w, r.Body, blobsBytes)
+	t := tar.NewReader(body)
+	for {
+		_ = conn.SetReadDeadline(time.Now().Add(blobTime)) // each file anew
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = io.Copy(io.Discard, body) // the padding, so that the sender can finish
+			_ = conn.SetReadDeadline(time.Time{})
+			return done, broken(err)
+		}
+		if err != nil {
+			return done, broken(err)
+		}
+		if err := admissible(h, done.Stored); err != nil {
+			return done, err
+		}
+		if err := o.PutBlob(r.Context(), by, h.Name, h.Size, t); err != nil {
+			return done, err
+		}
+		done.Stored++
+		done.Bytes += h.Size
+	}
+}
+
+func admissible(h *tar.Header, before int) error {
+	switch {
+	case h.Typeflag != tar.TypeReg:
+		return purser.Errorf(purser.InvalidRequest, "the stream holds something that is not a regular file")
+	case !hexSHA256.MatchString(h.Name):
+		return purser.Errorf(purser.InvalidRequest, "an entry is not named by the SHA-256 of its content, in lower hexadecimal")
+	case h.Size > blobLimit:
+		return purser.Errorf(purser.TooLarge, "a file is larger than %d bytes", int64(blobLimit))
+	case before >= blobsLimit:
+		return purser.Errorf(purser.TooLarge, "one upload takes at most %d files", blobsLimit).WithHint("send the rest in another")
+	}
+	return nil
+}
+
+func broken(err error) error {
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &large):
+		return purser.Errorf(purser.TooLarge, "one upload takes at most %d bytes", int64(blobsBytes)).WithHint("send the rest in another")
+	}
+	return purser.Errorf(purser.InvalidRequest, "the stream is not a whole tar").WithCause(err)
+}
+
+// export streams a log as JSON lines. A fault after the first line breaks the
+// connection off, so that no reader takes a part for the whole.
+func export(c Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		by, err := c.Gate.Admit(r)
+		if err == nil && by.Kind != purser.Person {
+			err = purser.Errorf(purser.Forbidden, "this credential (%s) may not export the log", by.Kind)
+		}
+		if err != nil {
+			gate.Problem(w, r, err)
+			return
+		}
+		for name, values := range r.URL.Query() {
+			if name != "log" || len(values) != 1 {
+				gate.Problem(w, r, purser.Errorf(purser.InvalidRequest, "an export takes one parameter: log"))
+				return
+			}
+		}
+		lines := &lines{w: w}
+		err = c.Office.ExportAudit(r.Context(), by, purser.ExportAudit{Log: r.URL.Query().Get("log")}, lines)
+		switch {
+		case err != nil && lines.begun:
+			gate.EntryOf(r.Context()).Fail(err)
+			panic(http.ErrAbortHandler)
+		case err != nil:
+			gate.Problem(w, r, err)
+		default:
+			lines.begin()
+		}
+	}
+}
+
+// lines begins the answer with the first line, so that a refusal before it can
+// still be a problem.
+type lines struct {
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (l *lines) begin() {
+	if !l.begun {
+		l.begun = true
+		l.w.Header().Set("Content-Type", "application/jsonl")
+		l.w.WriteHeader(http.StatusOK)
+	}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.begin()
+	return l.w.Write(p)
+}
