@@ -218,8 +218,11 @@ func (s *Store) MayCertify(ctx context.Context, name string) (string, error) {
 	}
 	var n int
 	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM records WHERE zone = $1 AND name = $2`, zone.ID, name).Scan(&n)
-	if err == nil && n == 0 {
-		err = ErrNotFound
+	if err != nil {
+		return "", fmt.Errorf("reading records: %w", err)
 	}
-	return zone.Name, missing(err, "record of "+name)
+	if n == 0 {
+		return "", fmt.Errorf("record of %s: %w", name, ErrNotFound)
+	}
+	return zone.Name, nil
 }
