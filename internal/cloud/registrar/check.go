@@ -161,6 +161,19 @@ func (r *Registrar) distort(i item) item {
 	return i
 }
 
+// Normalise folds a name and fills in the shortest term when years is 0, so that
+// equal orders look equal. Errors: *Error.
+func (r *Registrar) Normalise(name string, years int) (string, int, error) {
+	n, err := domainname.Parse(name, r.prices.suffixes()...)
+	if err != nil {
+		return "", 0, refuse(InvalidName, "%v.", err)
+	}
+	if e, ok := r.prices.extension(n.Suffix); ok && years == 0 {
+		years = e.MinYears
+	}
+	return n.ASCII, max(years, 1), nil
+}
+
 // Search proposes names for a word or a name, one for each suffix, the suffix
 // that was asked first. Results are for reading: no call buys "a result".
 func (r *Registrar) Search(ctx context.Context, text string, limit int) ([]Check, error) {

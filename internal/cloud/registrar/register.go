@@ -83,6 +83,27 @@ func (r *Registrar) Register(ctx context.Context, o Order) (Registration, error)
 	return r.advance(ctx, reg)
 }
 
+// Preview says without changing anything whether Register would go on: nil, or
+// its refusal. What was begun before always goes on.
+func (r *Registrar) Preview(ctx context.Context, o Order) error {
+	n, err := domainname.Parse(o.Name, r.prices.suffixes()...)
+	if err != nil {
+		return refuse(InvalidName, "%v.", err)
+	}
+	reg, err := r.Find(ctx, n.ASCII)
+	switch {
+	case errors.Is(err, sql.ErrNoRows) || (err == nil && reg.State == Failed):
+		return r.honours(o.Quote, o)
+	case err != nil:
+		return err
+	case reg.Account != o.Account:
+		return refuse(Unavailable, "Somebody has registered %s.", n.ASCII)
+	case reg.State != Succeeded && reg.Resource != o.Resource:
+		return refuse(RegistrationActive, "Another order of this account is registering %s.", n.ASCII)
+	}
+	return nil
+}
+
 // begin checks the order against its quote and today's prices, and writes it down.
 func (r *Registrar) begin(ctx context.Context, o Order) (Registration, error) {
 	q := o.Quote

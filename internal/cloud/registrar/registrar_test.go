@@ -225,6 +225,9 @@ func TestAnOrderThatIsNotItsQuoteIsRefusedWithoutACharge(t *testing.T) {
 			w := newWorld(t)
 			order := w.quoted("superseal.club")
 			c.change(w, &order)
+			if err := w.Preview(t.Context(), order); codeOf(err) != c.code {
+				t.Errorf("preview: error %v, want %s", err, c.code)
+			}
 			if _, err := w.Register(t.Context(), order); codeOf(err) != c.code {
 				t.Errorf("error %v, want %s", err, c.code)
 			}

@@ -99,6 +99,27 @@ func TestAfterALostAnswerAnotherTokenCannotPayAgain(t *testing.T) {
 	}
 }
 
+func TestACallWithoutATokenLearnsButDoesNotPay(t *testing.T) {
+	till, rail := openTill(t, nil)
+	bare := domain()
+	bare.Token = ""
+	var refusal *Refusal
+	if _, err := till.Charge(t.Context(), bare); !errors.As(err, &refusal) {
+		t.Errorf("before any charge: %v", err)
+	}
+	rail.LoseAnswers(1)
+	_, _ = till.Charge(t.Context(), domain())
+	if _, err := till.Charge(t.Context(), bare); !errors.Is(err, ErrUnknown) {
+		t.Errorf("while the charge is in doubt: %v", err)
+	}
+	if _, err := till.Charge(t.Context(), domain()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := till.Charge(t.Context(), bare); err != nil || r.ID != "chg_1" || rail.Total() != 890 {
+		t.Errorf("after the charge: %+v, %v", r, err)
+	}
+}
+
 func TestACertainRefusalCanBeTriedWithAnotherToken(t *testing.T) {
 	for _, code := range []string{"declined", "requires_action", "token_expired", "stopped"} {
 		t.Run(code, func(t *testing.T) {
