@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -147,6 +148,29 @@ func TestACheckpointIsThisNote(t *testing.T) {
 	c.Origin = "purser/ins_1/org_2"
 	if _, err := key.Sign(c); err == nil {
 		t.Error("the key signed for another log")
+	}
+}
+
+func TestTheKeysSignatureOverAnotherSpellingIsNoCheckpoint(t *testing.T) {
+	key := newKey(t, org, 7)
+	good := Checkpoint{"purser/ins_1/org_1", 3, tlog.Hash{}, 1_790_000_000_000_003}.text()
+	for name, text := range map[string]string{
+		"another origin":    strings.Replace(good, "org_1", "org_2", 1),
+		"a leading zero":    strings.Replace(good, "\n3\n", "\n03\n", 1),
+		"a negative size":   strings.Replace(good, "\n3\n", "\n-3\n", 1),
+		"a plus":            strings.Replace(good, "time 1", "time +1", 1),
+		"no time":           strings.Replace(good, "time 1790000000000003\n", "", 1),
+		"one more line":     good + "more\n",
+		"not the word time": strings.Replace(good, "time ", "", 1),
+		"a short root":      strings.Replace(good, "AAAA", "", 1),
+	} {
+		signed, err := note.Sign(&note.Note{Text: text}, *key.signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := OpenCheckpoint(string(signed), key.Public()); !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
 	}
 }
 

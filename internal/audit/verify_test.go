@@ -123,6 +123,10 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		}, "record", 601, 601},
 		{"a checkpoint is gone", func(l []string) []string { return append(l[:at(301)-1], l[at(301):]...) }, "checkpoint", 401, 401},
 		{"a checkpoint is there twice", func(l []string) []string { return append(l[:at(301):at(301)], l[at(301)-1:]...) }, "checkpoint", 301, 301},
+		{"a checkpoint is there twice, with the next number", func(l []string) []string {
+			l[at(301)-1] += strings.Replace(l[at(301)-1], `"n":3}`, `"n":4}`, 1)
+			return l
+		}, "checkpoint", 301, 301},
 		{"a checkpoint signed by another key", func(l []string) []string {
 			root, err := Root(300, m)
 			if err != nil {
@@ -140,6 +144,10 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		{"a line without end", func(l []string) []string { l[at(67)] = strings.Repeat("x", 2*maxLine); return l }, "record", 67, 67},
 		{"another organization in the header", func(l []string) []string { l[0] = strings.Replace(l[0], `"org_1"`, `"org_2"`, 1); return l }, "header", 0, 0},
 		{"another installation in the header", func(l []string) []string { l[0] = strings.Replace(l[0], `"ins_1"`, `"ins_2"`, 1); return l }, "header", 0, 0},
+		{"another log in the header", func(l []string) []string {
+			l[0] = strings.Replace(strings.Replace(l[0], `"org_1"`, `"org_2"`, 1), `"purser/ins_1/org_1"`, `"purser/ins_1/org_2"`, 1)
+			return l
+		}, "header", 0, 0},
 		{"another version", func(l []string) []string {
 			l[0] = strings.Replace(l[0], `"purser_audit":1`, `"purser_audit":2`, 1)
 			return l
@@ -193,6 +201,12 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"an approval too late", []Record{change(good, func(r *Record) { r.TS += 600_000_001 })}, "approval", 1},
 		{"an approval recorded as another action", []Record{change(good, func(r *Record) { r.Action = "budget.raise" })}, "approval", 1},
 		{"an approval used twice", []Record{good, good}, "approval", 2},
+		{"an act for another organization", []Record{change(good, func(r *Record) {
+			other := doc
+			other.Organization, other.Operation, other.RequestDigest = "org_2", "", ""
+			other.Decision, other.PlanDigest = act.Approve, digest
+			r.Attach = signedAct(t, other)
+		})}, "approval", 1},
 		{"an operation recorded as an approval", []Record{change(resume, func(r *Record) { r.Action, r.PlanDigest = ActionApprove, digest })}, "approval", 1},
 		{"a signature for another document", []Record{change(good, func(r *Record) {
 			r.Attach = &Attachment{r.Attach.Document, resume.Attach.Signature}

@@ -92,9 +92,6 @@ func (w *walker) members(depth int, end byte) error {
 	var last name
 	for first := true; ; first = false {
 		if w.take(end) {
-			if !first && w.in[w.at-2] == ',' {
-				return w.fault("a comma before the end")
-			}
 			return nil
 		}
 		if !first && !w.take(',') {

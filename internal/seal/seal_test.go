@@ -273,6 +273,34 @@ func TestTheKeyFileIsPrivateAndMadeOnce(t *testing.T) {
 	}
 }
 
+// late makes the file that another process makes in the middle of OpenKeyFile.
+type late struct {
+	once sync.Once
+	make func()
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	l.once.Do(l.make)
+	return rand.Read(p)
+}
+
+func TestWhoComesSecondTakesTheFirstKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	var first *KeyFile
+	second, err := OpenKeyFile(path, &late{make: func() {
+		var err error
+		if first, err = OpenKeyFile(path, rand.Reader); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err != nil || first == nil {
+		t.Fatal(err)
+	}
+	if first.keys[0].ID != second.keys[0].ID {
+		t.Error("the second replaced the key of the first")
+	}
+}
+
 func TestAKeyFileThatCannotBeTrustedIsRefused(t *testing.T) {
 	good := newBox(t)
 	raw, err := os.ReadFile(good.path)
