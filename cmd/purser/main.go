@@ -1,0 +1,12 @@
+// Command purser lets a coding agent buy, within what a person allowed.
+package main
+
+import (
+	"os"
+
+	"github.com/purser-dev/purser/internal/cli"
+)
+
+var version string // set by the linker, see the Makefile
+
+func main() { os.Exit(cli.Main(version)) }

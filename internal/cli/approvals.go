@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+)
+
+func (s *session) approvals() *cobra.Command {
+	return &cobra.Command{
+		Use: "approvals", Short: "List plans that wait for a person", Args: needs(), Example: "  purser approvals",
+		RunE: does(s, func(ctx context.Context, _ []string) (purser.List[purser.Plan], error) {
+			c, err := s.client()
+			if err != nil {
+				return purser.List[purser.Plan]{}, err
+			}
+			return all(ctx, c.ListApprovals)
+		}, func(p *page, v purser.List[purser.Plan]) {
+			if len(v.Items) == 0 {
+				p.line("Nothing waits for a person.")
+				return
+			}
+			planTable(p, v.Items)
+			p.line("next: purser approve %s", v.Items[0].ID)
+		}),
+	}
+}
+
+func (s *session) approve() *cobra.Command {
+	return s.changing(&cobra.Command{
+		Use: "approve PLAN", Short: "Show a plan and approve exactly it; asks for the passphrase", Args: needs("PLAN"),
+		Long:    "Show a plan and approve exactly what is shown. The digest that is signed is computed here, from the terms on the screen.",
+		Example: "  purser approve pln_01jd...",
+		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+			c, err := s.client()
+			if err != nil {
+				return plan, err
+			}
+			if plan, err = c.ShowPlan(ctx, purser.PlanRef{Plan: args[0]}); err != nil {
+				return plan, err
+			}
+			shown := &page{}
+			showTerms(shown, plan)
+			if _, err := s.Err.Write([]byte(shown.String())); err != nil { // never sign what could not be shown
+				return plan, err
+			}
+			signature, err := s.consent(c).Approve(ctx, plan)
+			if err != nil {
+				return plan, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return plan, err
+			}
+			return c.Approve(ctx, purser.Approve{Plan: plan.ID, Act: signature})
+		}, func(p *page, v purser.Plan) {
+			p.line("Approved %s.", v.ID)
+			p.line("next: purser apply %s", v.ID)
+		}),
+	})
+}
+
+func (s *session) deny() *cobra.Command {
+	var in purser.Deny
+	cmd := s.changing(&cobra.Command{
+		Use: "deny PLAN", Short: "Deny a plan, with a reason for the agent", Args: needs("PLAN"),
+		Example: "  purser deny pln_01jd... --reason \"too dear; look for a cheaper domain\"",
+		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+			in.Plan = args[0]
+			c, err := s.client()
+			if err != nil {
+				return plan, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return plan, err
+			}
+			return c.Deny(ctx, in)
+		}, func(p *page, v purser.Plan) { p.line("Denied %s; nothing was bought.", v.ID) }),
+	})
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why; the agent reads it")
+	return cmd
+}

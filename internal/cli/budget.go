@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+)
+
+func (s *session) budget() *cobra.Command {
+	return family("budget", "See and set limits", s.budgetShow(), s.budgetSet())
+}
+
+func (s *session) budgetShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show", Short: "Show every budget with what is left", Args: needs(), Example: "  purser budget show",
+		RunE: does(s, func(ctx context.Context, _ []string) (purser.List[purser.BudgetLine], error) {
+			c, err := s.client()
+			if err != nil {
+				return purser.List[purser.BudgetLine]{}, err
+			}
+			return all(ctx, c.ListBudgets)
+		}, func(p *page, v purser.List[purser.BudgetLine]) { budgetTable(p, v.Items) }),
+	}
+}
+
+func (s *session) budgetSet() *cobra.Command {
+	var in purser.SetBudget
+	var limit, currency string
+	cmd := s.changing(&cobra.Command{
+		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for the passphrase", Args: needs("SCOPE", "[ID]"),
+		Long:    "Set the limit of an organization, project, provider, run or category. Lowering takes effect at once; raising asks for the passphrase.",
+		Example: "  purser budget set project shop --limit 50\n  purser budget set provider local --limit \"100.00 USD\"",
+	})
+	cmd.Flags().StringVar(&limit, "limit", "", "the new limit: 20, 20.00 or \"20.00 USD\"")
+	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (line purser.BudgetLine, err error) {
+		if limit == "" {
+			return line, misused(cmd, "purser budget set needs --limit")
+		}
+		in.Scope, in.ID = args[0], first(args[1:])
+		if in.Limit, err = amount(limit, currency); err != nil {
+			return line, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return line, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return line, err
+		}
+		return signedIfAsked(ctx, s, c, "set_budget", in, func(in *purser.SetBudget, a *purser.Signature) { in.Act = a }, c.SetBudget)
+	}, func(p *page, v purser.BudgetLine) { budgetTable(p, []purser.BudgetLine{v}) })
+	return cmd
+}

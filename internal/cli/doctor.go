@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
+	"github.com/purser-dev/purser/internal/config"
+)
+
+// diagnosis is what doctor found.
+type diagnosis struct {
+	Healthy  bool               `json:"healthy"`
+	Server   string             `json:"server"`
+	Findings []finding          `json:"findings"`
+	Settings []config.Explained `json:"settings"`
+}
+
+// finding is one thing that was looked at.
+type finding struct {
+	What string `json:"what"`
+	OK   bool   `json:"ok"`
+	Says string `json:"says"`
+	Hint string `json:"hint,omitempty"`
+}
+
+func (s *session) doctor() *cobra.Command {
+	var dir, file string
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Look for what is wrong, and say what to type", Args: needs(), Example: "  purser doctor\n  purser doctor --json",
+		RunE: does(s, func(ctx context.Context, _ []string) (diagnosis, error) {
+			d := s.diagnose(ctx, dir, file)
+			if d.Healthy {
+				return d, nil
+			}
+			bad := &purser.Error{Code: purser.Unavailable, Detail: "something is wrong; each fault says what to type"}
+			for _, f := range d.Findings {
+				if !f.OK && bad.Hint == "" {
+					bad.Hint = f.Hint
+				}
+			}
+			return d, &failure{error: bad, data: d, text: func(p *page) { showDiagnosis(p, d) }}
+		}, showDiagnosis),
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "data folder (default: PURSER_DIR, else the user's data folder)")
+	cmd.Flags().StringVar(&file, "config", "", "settings file (default: PURSER_CONFIG)")
+	return cmd
+}
+
+func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
+	d := diagnosis{Healthy: true, Server: s.address()}
+	add := func(what, hint string, err error, good string, args ...any) {
+		f := finding{What: what, OK: err == nil, Says: fmt.Sprintf(good, args...)}
+		if err != nil {
+			f.Says, f.Hint, d.Healthy = describe(ctx, err).Detail, hint, false
+		}
+		d.Findings = append(d.Findings, f)
+	}
+	cfg, err := s.settings(dir, file, nil)
+	add("settings", "correct the setting that is named", err, "data folder %s, database %s", cfg.Dir, cfg.Database)
+	if err == nil {
+		d.Settings = cfg.Explain()
+		add("data folder", "chmod 700 "+cfg.Dir, private(cfg.Dir), "only you can read it")
+		for _, w := range cfg.Warnings {
+			d.Findings = append(d.Findings, finding{What: "settings", OK: true, Says: w})
+		}
+	}
+	c, err := s.client()
+	add("credential file", "purser login", err, "readable by you alone, or absent")
+	if err == nil {
+		s.diagnoseServer(ctx, c, add)
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		d.Findings = append(d.Findings, finding{What: "git", OK: true, Says: "not installed; folders are identified by their manifest alone"})
+	}
+	return d
+}
+
+func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func(what, hint string, err error, good string, args ...any)) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err := c.Health(ctx)
+	add("server", "purser up", err, "answers at %s", s.address())
+	if err != nil {
+		return
+	}
+	who, err := c.Whoami(ctx, purser.None{})
+	add("sign-in", "purser login", err, "%s %s of %s", who.Kind, who.Name, who.OrganizationName)
+	if err != nil || who.Kind != purser.Person {
+		return
+	}
+	books, err := c.CheckBooks(ctx, purser.None{})
+	if err == nil && !books.OK {
+		err = purser.Errorf(purser.BooksBroken, "%s", strings.Join(books.Faults, "; "))
+	}
+	add("books", "purser books check", err, "they balance (%d entries)", books.Entries)
+}
+
+// private says what is wrong with the data folder; one that is not there yet is fine.
+func private(dir string) error {
+	info, err := os.Stat(dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = purser.Errorf(purser.InvalidState, "%s can be read by others (mode %o)", dir, info.Mode().Perm())
+	}
+	return err
+}
+
+func showDiagnosis(p *page, d diagnosis) {
+	for _, f := range d.Findings {
+		mark := "ok   "
+		if !f.OK {
+			mark = "FAULT"
+		}
+		p.line("%s  %s: %s", mark, f.What, f.Says)
+		if f.Hint != "" {
+			p.line("       next: %s", f.Hint)
+		}
+	}
+}

@@ -1,0 +1,288 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/purser-dev/purser"
+)
+
+// schema is the version of the object that --json prints.
+const schema = 1
+
+// envelope is the one object of --json.
+type envelope struct {
+	Version int      `json:"version"`
+	OK      bool     `json:"ok"`
+	Command string   `json:"command"`
+	Key     string   `json:"key,omitempty"` // idempotency key of the changing call
+	Data    any      `json:"data,omitempty"`
+	Error   *problem `json:"error,omitempty"`
+}
+
+// problem is an error as --json prints it.
+type problem struct {
+	Code       string               `json:"code"`
+	Class      purser.Class         `json:"class"`
+	Detail     string               `json:"detail"`
+	Hint       string               `json:"hint,omitempty"`
+	Exit       int                  `json:"exit"`
+	RetryAfter int                  `json:"retry_after,omitempty"` // seconds
+	Plan       string               `json:"plan,omitempty"`
+	Reference  string               `json:"reference,omitempty"`
+	Budgets    []purser.BudgetLine  `json:"budgets,omitempty"`
+	Blockers   []purser.Blocker     `json:"blockers,omitempty"`
+	Provider   *purser.ProviderSaid `json:"provider,omitempty"`
+}
+
+// exited is the exit code of a child whose own words are enough.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// failure is an error that came with a result worth printing: a plan that
+// failed half-way, an audit log that does not verify.
+type failure struct {
+	error
+	data any
+	text func(*page)
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// does joins what a command does with how its result is shown to people.
+func does[T any](s *session, run func(ctx context.Context, args []string) (T, error), show func(*page, T)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		data, err := run(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if s.json {
+			return s.object(envelope{OK: true, Command: name(cmd), Data: data})
+		}
+		p := &page{}
+		show(p, data)
+		return s.text(p)
+	}
+}
+
+// object prints the one object of --json.
+func (s *session) object(e envelope) error {
+	e.Version, e.Key = schema, s.key
+	out := json.NewEncoder(s.Out)
+	out.SetEscapeHTML(false)
+	if err := out.Encode(e); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+func (s *session) text(p *page) error {
+	if _, err := io.WriteString(s.Out, p.String()); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+// fail prints an error and returns the exit code.
+func (s *session) fail(ctx context.Context, command string, err error) int {
+	var child exited
+	if errors.As(err, &child) {
+		return int(child)
+	}
+	p := describe(ctx, err)
+	var with *failure
+	errors.As(err, &with)
+	if s.json {
+		e := envelope{Command: command, Error: &p}
+		if with != nil {
+			e.Data = with.data
+		}
+		_ = s.object(e) // standard output is gone; the exit code remains
+		return p.Exit
+	}
+	if with != nil && with.text != nil {
+		shown := &page{}
+		with.text(shown)
+		_ = s.text(shown) // as above
+	}
+	fmt.Fprint(s.Err, s.explain(p))
+	return p.Exit
+}
+
+// describe finds the code of an error. What has none is a fault of this program
+// or of the machine it runs on; here, unlike at the server, its text is shown,
+// because it is the person's own machine.
+func describe(ctx context.Context, err error) problem {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return problem{Code: "interrupted", Class: purser.ClassRetry, Detail: "interrupted", Exit: 130}
+	}
+	var known *purser.Error
+	if !errors.As(err, &known) {
+		info := purser.Internal.Info()
+		return problem{Code: string(purser.Internal), Class: info.Class, Detail: err.Error(), Exit: info.Exit}
+	}
+	info := known.Code.Info()
+	p := problem{
+		Code: string(known.Code), Class: info.Class, Detail: known.Detail, Hint: known.Hint, Exit: info.Exit,
+		RetryAfter: int(known.RetryAfter.Seconds()), Plan: known.Plan, Reference: known.Reference,
+		Budgets: known.Budgets, Blockers: known.Blockers, Provider: known.Provider,
+	}
+	if p.Detail == "" {
+		p.Detail = info.Meaning
+	}
+	return p
+}
+
+// explain says what happened, what it means, and what to type next.
+func (s *session) explain(p problem) string {
+	out := &page{}
+	out.line("%s: %s", p.Code, p.Detail)
+	if info := purser.Code(p.Code).Info(); string(info.Code) == p.Code && info.Meaning != p.Detail {
+		out.line("  %s", info.Meaning)
+	}
+	for _, b := range p.Blockers {
+		where := "the plan"
+		if b.Step > 0 {
+			where = fmt.Sprintf("step %d", b.Step)
+		}
+		out.line("  %s: %s: %s%s", where, b.Code, b.Detail, hinted(b.Hint))
+	}
+	for _, b := range p.Budgets {
+		out.line("  budget of %s: limit %s, left %s, needed %s", budgetName(b), b.Limit, minor(b.Left, b), minor(b.Needed, b))
+	}
+	if q := p.Provider; q != nil {
+		out.line("  the provider said (quoted, not followed): %q %q", q.Code, q.Message)
+	}
+	if p.Reference != "" {
+		out.line("  reference in the server's log: %s", p.Reference)
+	}
+	if p.RetryAfter > 0 {
+		out.line("  try again in %d s", p.RetryAfter)
+	}
+	if p.Hint != "" {
+		out.line("next: %s", p.Hint)
+	}
+	return s.coloured(out.String())
+}
+
+func hinted(hint string) string {
+	if hint == "" {
+		return ""
+	}
+	return " (" + hint + ")"
+}
+
+// coloured makes the first word red when a person looks at a terminal.
+func (s *session) coloured(text string) string {
+	f, isFile := s.Err.(*os.File)
+	if !isFile || s.getenv("NO_COLOR") != "" || s.getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+		return text
+	}
+	word, rest, _ := strings.Cut(text, ":")
+	return "\x1b[1;31m" + word + "\x1b[0m:" + rest
+}
+
+// page is a text for people. Everything on it is made visible: what a provider
+// or an agent wrote can move no cursor and hide no letter.
+type page struct{ strings.Builder }
+
+func (p *page) line(format string, args ...any) {
+	p.WriteString(visible(fmt.Sprintf(format, args...)))
+	p.WriteByte('\n')
+}
+
+// table prints rows under a header; the columns are listed by each caller.
+func (p *page) table(header []string, rows [][]string) {
+	widths := make([]int, len(header))
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(visible(cell)))
+		}
+	}
+	for _, row := range append([][]string{header}, rows...) {
+		var b strings.Builder
+		for i, cell := range row {
+			cell = visible(cell)
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		p.line("%s", strings.TrimRight(b.String(), " "))
+	}
+}
+
+// visible replaces what does not show: control characters, and the format
+// characters that reorder or hide text.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+// asksJSON looks for --json before the flags are parsed, because a wrong flag
+// is an error that must be an object too.
+func asksJSON(args []string) bool {
+	for _, a := range args {
+		if a == "--" {
+			return false
+		}
+		if a == "--json" || a == "--json=true" {
+			return true
+		}
+	}
+	return false
+}
+
+// misused is a command line that cannot be understood.
+func misused(cmd *cobra.Command, format string, args ...any) error {
+	return purser.Errorf(purser.InvalidRequest, format, args...).WithHint("%s --help", cmd.CommandPath())
+}
+
+// needs checks the number of arguments by their names; a name in brackets may
+// be left out.
+func needs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		for i, n := range names {
+			if i >= len(args) && !strings.HasPrefix(n, "[") {
+				return misused(cmd, "%s needs %s", cmd.CommandPath(), n)
+			}
+		}
+		if len(args) <= len(names) {
+			return nil
+		}
+		extra := args[len(names)]
+		cmd.SuggestionsMinimumDistance = 2
+		if near := cmd.SuggestionsFor(extra); len(near) > 0 {
+			return misused(cmd, "%s has no command %q; the nearest is %q", cmd.CommandPath(), extra, near[0])
+		}
+		return misused(cmd, "%s does not know what to do with %q", cmd.CommandPath(), extra)
+	}
+}
+
+// family is a command that only holds others.
+func family(use, short string, members ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: needs(), RunE: func(cmd *cobra.Command, _ []string) error {
+		var names []string
+		for _, m := range cmd.Commands() {
+			names = append(names, m.Name())
+		}
+		return misused(cmd, "%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+	}}
+	cmd.AddCommand(members...)
+	return cmd
+}

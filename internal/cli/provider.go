@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+)
+
+func (s *session) provider() *cobra.Command {
+	return family("provider", "Register and list those who sell", s.providerAdd(), s.providerList())
+}
+
+func (s *session) providerAdd() *cobra.Command {
+	var in purser.AddProvider
+	var secret string
+	cmd := s.changing(&cobra.Command{
+		Use: "add MANIFEST", Short: "Register a provider by its manifest; asks for the passphrase", Args: needs("MANIFEST"),
+		Long: "Register a provider by the URL of its manifest or by a file. The secret that the two share is read from standard input\n" +
+			"(--secret -) or asked on the terminal; it is never an argument.",
+		Example: "  purser provider add https://vendor.example/app/manifest.json\n  purser provider add manifest.json --secret - < secret.txt",
+	})
+	cmd.Flags().StringVar(&secret, "secret", "", "- reads the signing secret from standard input (default: asked)")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
+		if err := s.manifest(args[0], &in); err != nil {
+			return v, err
+		}
+		if in.SigningSecret, err = s.sharedSecret(ctx, cmd, secret); err != nil {
+			return v, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return v, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return v, err
+		}
+		return signed(ctx, s, c, "add_provider", in, func(in *purser.AddProvider, a *purser.Signature) { in.Act = a }, c.AddProvider)
+	}, func(p *page, v purser.ProviderInfo) {
+		providerTable(p, []purser.ProviderInfo{v})
+		if v.ProviderKey != "" {
+			p.line("")
+			p.line("The provider's key for the rail, shown this once: %s", v.ProviderKey)
+		}
+		p.line("next: purser catalog %s", v.Name)
+	})
+	return cmd
+}
+
+// manifestLimit bounds a manifest file, in bytes.
+const manifestLimit = 1 << 20
+
+func (s *session) manifest(from string, in *purser.AddProvider) error {
+	if u, err := url.Parse(from); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		in.ManifestURL = from
+		return nil
+	}
+	text, err := os.ReadFile(s.path(from))
+	if err != nil || len(text) > manifestLimit {
+		return purser.Errorf(purser.InvalidRequest, "%s is neither a URL nor a file that can be read", from).WithCause(err)
+	}
+	in.Manifest = string(text)
+	return nil
+}
+
+func (s *session) sharedSecret(ctx context.Context, cmd *cobra.Command, from string) (string, error) {
+	switch from {
+	case "-":
+		text, err := io.ReadAll(io.LimitReader(s.In, 4096))
+		if err != nil {
+			return "", fmt.Errorf("reading the secret: %w", err)
+		}
+		return strings.TrimSpace(string(text)), nil
+	case "":
+		secret, err := s.askSecret(ctx, "the secret that the provider signs with", "Signing secret of the provider: ")
+		return strings.TrimSpace(string(secret)), err
+	}
+	return "", misused(cmd, "a secret is never an argument; --secret takes only -")
+}
+
+func (s *session) providerList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List registered providers", Args: needs(), Example: "  purser provider list",
+		RunE: does(s, func(ctx context.Context, _ []string) (purser.List[purser.ProviderInfo], error) {
+			c, err := s.client()
+			if err != nil {
+				return purser.List[purser.ProviderInfo]{}, err
+			}
+			return all(ctx, c.ListProviders)
+		}, func(p *page, v purser.List[purser.ProviderInfo]) { providerTable(p, v.Items) }),
+	}
+}
+
+func providerTable(p *page, list []purser.ProviderInfo) {
+	var rows [][]string
+	for _, v := range list {
+		rows = append(rows, []string{v.Name, v.State, fmt.Sprint(v.Services), v.BaseURL, strings.Join(v.Capabilities, ",")})
+	}
+	p.table([]string{"PROVIDER", "STATE", "SERVICES", "ADDRESS", "CAPABILITIES"}, rows)
+}

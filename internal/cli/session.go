@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
+)
+
+// defaultServer is where `purser up` listens unless it is told otherwise.
+const defaultServer = "http://localhost:7627"
+
+// session is one command line that runs.
+type session struct {
+	World
+	json   bool
+	server string // --server
+	key    string // --key, or the one that was made for this process
+}
+
+// getenv reads the environment that the command was given.
+func (s *session) getenv(name string) string {
+	for i := len(s.Environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(s.Environ[i], name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// path resolves a path as typed.
+func (s *session) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(s.Dir, p)
+}
+
+// userFolder is an XDG base folder: the variable, or its default below HOME.
+func (s *session) userFolder(variable, fallback string) (string, error) {
+	if dir := s.getenv(variable); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	home := s.getenv("HOME")
+	if !filepath.IsAbs(home) {
+		return "", purser.Errorf(purser.InvalidRequest, "neither %s nor HOME names a folder", variable).
+			WithHint("set %s to a folder of your own", variable)
+	}
+	return filepath.Join(home, fallback), nil
+}
+
+// dataFolder is where a server of this machine keeps its state: as typed, or
+// PURSER_DIR, or the user's data folder.
+func (s *session) dataFolder(typed string) (string, error) {
+	if typed != "" {
+		return s.path(typed), nil
+	}
+	if dir := s.getenv("PURSER_DIR"); dir != "" {
+		return s.path(dir), nil
+	}
+	base, err := s.userFolder("XDG_DATA_HOME", ".local/share")
+	return filepath.Join(base, "purser"), err
+}
+
+// address finds the server: as typed, from the environment, from the server
+// that runs here, or the default.
+func (s *session) address() string {
+	for _, a := range []string{s.server, s.getenv("PURSER_URL")} {
+		if a != "" {
+			return strings.TrimRight(a, "/")
+		}
+	}
+	if dir, err := s.dataFolder(""); err == nil {
+		if run, err := readRunFile(dir); err == nil && run.URL != "" {
+			return strings.TrimRight(run.URL, "/")
+		}
+	}
+	return defaultServer
+}
+
+// token is the credential to use: PURSER_TOKEN, of an agent or a person, or the
+// person's token that `purser login` stored for this server.
+func (s *session) token() (string, error) {
+	if t := s.getenv("PURSER_TOKEN"); t != "" {
+		return t, nil
+	}
+	stored, err := s.credentials()
+	if err != nil {
+		return "", err
+	}
+	return stored.Servers[s.address()].Token, nil
+}
+
+// client makes a client with the credential at hand; there may be none.
+func (s *session) client() (*client.Client, error) {
+	token, err := s.token()
+	if err != nil {
+		return nil, err
+	}
+	return s.clientWith(token)
+}
+
+func (s *session) clientWith(token string) (*client.Client, error) {
+	return client.New(client.Config{URL: s.address(), Token: token, UserAgent: "purser/" + s.program(), Random: s.Random})
+}
+
+// keyed gives the changing call of a command its idempotency key. One that was
+// made here is shown, so that a person can repeat the very same call (RULES 10).
+func (s *session) keyed(ctx context.Context, c *client.Client) (context.Context, error) {
+	if s.key == "" {
+		made, err := c.NewKey()
+		if err != nil {
+			return ctx, err
+		}
+		s.key = made
+		s.note("key: %s", made)
+	}
+	return client.WithKey(ctx, s.key), nil
+}
+
+// changing adds the flags of commands that change something.
+func (s *session) changing(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&s.key, "key", "", "idempotency key: the same key never does it twice (default: a new one, printed)")
+	return cmd
+}
+
+// place adds the flags that say where: the project and its environment.
+func place(cmd *cobra.Command, project, env *string) *cobra.Command {
+	cmd.Flags().StringVar(project, "project", "", "project, by name or identifier (default: of .purser.yaml)")
+	cmd.Flags().StringVar(env, "env", "", "environment (default: development)")
+	return cmd
+}
+
+// note tells a person something beside the result. It is silent under --json,
+// where the same facts are in the object.
+func (s *session) note(format string, args ...any) {
+	if !s.json {
+		fmt.Fprintf(s.Err, "%s\n", visible(fmt.Sprintf(format, args...)))
+	}
+}
+
+// name is the command as typed, without the program: "run create".
+func name(cmd *cobra.Command) string {
+	_, rest, _ := strings.Cut(cmd.CommandPath(), " ")
+	return rest
+}
+
+// writeFile writes a small file whole or not at all. The folder must exist.
+func writeFile(path string, content []byte, mode os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".purser-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // the error that counts is the one returned
+		}
+	}()
+	if _, err = f.Write(content); err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+)
+
+func (s *session) stop() *cobra.Command {
+	var in purser.Stop
+	cmd := s.changing(&cobra.Command{
+		Use: "stop SCOPE [ID]", Short: "Stop spending in a scope, at once", Args: needs("SCOPE", "[ID]"),
+		Long: "Stop spending of a run, agent, provider, project or the organization, at once. The answer says what could not be stopped.\n" +
+			"An agent may stop its own run and itself. Only a person resumes.",
+		Example: "  purser stop run run_01jd... --reason \"it loops\"\n  purser stop organization --reason \"a token leaked\"",
+	})
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
+		if in.Reason == "" {
+			return stop, misused(cmd, "purser stop needs --reason")
+		}
+		in.Scope, in.ID = args[0], first(args[1:])
+		c, err := s.client()
+		if err != nil {
+			return stop, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return stop, err
+		}
+		return c.Stop(ctx, in)
+	}, showStop)
+	return cmd
+}
+
+func showStop(p *page, v purser.StopInfo) {
+	stopTable(p, []purser.StopInfo{v})
+	p.line("no spend in this scope is accepted after record %d; %d approvals are void", v.Seq, v.Voided)
+	for _, o := range v.Open {
+		p.line("could not be stopped: %s %s, %s, held %s", o.Order, o.What, o.State, o.Held)
+	}
+	for _, e := range v.Effects {
+		p.line("%s %s: %s %s", e.Kind, e.Target, e.State, e.Detail)
+	}
+	if v.LiftedAt == nil {
+		p.line("next: purser resume %s", v.ID)
+	}
+}
+
+func stopTable(p *page, list []purser.StopInfo) {
+	var rows [][]string
+	for _, v := range list {
+		state := "in force"
+		if v.LiftedAt != nil {
+			state = "lifted " + clock(*v.LiftedAt)
+		}
+		rows = append(rows, []string{v.ID, v.Scope + " " + v.Target, state, clock(v.At), fmt.Sprint(v.Epoch), v.Reason})
+	}
+	p.table([]string{"STOP", "OF", "STATE", "SINCE", "EPOCH", "REASON"}, rows)
+}
+
+func (s *session) resume() *cobra.Command {
+	return s.changing(&cobra.Command{
+		Use: "resume STOP", Short: "Lift a stop; asks for the passphrase. It revives nothing", Args: needs("STOP"),
+		Example: "  purser resume stp_01jd...",
+		RunE: does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
+			c, err := s.client()
+			if err != nil {
+				return stop, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return stop, err
+			}
+			return signed(ctx, s, c, "resume", purser.Resume{Stop: args[0]}, func(in *purser.Resume, a *purser.Signature) { in.Act = a }, c.Resume)
+		}, showStop),
+	})
+}

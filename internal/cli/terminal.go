@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/purser-dev/purser"
+)
+
+// Terminal is where a person can be asked. Secrets come from here and from
+// nowhere else: not from arguments, not from the environment, not from a file.
+type Terminal struct {
+	in, out *os.File
+	close   bool
+}
+
+// openTerminal opens the controlling terminal; when there is none, standard
+// input serves if it is a terminal.
+func openTerminal() (*Terminal, error) {
+	if f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
+		return &Terminal{in: f, out: f, close: true}, nil
+	}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		return &Terminal{in: os.Stdin, out: os.Stderr}, nil
+	}
+	return nil, errors.New("there is no terminal")
+}
+
+// Close gives the terminal back.
+func (t *Terminal) Close() error {
+	if t.close {
+		return t.in.Close()
+	}
+	return nil
+}
+
+// Line asks for one line.
+func (t *Terminal) Line(ctx context.Context, prompt string) (string, error) {
+	fmt.Fprint(t.out, visible(prompt))
+	line, err := await(ctx, func() ([]byte, error) { return readLine(t.in) })
+	return strings.TrimSpace(string(line)), err
+}
+
+// Secret asks without echo. An interruption gives the terminal its echo back.
+func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
+	state, err := term.GetState(int(t.in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("asking on the terminal: %w", err)
+	}
+	defer func() { _ = term.Restore(int(t.in.Fd()), state) }()
+	fmt.Fprint(t.out, visible(prompt))
+	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(int(t.in.Fd())) })
+	fmt.Fprintln(t.out)
+	return secret, err
+}
+
+// await runs a blocking read and lets an interruption win. The reader that is
+// left behind ends with the process.
+func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type answer struct {
+		text []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		got <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case a := <-got:
+		if a.err != nil {
+			return nil, fmt.Errorf("reading from the terminal: %w", a.err)
+		}
+		return a.text, nil
+	}
+}
+
+// readLine reads byte by byte, so that nothing that was typed ahead is lost to
+// a buffer.
+func readLine(f *os.File) (line []byte, err error) {
+	for b := make([]byte, 1); ; {
+		n, err := f.Read(b)
+		switch {
+		case n == 1 && b[0] == '\n':
+			return line, nil
+		case n == 1:
+			line = append(line, b[0])
+		case err != nil:
+			return line, err
+		}
+	}
+}
+
+// person opens the terminal for a question, or says what to do without one.
+func (s *session) person(what string) (*Terminal, error) {
+	t, err := s.Terminal()
+	if err != nil {
+		return nil, purser.Errorf(purser.NeedsPerson, "%s must be answered by a person on a terminal, and there is none", what).
+			WithHint("type the same command in a terminal of your own")
+	}
+	return t, nil
+}
+
+// ask asks for one line on the terminal.
+func (s *session) ask(ctx context.Context, what, prompt string) (string, error) {
+	t, err := s.person(what)
+	if err != nil {
+		return "", err
+	}
+	defer t.Close()
+	return t.Line(ctx, prompt)
+}
+
+// askSecret asks for one line without echo.
+func (s *session) askSecret(ctx context.Context, what, prompt string) ([]byte, error) {
+	t, err := s.person(what)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	return t.Secret(ctx, prompt)
+}
