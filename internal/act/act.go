@@ -49,7 +49,7 @@ type Document struct {
 	Decision   string // Approve or Deny
 	Ceiling    *Money // the most an unpriced plan may cost, or nil
 
-	Operation     string // name of the operation, for example "stop.resume"
+	Operation     string // name of the operation, for example "resume"
 	RequestDigest string // digest of the operation's request
 
 	Approver string // id of the person

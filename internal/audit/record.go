@@ -25,10 +25,11 @@ const (
 	Unknown  = "unknown"
 )
 
-// Actions that the verifier knows. All other names are the office's own.
+// Actions that the verifier knows: names of operations, as all actions of people
+// and agents are. The others are the office's own.
 const (
-	ActionApprove = "plan.approve" // accepted only with the person's signed decision attached
-	ActionDeny    = "plan.deny"
+	ActionApprove = "approve" // accepted only with the person's signed decision attached
+	ActionDeny    = "deny"
 )
 
 // ErrRecord is for a record that cannot be written, or not read back.
