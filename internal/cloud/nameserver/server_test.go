@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/purser-dev/purser/internal/cloud/state"
+	"github.com/purser-dev/purser/internal/testneed"
 )
 
 // serve starts a server over a store with superseal.club and a zone below it.
@@ -225,10 +226,7 @@ func TestTheSerialGrowsWithEachChangeAndAnswersFollow(t *testing.T) {
 }
 
 func TestDigAgrees(t *testing.T) {
-	dig, err := exec.LookPath("dig")
-	if err != nil {
-		t.Skip("needs dig: install bind9-dnsutils or run make test")
-	}
+	dig := testneed.Program(t, "dig")
 	addr, _, _ := serve(t)
 	host, port, _ := strings.Cut(addr, ":")
 	for _, tt := range []struct {
