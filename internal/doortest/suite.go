@@ -40,7 +40,6 @@ func Cases() []Case {
 		{"a read without members", Agent, "whoami", map[string]any{}, ""},
 		{"a read with words, a page and a cursor", Agent, "search", map[string]any{"words": "b c&d=e", "category": "x", "limit": 7, "cursor": "c1"}, ""},
 		{"a change", Agent, "plan", step("a shop"), ""},
-		{"an answer that is late", Agent, "plan", step("late"), ""},
 		{"a member in the path", Agent, "show_plan", map[string]any{"plan": "pln_9"}, ""},
 		{"a name that must be escaped", Agent, "show_run", map[string]any{"run": "a/b ?%#ä"}, ""},
 		{"an agent's own run", Agent, "show_run", map[string]any{}, ""},
@@ -118,9 +117,6 @@ func direct(t *testing.T, o *Office, c Case) (result []byte, err error, calls []
 		return nil, err, nil
 	}
 	out, err := op.Do(t.Context(), by, in)
-	if errors.As(err, &late{}) {
-		err = errors.Unwrap(err)
-	}
 	if err != nil {
 		return nil, err, nil
 	}

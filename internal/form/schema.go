@@ -72,8 +72,10 @@ func finish(name string, schema *huma.Schema) {
 		if p.Ref != "" {
 			continue // beside a reference a description says nothing
 		}
-		if p.Description = meanings[name+"."+member]; p.Description == "" {
-			p.Description = meanings[member]
+		for _, key := range []string{member, name + "." + member} {
+			if text, ok := meanings[key]; ok {
+				p.Description = text
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -59,14 +60,30 @@ func New(c Config) (*Gate, error) {
 	return g, nil
 }
 
-// Entry is what a request's log line tells. Only the request's own goroutine
-// writes to it.
+// Entry is what a request's log line tells. It is safe for concurrent use: a
+// door may still work on a request whose sender is gone.
 type Entry struct {
-	ID    string // also in the answer's Request-Id, and the reference of a fault
-	Op    string
-	Actor purser.Actor
-	Code  purser.Code // empty: it went well
+	ID string // also in the answer's Request-Id, and the reference of a fault
+
+	mu    sync.Mutex
+	op    string
+	actor purser.Actor
+	code  purser.Code // empty: it went well
 	cause error       // for the log only
+}
+
+// Name notes which operation it is.
+func (e *Entry) Name(op string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.op = op
+}
+
+// Sent notes who sends it.
+func (e *Entry) Sent(by purser.Actor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.actor = by
 }
 
 type entryOf struct{}
@@ -83,12 +100,14 @@ func EntryOf(ctx context.Context) *Entry {
 // Fail notes an error and returns what may be shown of it: the *purser.Error
 // within, or internal with the reference under which the log has the cause.
 func (e *Entry) Fail(err error) *purser.Error {
-	e.Code = purser.CodeOf(err)
-	if e.Code.Info().HTTP >= http.StatusInternalServerError {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.code, e.cause = purser.CodeOf(err), nil
+	if e.code.Info().HTTP >= http.StatusInternalServerError {
 		e.cause = err
 	}
 	var shown *purser.Error
-	if errors.As(err, &shown) && e.Code != purser.Internal {
+	if errors.As(err, &shown) && e.code != purser.Internal {
 		return shown
 	}
 	// Nobody vouched for this text, so none of it is shown.
@@ -133,13 +152,21 @@ func (g *Gate) finish(w *watched, r *http.Request, e *Entry, began time.Time) {
 			e.Fail(err)
 		}
 	}
-	took := g.config.Now().Sub(began)
+	g.log(r, e, w.code, g.config.Now().Sub(began))
+	if fault != nil && (broken || fault == http.ErrAbortHandler) { //nolint:errorlint // as above
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (g *Gate) log(r *http.Request, e *Entry, status int, took time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if g.config.Observe != nil {
-		g.config.Observe(e.Op, e.Code, took)
+		g.config.Observe(e.op, e.code, took)
 	}
 	level, attrs := slog.LevelInfo, []slog.Attr{
-		slog.String("op", e.Op), slog.String("actor", string(e.Actor.Kind)), slog.String("id", e.Actor.ID),
-		slog.String("code", string(e.Code)), slog.Int("status", w.status()), slog.Duration("took", took),
+		slog.String("op", e.op), slog.String("actor", string(e.actor.Kind)), slog.String("id", e.actor.ID),
+		slog.String("code", string(e.code)), slog.Int("status", status), slog.Duration("took", took),
 		slog.String("request", e.ID), slog.String("source", g.Source(r)),
 	}
 	if e.cause != nil {
@@ -147,9 +174,6 @@ func (g *Gate) finish(w *watched, r *http.Request, e *Entry, began time.Time) {
 		attrs = append(attrs, slog.String("cause", causes(e.cause)))
 	}
 	g.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
-	if fault != nil && (broken || fault == http.ErrAbortHandler) { //nolint:errorlint // as above
-		panic(http.ErrAbortHandler)
-	}
 }
 
 // causes writes an error with what its parts keep from being shown.
@@ -238,7 +262,7 @@ func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
 		var by purser.Actor
 		if by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source); err == nil {
 			by.Source = source
-			EntryOf(r.Context()).Actor = by
+			EntryOf(r.Context()).Sent(by)
 			return by, nil
 		}
 	}
@@ -276,4 +300,15 @@ func Bearer(r *http.Request) (string, error) {
 		return "", purser.Errorf(purser.NotSignedIn, "the Authorization header is not one bearer token").WithHint("purser login")
 	}
 	return token, nil
+}
+
+// ValidKey reports whether s can be an idempotency key: 1 to 255 visible ASCII
+// characters.
+func ValidKey(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 255
 }

@@ -216,7 +216,7 @@ func TestEachRequestIsOneLineAndHoldsNoToken(t *testing.T) {
 	c := &clock{at: time.Unix(1_800_000_000, 0)}
 	g := testGate(t, &log, c)
 	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		EntryOf(r.Context()).Op = "plan"
+		EntryOf(r.Context()).Name("plan")
 		if _, err := g.Admit(r); err != nil {
 			t.Error(err)
 		}

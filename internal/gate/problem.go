@@ -87,5 +87,3 @@ func (w *watched) Write(p []byte) (int, error) {
 
 // Unwrap lets http.ResponseController flush and set deadlines.
 func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *watched) status() int { return w.code }

@@ -93,7 +93,7 @@ func ready(o Office) http.HandlerFunc {
 // named tells the log which request it was.
 func named(op string, h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		gate.EntryOf(r.Context()).Op = op
+		gate.EntryOf(r.Context()).Name(op)
 		h(w, r)
 	})
 }
@@ -134,8 +134,7 @@ type door struct {
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	entry := gate.EntryOf(r.Context())
-	entry.Op = d.op.Name
+	gate.EntryOf(r.Context()).Name(d.op.Name)
 	out, err := d.serve(w, r)
 	var later interface{ Delay() time.Duration }
 	if errors.As(err, &later) {
@@ -197,21 +196,11 @@ func (d *door) actor(r *http.Request) (purser.Actor, error) {
 // key reads the Idempotency-Key: 1 to 255 visible ASCII characters.
 func key(r *http.Request) (string, error) {
 	values := r.Header.Values("Idempotency-Key")
-	if len(values) != 1 || !VisibleASCII(values[0]) {
+	if len(values) != 1 || !gate.ValidKey(values[0]) {
 		return "", purser.Errorf(purser.InvalidRequest, "a request that changes something needs one Idempotency-Key header of 1 to 255 visible ASCII characters").
 			WithHint("send a new random one for each new request, and the same one when you send a request again")
 	}
 	return values[0], nil
-}
-
-// VisibleASCII reports whether s can be an idempotency key.
-func VisibleASCII(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 255
 }
 
 // members joins body, query and path. What the path names cannot be said
