@@ -1,0 +1,442 @@
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/purser-dev/purser/app"
+)
+
+// session is one run of the suite: it gives fresh names, fresh times and knows
+// what to remove at the end.
+type session struct {
+	config Config
+	http   *http.Client
+	prefix string
+	count  atomic.Int64
+
+	mu      sync.Mutex
+	back    map[string]int64 // body hash -> the time it was last signed with
+	bearers map[string]string
+	made    []resource
+}
+
+type resource struct{ bearer, id string }
+
+func newSession(c Config) *session {
+	word, err := app.Random(nil, "")
+	if err != nil {
+		panic(err) // the system has no randomness
+	}
+	return &session{
+		config: c, prefix: strings.ToLower(strings.NewReplacer("-", "0", "_", "1").Replace(word[:10])), back: map[string]int64{},
+		http: &http.Client{
+			Transport:     c.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// unique is a word that no other case and no other run used.
+func (s *session) unique() string { return fmt.Sprintf("%s%d", s.prefix, s.count.Add(1)) }
+
+func (s *session) cleanUp(ctx context.Context) {
+	for _, r := range s.made {
+		p := &probe{session: s, ctx: ctx}
+		func() {
+			defer func() { _ = recover() }() // a provider that cannot remove was told so by its case
+			p.post("provisioning/resources/"+url.PathEscape(r.id)+"/remove", map[string]any{}, bearer(r.bearer))
+		}()
+	}
+}
+
+// failure ends a case.
+type failure string
+
+// probe sends what one case sends and says what it expects.
+type probe struct {
+	*session
+	ctx  context.Context
+	last *reply
+}
+
+// reply is an answer, with what was asked for the report.
+type reply struct {
+	asked   string
+	status  int
+	header  http.Header
+	body    []byte
+	members map[string]json.RawMessage
+}
+
+// call is one request about to be sent; options change it.
+type call struct {
+	method, target string
+	body           []byte
+	header         http.Header
+	secrets        []string
+	offset         int64 // of the signature's time, in seconds
+	unsigned       bool
+	rawSignature   string
+}
+
+type option func(*call)
+
+func bearer(token string) option {
+	return func(c *call) { c.header.Set("Authorization", "Bearer "+token) }
+}
+
+func header(name, value string) option { return func(c *call) { c.header.Set(name, value) } }
+func without(name string) option       { return func(c *call) { c.header.Del(name) } }
+func unsigned(c *call)                 { c.unsigned = true }
+func key(value string) option          { return header(app.HeaderIdempotencyKey, value) }
+func at(offset int64) option           { return func(c *call) { c.offset = offset } }
+func signedWith(secrets ...string) option {
+	return func(c *call) { c.secrets = secrets }
+}
+
+func (p *probe) get(path string, options ...option) *reply {
+	return p.send(http.MethodGet, p.config.BaseURL+path, nil, "", options)
+}
+
+// post sends v as JSON; a string or []byte is sent as it is.
+func (p *probe) post(path string, v any, options ...option) *reply {
+	var body []byte
+	switch v := v.(type) {
+	case string:
+		body = []byte(v)
+	case []byte:
+		body = v
+	default:
+		raw, err := json.Marshal(v)
+		if err != nil {
+			p.failf("encoding request: %v", err)
+		}
+		body = raw
+	}
+	return p.send(http.MethodPost, p.config.BaseURL+path, body, "application/json", options)
+}
+
+func (p *probe) form(values url.Values, options ...option) *reply {
+	return p.send(http.MethodPost, p.config.TokenURL, []byte(values.Encode()), "application/x-www-form-urlencoded", options)
+}
+
+func (p *probe) send(method, target string, body []byte, contentType string, options []option) *reply {
+	c := &call{method: method, target: target, body: body, header: http.Header{}, secrets: []string{p.config.SigningSecret}}
+	c.header.Set(app.HeaderVersion, app.Version)
+	if contentType != "" {
+		c.header.Set("Content-Type", contentType)
+	}
+	for _, o := range options {
+		o(c)
+	}
+	if !c.unsigned && c.rawSignature == "" {
+		c.rawSignature = app.SignatureHeader(c.secrets, p.when(body)+c.offset, body)
+	}
+	if c.rawSignature != "" {
+		c.header.Set(app.HeaderSignature, c.rawSignature)
+	}
+	reply := &reply{asked: fmt.Sprintf("%s %s\n%s", method, strings.TrimPrefix(target, p.config.BaseURL), shown(body))}
+	p.last = reply
+	req, err := http.NewRequestWithContext(p.ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		p.failf("making request: %v", err)
+	}
+	req.GetBody = nil
+	req.Header = c.header
+	resp, err := p.http.Do(req)
+	if err != nil {
+		p.failf("no answer came: %v", err)
+	}
+	defer resp.Body.Close()
+	reply.status, reply.header = resp.StatusCode, resp.Header
+	if reply.body, err = io.ReadAll(io.LimitReader(resp.Body, app.MaxCatalogBytes)); err != nil {
+		p.failf("reading the answer: %v", err)
+	}
+	reply.members, _ = app.Object(reply.body)
+	return reply
+}
+
+// when is a time not yet used with this body (5.2).
+func (s *session) when(body []byte) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.config.Now().Unix()
+	t, used := s.back[string(body)]
+	if used && t <= now && t > now-200 {
+		now = t - 1
+	}
+	s.back[string(body)] = now
+	return now
+}
+
+// secretKeys are not shown in reports.
+var secretKeys = map[string]bool{
+	"access_token": true, "refresh_token": true, "code": true, "code_verifier": true, "access_configuration": true,
+	"payment_credentials": true, "confirmation_secret": true, "state": true,
+}
+
+// shown is a body for a report: short, without secrets.
+func shown(body []byte) string {
+	if len(body) == 0 {
+		return "(empty body)"
+	}
+	var v any
+	if json.Unmarshal(body, &v) == nil {
+		if raw, err := json.Marshal(masked(v, "")); err == nil {
+			body = raw
+		}
+	} else if values, err := url.ParseQuery(string(body)); err == nil && values.Has("grant_type") {
+		for name := range values {
+			if secretKeys[name] {
+				values.Set(name, "[secret]")
+			}
+		}
+		body = []byte(values.Encode())
+	}
+	if len(body) > 600 {
+		return string(body[:600]) + "..."
+	}
+	return string(body)
+}
+
+func masked(v any, under string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			// An error's code is no secret, an OAuth code is.
+			if secretKeys[name] && !(name == "code" && under == "error") {
+				v[name] = "[secret]"
+				continue
+			}
+			v[name] = masked(inner, name)
+		}
+	case []any:
+		for i := range v {
+			v[i] = masked(v[i], under)
+		}
+	}
+	return v
+}
+
+// failf ends the case with what was asked, expected and answered.
+func (p *probe) failf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if p.last != nil {
+		text = fmt.Sprintf("sent: %s\nexpected: %s", p.last.asked, text)
+		if p.last.status != 0 {
+			text += fmt.Sprintf("\ncame: HTTP %d %s", p.last.status, shown(p.last.body))
+		}
+	}
+	panic(failure(text))
+}
+
+// fails expects an error with exactly this HTTP status, envelope and code.
+func (p *probe) fails(r *reply, status int, envelope app.Envelope, code string) {
+	p.last = r
+	f, failed := app.ParseFailure(r.body)
+	if r.status != status || !failed || f.Envelope != envelope || f.Code != code {
+		p.failf("HTTP %d with the %s envelope and code %s", status, envelope, code)
+	}
+}
+
+// succeeds expects HTTP 200 and an object whose member has this value.
+func (p *probe) succeeds(r *reply, member, value string) {
+	p.last = r
+	if r.status != http.StatusOK || r.text(member) != value {
+		p.failf("HTTP 200 with %s %q", member, value)
+	}
+}
+
+func (p *probe) ok(r *reply) {
+	p.last = r
+	if r.status != http.StatusOK || r.members == nil {
+		p.failf("HTTP 200 with a JSON object")
+	}
+}
+
+func (p *probe) check(r *reply, good bool, format string, args ...any) {
+	p.last = r
+	if !good {
+		p.failf(format, args...)
+	}
+}
+
+// text is a string member, by path.
+func (r *reply) text(path ...string) string {
+	var s string
+	_ = json.Unmarshal(r.raw(path...), &s)
+	return s
+}
+
+func (r *reply) raw(path ...string) json.RawMessage {
+	members := r.members
+	for i, name := range path {
+		if i == len(path)-1 {
+			return members[name]
+		}
+		members, _ = app.Object(members[name])
+	}
+	return nil
+}
+
+// resource reads the envelope.
+func (p *probe) resource(r *reply) app.Resource {
+	p.last = r
+	var out app.Resource
+	if err := json.Unmarshal(r.body, &out); err != nil {
+		p.failf("a resource envelope: %v", err)
+	}
+	return out
+}
+
+// token reads a token answer.
+func (p *probe) token(r *reply) app.Token {
+	p.ok(r)
+	var out app.Token
+	if err := json.Unmarshal(r.body, &out); err != nil || out.AccessToken == "" || !strings.EqualFold(out.TokenType, "bearer") {
+		p.failf("a bearer token")
+	}
+	return out
+}
+
+const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" // RFC 7636, appendix B
+
+// accountRequest is a whole request for a fresh email. with changes members; nil
+// removes one.
+func (p *probe) accountRequest(with map[string]any) map[string]any {
+	word := p.unique()
+	m := map[string]any{
+		"id": "acctreq_" + word, "object": "account_request", "email": "conformance+" + word + "@example.com", "name": "Jane Doe",
+		"scopes": []string{}, "kyc": map[string]any{"verified_fields": []string{"email", "name"}},
+		"client_capabilities": []string{"browser"}, "confirmation_secret": "cs_" + word + strings.Repeat("x", 30),
+		"expires_at":            app.At(p.config.Now().Add(600e9)),
+		"orchestrator":          map[string]any{"type": "purser", "account": p.config.Account, "purser": map[string]any{"account": p.config.Account, "organization": "org_" + p.config.Account}},
+		"code_challenge":        app.Challenge(verifier),
+		"code_challenge_method": "S256",
+	}
+	for name, value := range with {
+		if value == nil {
+			delete(m, name)
+			continue
+		}
+		m[name] = value
+	}
+	return m
+}
+
+// code gets a code for a fresh account.
+func (p *probe) code(with map[string]any) string {
+	r := p.post("provisioning/account_requests", p.accountRequest(with))
+	p.succeeds(r, "type", app.AnswerOAuth)
+	code := r.text("oauth", "code")
+	p.check(r, code != "", "a code")
+	return code
+}
+
+func (p *probe) redeem(code string, options ...option) *reply {
+	return p.form(url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier}}, options...)
+}
+
+func (p *probe) refresh(token string, options ...option) *reply {
+	return p.form(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}, options...)
+}
+
+// account gives a bearer of a fresh account.
+func (p *probe) account() string { return p.token(p.redeem(p.code(nil))).AccessToken }
+
+// shared gives the bearer of an account that cases share which do not mind others.
+func (p *probe) shared() string {
+	if token := p.session.sharedBearer(); token != "" {
+		return token
+	}
+	token := p.account()
+	p.session.setSharedBearer(token)
+	return token
+}
+
+func (s *session) sharedBearer() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bearers["shared"]
+}
+
+func (s *session) setSharedBearer(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bearers = map[string]string{"shared": token}
+}
+
+// body is a create of a service. with changes members.
+func (p *probe) body(service string, with map[string]any) map[string]any {
+	word := p.unique()
+	m := map[string]any{
+		"service_id": service, "configuration": p.config.configuration(service, word),
+		"orchestrator_resource_id": "conf_" + word, "environment": "dev",
+	}
+	for name, value := range with {
+		if value == nil {
+			delete(m, name)
+			continue
+		}
+		m[name] = value
+	}
+	return m
+}
+
+func (p *probe) create(token string, body map[string]any, options ...option) *reply {
+	r := p.post("provisioning/resources", body, append([]option{bearer(token)}, options...)...)
+	if id := r.text("id"); id != "" {
+		p.mu.Lock()
+		p.made = append(p.made, resource{token, id})
+		p.mu.Unlock()
+	}
+	return r
+}
+
+// free is a complete free resource, and its id.
+func (p *probe) free(token string) (id string, r *reply) {
+	r = p.settled(token, p.create(token, p.body(p.config.FreeService, nil)))
+	return r.text("id"), r
+}
+
+// settled waits for a pending resource.
+func (p *probe) settled(token string, r *reply) *reply {
+	for range 40 {
+		if r.text("status") != app.StatusPending {
+			break
+		}
+		p.wait()
+		r = p.read(token, r.text("id"))
+	}
+	p.succeeds(r, "status", app.StatusComplete)
+	return r
+}
+
+func (p *probe) read(token, id string) *reply {
+	return p.get("provisioning/resources/"+url.PathEscape(id), bearer(token))
+}
+
+func (p *probe) verb(token, id, verb string, body any, options ...option) *reply {
+	return p.post("provisioning/resources/"+url.PathEscape(id)+"/"+verb, body, append([]option{bearer(token)}, options...)...)
+}
+
+// wait is one step of polling.
+func (p *probe) wait() {
+	timer := time.NewTimer(250 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.ctx.Done():
+		p.failf("a final state in time")
+	}
+}
