@@ -13,8 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/purser-dev/purser/internal/cloud/assets"
 )
 
 // File is one file of a site. Path begins with a slash and is not percent-encoded.
@@ -39,15 +37,14 @@ func (e *FileError) Unwrap() error { return e.cause }
 
 // Deployment is what is to be live: the files under the script's name, and under the
 // domain unless it is "". HTMLHandling and NotFoundHandling may be "" for the
-// vendor's defaults. Redirects and Headers are the texts of _redirects and _headers,
-// which are not served as files. Progress, if set, is told how many files and bytes
+// vendor's defaults. Files named /_redirects and /_headers are settings and are not
+// served. Progress, if set, is told how many files and bytes
 // of how many are uploaded; calls come one at a time.
 type Deployment struct {
 	Script                         string
 	Files                          []File
 	Domain                         string
 	HTMLHandling, NotFoundHandling string
-	Redirects, Headers             string
 	Progress                       func(Progress)
 }
 
@@ -183,7 +180,7 @@ func harmless(err error) error {
 // activate uploads the version and switches to it, in one request. A lost answer is
 // looked up: the active version's tag tells.
 func (c *client) activate(ctx context.Context, d Deployment, s *site, token string) (string, error) {
-	body, contentType, err := s.metadata(d, token)
+	body, contentType, err := s.metadata(token)
 	if err != nil {
 		return "", err
 	}
@@ -216,10 +213,9 @@ func dashed(id string) string {
 }
 
 // metadata is the multipart body of a script upload that has assets only.
-func (s *site) metadata(d Deployment, token string) (body []byte, contentType string, err error) {
-	config := assets.Config{HTMLHandling: d.HTMLHandling, NotFoundHandling: d.NotFoundHandling, Redirects: d.Redirects, Headers: d.Headers}
+func (s *site) metadata(token string) (body []byte, contentType string, err error) {
 	data, err := json.Marshal(map[string]any{
-		"assets":             map[string]any{"jwt": token, "config": config},
+		"assets":             map[string]any{"jwt": token, "config": s.config},
 		"compatibility_date": compatibilityDate, "compatibility_flags": []string{},
 		"annotations": map[string]string{tagAnnotation: s.tag},
 	})

@@ -157,6 +157,23 @@ func TestADeployedFolderIsServedOverHTTPSOnItsDomain(t *testing.T) {
 	}
 }
 
+func TestRedirectsAndHeadersAreSettingsAndNotFiles(t *testing.T) {
+	c := open(t)
+	_, err := Deploy(t.Context(), *c.Target, Deployment{Script: "shop", Domain: domain, Files: files(map[string]string{
+		"/index.html": "home", "/_redirects": "/start / 301", "/_headers": "/*\n  X-Site: mine", "/docs/_headers": "a file",
+	})})
+	ok(t, err)
+	c.web.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for path, want := range map[string]int{"/": 200, "/start": 301, "/_redirects": 404, "/_headers": 404, "/docs/_headers": 200} {
+		answer, err := c.web.Get("https://" + domain + path)
+		ok(t, err)
+		answer.Body.Close()
+		if answer.StatusCode != want || answer.Header.Get("X-Site") != "mine" {
+			t.Errorf("%s: %d %v, want %d", path, answer.StatusCode, answer.Header, want)
+		}
+	}
+}
+
 func TestWithoutADomainTheVendorsOwnNameIsServed(t *testing.T) {
 	c := open(t)
 	got, err := Deploy(t.Context(), *c.Target, Deployment{Script: "shop", Files: files(map[string]string{"/index.html": "hi"})})

@@ -24,8 +24,17 @@ import (
 type site struct {
 	manifest assets.Manifest
 	byHash   map[string]File // one file of each hash
+	config   assets.Config
 	tag      string
 }
+
+// The vendor's clients send these two as settings and never as files.
+const (
+	redirectsPath = "/_redirects"
+	headersPath   = "/_headers"
+
+	maxSettings = 1 << 20
+)
 
 // newSite reads every file once: its bytes must be the approved ones.
 func newSite(ctx context.Context, d Deployment) (*site, error) {
@@ -45,20 +54,48 @@ func newSite(ctx context.Context, d Deployment) (*site, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	s := &site{manifest: assets.Manifest{}, byHash: map[string]File{}}
+	s := &site{
+		manifest: assets.Manifest{}, byHash: map[string]File{},
+		config: assets.Config{HTMLHandling: d.HTMLHandling, NotFoundHandling: d.NotFoundHandling},
+	}
+	seen := map[string]bool{}
 	for i, f := range d.Files {
-		if _, twice := s.manifest[f.Path]; twice {
+		if seen[f.Path] {
 			return nil, &FileError{Path: f.Path, Reason: "is named twice"}
+		}
+		seen[f.Path] = true
+		if f.Path == redirectsPath || f.Path == headersPath {
+			if err := s.setting(f); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		s.manifest[f.Path] = assets.File{Hash: hashes[i], Size: f.Size}
 		s.byHash[hashes[i]] = f
 	}
-	return s, s.label(d)
+	return s, s.label()
+}
+
+// setting reads _redirects or _headers, whose bytes are checked like any file's.
+func (s *site) setting(f File) error {
+	if f.Size > maxSettings {
+		return &FileError{Path: f.Path, Reason: fmt.Sprintf("has %d bytes; this file may have %d", f.Size, maxSettings)}
+	}
+	var text bytes.Buffer
+	if err := copyPlanned(&text, f); err != nil {
+		return err
+	}
+	if f.Path == redirectsPath {
+		s.config.Redirects = text.String()
+	} else {
+		s.config.Headers = text.String()
+	}
+	return nil
 }
 
 // label makes the tag that tells this content and its settings from others.
-func (s *site) label(d Deployment) error {
-	text, err := json.Marshal([]any{s.manifest, d.HTMLHandling, d.NotFoundHandling, d.Redirects, d.Headers})
+func (s *site) label() error {
+	text, err := json.Marshal([]any{s.manifest, s.config})
 	if err != nil {
 		return err
 	}
@@ -171,19 +208,27 @@ func addFile(form *multipart.Writer, hash string, f File) error {
 	if err != nil {
 		return err
 	}
+	encoder := base64.NewEncoder(base64.StdEncoding, part)
+	if err := copyPlanned(encoder, f); err != nil {
+		return err
+	}
+	return encoder.Close()
+}
+
+// copyPlanned copies a file and refuses bytes that are not the planned ones.
+func copyPlanned(w io.Writer, f File) error {
 	r, err := f.Open()
 	if err != nil {
 		return &FileError{f.Path, "cannot be opened", err}
 	}
 	defer r.Close()
 	sum := sha256.New()
-	encoder := base64.NewEncoder(base64.StdEncoding, part)
-	n, err := io.Copy(encoder, io.TeeReader(io.LimitReader(r, f.Size+1), sum))
+	n, err := io.Copy(w, io.TeeReader(io.LimitReader(r, f.Size+1), sum))
 	if err != nil {
 		return &FileError{f.Path, "cannot be read", err}
 	}
 	if n != f.Size || [sha256.Size]byte(sum.Sum(nil)) != f.SHA256 {
 		return &FileError{Path: f.Path, Reason: "changed while it was deployed"}
 	}
-	return encoder.Close()
+	return nil
 }

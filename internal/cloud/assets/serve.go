@@ -3,6 +3,7 @@ package assets
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,7 +14,9 @@ import (
 // ranges, conditional requests, gzip, and the site's own page for what is missing.
 // An error means that nothing was written and the store is at fault.
 func Serve(w http.ResponseWriter, r *http.Request, site *Site, store *Store) error {
-	a := site.resolve(r.URL.EscapedPath())
+	host := hostname(r.Host)
+	a := site.resolve(host, r.URL.EscapedPath())
+	w = &dressed{ResponseWriter: w, dress: func(h http.Header) { site.applyHeaders(h, host, decodePath(r.URL.EscapedPath())) }}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return refuseMethod(w, a)
 	}
@@ -26,6 +29,43 @@ func Serve(w http.ResponseWriter, r *http.Request, site *Site, store *Store) err
 		return nil
 	}
 	return serveFile(w, r, a, store)
+}
+
+// hostname is a Host header in lower case without its port.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// dressed applies the site's header rules when the header is sent, over all defaults.
+type dressed struct {
+	http.ResponseWriter
+	dress func(http.Header)
+}
+
+func (d *dressed) WriteHeader(status int) {
+	if d.dress != nil {
+		d.dress(d.Header())
+		d.dress = nil
+	}
+	d.ResponseWriter.WriteHeader(status)
+}
+
+func (d *dressed) Write(data []byte) (int, error) {
+	if d.dress != nil {
+		d.WriteHeader(http.StatusOK)
+	}
+	return d.ResponseWriter.Write(data)
+}
+
+// ReadFrom keeps the fast path of files.
+func (d *dressed) ReadFrom(r io.Reader) (int64, error) {
+	if d.dress != nil {
+		d.WriteHeader(http.StatusOK)
+	}
+	return io.Copy(d.ResponseWriter, r)
 }
 
 func refuseMethod(w http.ResponseWriter, a answer) error {

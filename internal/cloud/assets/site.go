@@ -45,14 +45,27 @@ func (c Config) Check() error {
 
 // Site is one version of an app's files, ready to be served.
 type Site struct {
-	files  Manifest
-	config Config
+	files   Manifest
+	config  Config
+	static  map[string]redirectRule
+	dynamic []redirectRule
+	headers []headerRule
+
+	warnings []string
 }
 
 // NewSite prepares a manifest for serving. The manifest may not change afterwards.
 func NewSite(files Manifest, config Config) *Site {
-	return &Site{files: files, config: config}
+	s := &Site{files: files, config: config}
+	var more []string
+	s.static, s.dynamic, s.warnings = parseRedirects(config.Redirects, config.HTMLHandling)
+	s.headers, more = parseHeaders(config.Headers)
+	s.warnings = append(s.warnings, more...)
+	return s
 }
+
+// Warnings name the lines of _redirects and _headers that are ignored, and why.
+func (s *Site) Warnings() []string { return s.warnings }
 
 // answer is what a path gets: a file with a status, or a redirect to location.
 type answer struct {
@@ -62,9 +75,20 @@ type answer struct {
 	location string
 }
 
-// resolve decides what the escaped path of a request gets.
-func (s *Site) resolve(escaped string) answer {
+// resolve decides what the escaped path of a request gets: a redirect rule comes
+// before a file; a rule with status 200 only changes which file is looked up.
+func (s *Site) resolve(host, escaped string) answer {
 	decoded := decodePath(escaped)
+	if to, status, ok := s.redirectTo(host, decoded); ok {
+		if status != rewriteInternally {
+			return answer{status: status, location: to}
+		}
+		to, _, _ = strings.Cut(to, "?")
+		if found, _, ok := s.lookup(to); ok {
+			return answer{status: 200, path: found, file: s.files[found]}
+		}
+		return s.missing(to)
+	}
 	found, redirect, ok := s.lookup(decoded)
 	switch {
 	case !ok:

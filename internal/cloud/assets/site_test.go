@@ -35,7 +35,7 @@ func TestEachModeAddressesHTMLAsTheTableSays(t *testing.T) {
 		{"/x.css", "/x.css", [3]string{"", "", ""}},
 	} {
 		for i, mode := range modes {
-			a := site(Config{HTMLHandling: mode}, tt.file).resolve(tt.request)
+			a := site(Config{HTMLHandling: mode}, tt.file).resolve("superseal.club", tt.request)
 			if a.location != tt.want[i] || (a.location == "" && a.path != tt.file) {
 				t.Errorf("%s: %s with %s: got %+v, want location %q", mode, tt.request, tt.file, a, tt.want[i])
 			}
@@ -72,7 +72,7 @@ func TestAPathGetsOneFileAndNoRedirectLoops(t *testing.T) {
 		{"force: a folder page asked by the page's name", ForceSlash, []string{"/a/index.html"}, "/a.html", "", "/a/"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := site(Config{HTMLHandling: tt.mode}, tt.files...).resolve(tt.request)
+			a := site(Config{HTMLHandling: tt.mode}, tt.files...).resolve("superseal.club", tt.request)
 			if a.path != tt.path || a.location != tt.location {
 				t.Errorf("got %+v, want path %q, location %q", a, tt.path, tt.location)
 			}
@@ -94,7 +94,7 @@ func TestAMissingPathGetsWhatTheSiteChose(t *testing.T) {
 		{Page404, "/docs/x/", 404, "/docs/404.html"},
 		{SinglePage, "/any/route", 200, "/index.html"},
 	} {
-		a := site(Config{NotFoundHandling: tt.mode}, files...).resolve(tt.request)
+		a := site(Config{NotFoundHandling: tt.mode}, files...).resolve("superseal.club", tt.request)
 		if a.status != tt.status || a.path != tt.path {
 			t.Errorf("%s %s: got %+v, want %d %q", tt.mode, tt.request, a, tt.status, tt.path)
 		}
@@ -112,7 +112,7 @@ func FuzzRedirectsEnd(f *testing.F) {
 		}
 		s := site(Config{HTMLHandling: []string{AutoSlash, ForceSlash, DropSlash, ExactPath}[mode&3]}, one, two)
 		for range 3 {
-			a := s.resolve(request)
+			a := s.resolve("", request)
 			if a.location == "" {
 				return
 			}
