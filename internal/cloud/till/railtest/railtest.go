@@ -37,6 +37,7 @@ type Rail struct {
 	limits   map[string]int64
 	refuse   string
 	lose     int
+	after    func()
 }
 
 // New starts a rail on loopback; cleanup is the caller's Close.
@@ -70,6 +71,14 @@ func (r *Rail) LoseAnswers(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lose = n
+}
+
+// AfterCharge runs f once, after the next charge was taken and before it is
+// answered.
+func (r *Rail) AfterCharge(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after = f
 }
 
 // Charges returns what was charged, in order, each key once.
@@ -140,6 +149,10 @@ func (r *Rail) charge(w http.ResponseWriter, c Charge) {
 		c.ID = fmt.Sprintf("chg_%d", len(r.order)+1)
 		r.charges[c.Key] = c
 		r.order = append(r.order, c.Key)
+	}
+	if f := r.after; f != nil {
+		r.after = nil
+		f()
 	}
 	if r.lose > 0 {
 		r.lose--
