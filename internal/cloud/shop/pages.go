@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/purser-dev/purser/internal/cloud/fault"
+	"github.com/purser-dev/purser/internal/cloud/registrar"
 )
 
 const terms = `Terms of the local cloud
@@ -52,6 +55,8 @@ func (s *Shop) routes() {
 		}
 		return llmContext
 	}))
+	s.mux.HandleFunc("GET /registrar/check", s.checkName)
+	s.mux.HandleFunc("GET /registrar/search", s.searchNames)
 	if s.FaultKey != "" {
 		s.mux.HandleFunc("/faults", s.setFaults)
 	}
@@ -68,6 +73,36 @@ func page(text func() string) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = io.WriteString(w, text())
+	}
+}
+
+// checkName answers whether ?name= can be registered now, and for how much.
+func (s *Shop) checkName(w http.ResponseWriter, r *http.Request) {
+	found, err := s.Registrar.Check(r.Context(), r.URL.Query().Get("name"))
+	s.answerNames(w, r, found, err)
+}
+
+// searchNames proposes names for ?q=, at most ?limit= of them (20). Proposals are
+// for reading: a purchase takes one exact name and its quote.
+func (s *Shop) searchNames(w http.ResponseWriter, r *http.Request) {
+	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+	if err != nil || limit < 1 {
+		limit = 20
+	}
+	found, err := s.Registrar.Search(r.Context(), r.URL.Query().Get("q"), min(limit, 100))
+	s.answerNames(w, r, map[string]any{"proposals": found}, err)
+}
+
+func (s *Shop) answerNames(w http.ResponseWriter, r *http.Request, body any, err error) {
+	var refused *registrar.Error
+	switch {
+	case errors.As(err, &refused):
+		writeJSON(w, http.StatusBadRequest, map[string]any{"error": map[string]string{"code": string(refused.Code), "message": refused.Detail}})
+	case err != nil:
+		s.Log.ErrorContext(r.Context(), "registrar failed", "error", err)
+		writeJSON(w, http.StatusInternalServerError, map[string]any{"error": map[string]string{"code": "server_error"}})
+	default:
+		writeJSON(w, http.StatusOK, body)
 	}
 }
 
