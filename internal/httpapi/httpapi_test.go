@@ -419,6 +419,11 @@ func TestTheClientsUploadArrives(t *testing.T) {
 	if err := c.UploadBlobs(t.Context(), missing, open, nil); err != nil || len(o.Blobs) != 300 {
 		t.Errorf("%v, %d blobs", err, len(o.Blobs))
 	}
+	large := strings.Repeat("z", blobSmall+1)
+	files[sum(large)] = large
+	if err := c.UploadBlobs(t.Context(), []string{sum(large), missing[3]}, open, nil); err != nil || o.Blobs[sum(large)] != blobSmall+1 {
+		t.Errorf("a large file: %v", err)
+	}
 	files[missing[1]] = "y"
 	if err := c.UploadBlobs(t.Context(), missing[:2], open, nil); purser.CodeOf(err) != purser.BlobMismatch {
 		t.Errorf("other content: %v", err)

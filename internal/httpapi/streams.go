@@ -2,11 +2,15 @@ package httpapi
 
 import (
 	"archive/tar"
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"regexp"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/gate"
@@ -17,6 +21,9 @@ const (
 	blobsLimit = 50_000    // files in one request
 	blobsBytes = 1 << 30   // bytes in one request
 	blobTime   = time.Minute
+
+	blobSmall   = 512 << 10 // bytes; a file that is held in memory while others come
+	blobsAtOnce = 32
 )
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -48,31 +55,56 @@ func blobs(c Config) http.HandlerFunc {
 	}
 }
 
+// take keeps small files side by side: each waits for the disk, and a site has
+// thousands of them. Large ones go straight through, one at a time.
 func take(o Office, w http.ResponseWriter, r *http.Request, by purser.Actor) (Uploaded, error) {
 	var done Uploaded
 	conn := http.NewResponseController(w)
 	body := http.MaxBytesReader(w, r.Body, blobsBytes)
 	t := tar.NewReader(body)
-	for {
-		_ = conn.SetReadDeadline(time.Now().Add(blobTime)) // each file anew
-		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			_, err = io.Copy(io.Discard, body) // the padding, so that the sender can finish
-			_ = conn.SetReadDeadline(time.Time{})
-			return done, broken(err)
+	side, ctx := errgroup.WithContext(r.Context())
+	side.SetLimit(blobsAtOnce)
+	read := func() error {
+		for ctx.Err() == nil {
+			_ = conn.SetReadDeadline(time.Now().Add(blobTime)) // each file anew
+			h, err := t.Next()
+			if errors.Is(err, io.EOF) {
+				_, err = io.Copy(io.Discard, body) // the padding, so that the sender can finish
+				_ = conn.SetReadDeadline(time.Time{})
+				return broken(err)
+			}
+			if err != nil {
+				return broken(err)
+			}
+			if err := admissible(h, done.Stored); err != nil {
+				return err
+			}
+			if err := takeOne(ctx, o, by, side, h, t); err != nil {
+				return err
+			}
+			done.Stored++
+			done.Bytes += h.Size
 		}
-		if err != nil {
-			return done, broken(err)
-		}
-		if err := admissible(h, done.Stored); err != nil {
-			return done, err
-		}
-		if err := o.PutBlob(r.Context(), by, h.Name, h.Size, t); err != nil {
-			return done, err
-		}
-		done.Stored++
-		done.Bytes += h.Size
+		return nil
 	}
+	err := read()
+	// A file that could not be kept ended the reading: it is the reason.
+	if kept := side.Wait(); kept != nil {
+		return done, kept
+	}
+	return done, err
+}
+
+func takeOne(ctx context.Context, o Office, by purser.Actor, side *errgroup.Group, h *tar.Header, t io.Reader) error {
+	if h.Size > blobSmall {
+		return o.PutBlob(ctx, by, h.Name, h.Size, t)
+	}
+	content := make([]byte, h.Size)
+	if _, err := io.ReadFull(t, content); err != nil {
+		return broken(err)
+	}
+	side.Go(func() error { return o.PutBlob(ctx, by, h.Name, h.Size, bytes.NewReader(content)) })
+	return nil
 }
 
 func admissible(h *tar.Header, before int) error {
