@@ -38,13 +38,6 @@ type Blobs struct {
 	firm   sync.Map // folders that survive a power cut
 }
 
-// Blob names one stored file.
-type Blob struct {
-	Organization string
-	SHA256       string // lower-case hex
-	Size         int64  // bytes
-}
-
 // Open makes the folder if it is not there, and removes what writers that died
 // left behind.
 func Open(dir string, random io.Reader) (*Blobs, error) {
@@ -209,8 +202,8 @@ func (b *Blobs) Open(organization, sha256 string) (io.ReadCloser, error) {
 	return &verified{file: f, sum: newSum(), want: sha256}, nil
 }
 
-// Each calls f for every kept file, until f returns an error.
-func (b *Blobs) Each(ctx context.Context, f func(Blob) error) error {
+// Each calls f for every kept file with its size in bytes, until f returns an error.
+func (b *Blobs) Each(ctx context.Context, f func(organization, sha256 string, size int64) error) error {
 	return fs.WalkDir(b.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("listing blobs: %w", err)
@@ -218,7 +211,7 @@ func (b *Blobs) Each(ctx context.Context, f func(Blob) error) error {
 		if p == incoming {
 			return fs.SkipDir
 		}
-		blob, ok := named(p)
+		organization, sha256, ok := named(p)
 		if !ok || !d.Type().IsRegular() {
 			return ctx.Err()
 		}
@@ -226,8 +219,7 @@ func (b *Blobs) Each(ctx context.Context, f func(Blob) error) error {
 		if err != nil {
 			return fmt.Errorf("listing blobs: %w", err)
 		}
-		blob.Size = info.Size()
-		return errors.Join(ctx.Err(), f(blob))
+		return errors.Join(ctx.Err(), f(organization, sha256, info.Size()))
 	})
 }
 
@@ -243,12 +235,12 @@ func place(organization, sha256 string) (string, error) {
 }
 
 // named is the reverse of place.
-func named(p string) (Blob, bool) {
+func named(p string) (organization, sha256 string, ok bool) {
 	dir, tail := path.Split(p)
 	organization, head := path.Split(path.Clean(dir))
-	blob := Blob{Organization: path.Clean(organization), SHA256: head + tail}
-	at, err := place(blob.Organization, blob.SHA256)
-	return blob, err == nil && at == p
+	organization, sha256 = path.Clean(organization), head+tail
+	at, err := place(organization, sha256)
+	return organization, sha256, err == nil && at == p
 }
 
 // copyChecked copies exactly size bytes of this hash.

@@ -290,24 +290,28 @@ func TestACallerWhoIsGoneLeavesNothing(t *testing.T) {
 func TestEachListsEveryKeptFileAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
-	want := map[Blob]bool{}
+	type blob struct {
+		Organization, Hash string
+		Size               int64
+	}
+	want := map[blob]bool{}
 	for i := range 20 {
 		text := fmt.Sprint("file ", i)
 		organization := fmt.Sprint("org_", i%3)
-		want[Blob{organization, put(t, b, organization, text), int64(len(text))}] = true
+		want[blob{organization, put(t, b, organization, text), int64(len(text))}] = true
 	}
 	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := map[Blob]bool{}
-	if err := b.Each(t.Context(), func(f Blob) error { got[f] = true; return nil }); err != nil {
+	got := map[blob]bool{}
+	if err := b.Each(t.Context(), func(o, h string, n int64) error { got[blob{o, h, n}] = true; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	enough := errors.New("enough")
-	if err := b.Each(t.Context(), func(Blob) error { return enough }); !errors.Is(err, enough) {
+	if err := b.Each(t.Context(), func(string, string, int64) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("the caller's error was lost: %v", err)
 	}
 }
