@@ -231,7 +231,8 @@ func (o Options) openShop(ctx context.Context, p *parts, secrets Secrets, doors 
 		return nil, err
 	}
 	if err := p.registrar.Recover(ctx); err != nil {
-		return nil, fmt.Errorf("recovering registrations: %w", err)
+		// An account may be stopped; keepHouse tries again.
+		o.Log.WarnContext(ctx, "registrations not finished", "error", err)
 	}
 	key, err := sealKey(filepath.Join(o.Dir, "seal.key"), o.Random)
 	if err != nil {

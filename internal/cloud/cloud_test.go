@@ -636,6 +636,41 @@ func TestACutStopsTheAccountAndRestoreLiftsIt(t *testing.T) {
 	}
 }
 
+func TestAStoppedAccountBuysNothing(t *testing.T) {
+	w := newWorld(t)
+	hosting := w.create("hosting", shop.HostingStatic, nil, "")
+	domain := w.want("domain", shop.RegistrarDomain, map[string]any{"domain": "superseal.club"}, "sbx_1")
+	pro := w.want("pro", shop.HostingPro, nil, "sbx_2")
+	if _, err := w.client.Cut(t.Context(), w.call(""), hosting.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	for key, wanted := range map[string]app.CreateRequest{"k1": domain, "k2": pro} {
+		_, err := w.client.Create(t.Context(), w.call(key), wanted)
+		w.refused(err, app.CodeForbidden)
+	}
+}
+
+func TestARegistrationOfAStoppedAccountIsFinishedAfterIt(t *testing.T) {
+	w := newWorld(t, fault.SlowRegistry)
+	hosting := w.create("hosting", shop.HostingStatic, nil, "")
+	name := w.domain("superseal.club")
+	if _, err := w.client.Cut(t.Context(), w.call(""), hosting.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.faults = fault.NewSet()
+	w.start()
+	if _, err := w.client.Restore(t.Context(), w.call(""), hosting.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.client.Get(t.Context(), w.call(""), name.ID)
+	if err != nil || values(t, got)[shop.KeyDomain] != "superseal.club" || w.rail.Total() != 890 {
+		t.Errorf("the name: %+v, %v, charged %d", got, err, w.rail.Total())
+	}
+}
+
 func TestARestartedCloudKeepsItsPortsAndWhatItSold(t *testing.T) {
 	w := newWorld(t)
 	name := w.domain("superseal.club")

@@ -216,7 +216,8 @@ func (r *Registrar) Advance(ctx context.Context, name string) (Registration, err
 }
 
 // Recover finishes the registrations that were paid before a crash. Those not
-// paid wait for their buyer, who alone has the token.
+// paid wait for their buyer, who alone has the token. One that cannot be finished
+// now does not hold up the others.
 func (r *Registrar) Recover(ctx context.Context) error {
 	rows, err := r.db.Reader().QueryContext(ctx, `SELECT name FROM registrar_names WHERE state = $1 ORDER BY name`, string(InProgress))
 	if err != nil {
@@ -226,12 +227,13 @@ func (r *Registrar) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listing unfinished registrations: %w", err)
 	}
+	var left []error
 	for _, name := range names {
 		if _, err := r.Advance(ctx, name); err != nil {
-			return err
+			left = append(left, err)
 		}
 	}
-	return nil
+	return errors.Join(left...)
 }
 
 // SetAutoRenew turns the yearly renewal on or off. It is off after a purchase

@@ -99,9 +99,16 @@ func (s *Shop) order(ctx context.Context, r provider.Request, token string) (reg
 	}, nil
 }
 
-// preview refuses a name before any money moves. The SDK asks for missing
-// information at this point of a create; names never miss any.
+// preview refuses what cannot be sold before any money moves. The SDK asks for
+// missing information at this point of a create; nothing here ever misses any.
 func (s *Shop) preview(ctx context.Context, r provider.Request) ([]byte, error) {
+	account, err := s.account(ctx, r.Account)
+	if err != nil {
+		return nil, err
+	}
+	if account.Suspended {
+		return nil, refusal(state.ErrSuspended)
+	}
 	if r.Service != RegistrarDomain {
 		return nil, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/cloud/state"
 	"github.com/purser-dev/purser/provider"
+	"github.com/purser-dev/purser/provider/providertest"
 )
 
 func openRecords(t *testing.T, dir string, now func() time.Time) *records {
@@ -47,63 +48,8 @@ func keysUnder(t *testing.T, s *records, prefix, after string, limit int) []stri
 	return keys
 }
 
-func TestAFailedUpdateKeepsNothing(t *testing.T) {
-	s := openRecords(t, t.TempDir(), time.Now)
-	failure := errors.New("stop here")
-	err := s.Update(t.Context(), func(tx provider.Tx) error {
-		if err := tx.Put("a", []byte("1"), time.Time{}); err != nil {
-			return err
-		}
-		if got, err := tx.Get("a"); string(got) != "1" || err != nil {
-			t.Errorf("its own write: %q, %v", got, err)
-		}
-		return failure
-	})
-	if !errors.Is(err, failure) {
-		t.Errorf("error %v", err)
-	}
-	if got := keysUnder(t, s, "", "", 10); len(got) != 0 {
-		t.Errorf("kept %v", got)
-	}
-}
-
-func TestAListIsOrderedByBytesAndBounded(t *testing.T) {
-	s := openRecords(t, t.TempDir(), time.Now)
-	err := s.Update(t.Context(), func(tx provider.Tx) error {
-		for _, key := range []string{"r/b", "r/a", "r/B", "q/z", "r", "s/a", "r/~x", "r/a/1"} {
-			if err := tx.Put(key, []byte("v"), time.Time{}); err != nil {
-				return err
-			}
-		}
-		return tx.Delete("r/b")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		prefix, after string
-		limit         int
-		want          []string
-	}{
-		{"r/", "", 10, []string{"r/B", "r/a", "r/a/1", "r/~x"}},
-		{"r/", "r/a", 1, []string{"r/a/1"}},
-		{"r/", "z", 10, []string{}},
-		{"x", "", 10, []string{}},
-	} {
-		if diff := cmp.Diff(c.want, keysUnder(t, s, c.prefix, c.after, c.limit)); diff != "" {
-			t.Errorf("%q after %q: %s", c.prefix, c.after, diff)
-		}
-	}
-}
-
-func TestAViewCannotWrite(t *testing.T) {
-	s := openRecords(t, t.TempDir(), time.Now)
-	err := s.View(t.Context(), func(tx provider.Tx) error {
-		return errors.Join(tx.Put("a", []byte("1"), time.Time{}), tx.Delete("a"))
-	})
-	if !errors.Is(err, errReadOnly) {
-		t.Errorf("error %v", err)
-	}
+func TestTheStoreIsOneForTheSDK(t *testing.T) {
+	providertest.TestStore(t, func(t *testing.T) provider.Store { return openRecords(t, t.TempDir(), time.Now) })
 }
 
 func TestExpiredRecordsAreDroppedAtStartAndOthersKept(t *testing.T) {
