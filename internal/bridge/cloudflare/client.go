@@ -62,6 +62,7 @@ func (e *Error) Unwrap() error { return e.cause }
 const (
 	codeScriptMissing  = 10007
 	codeServiceMissing = 10090
+	codeZoneMissing    = 100114
 )
 
 // Missing tells that the script, or the account's subdomain, does not exist.
@@ -81,7 +82,7 @@ const (
 
 type client struct {
 	Target
-	root string
+	base, account string // "…/client/v4" and "/accounts/ID"
 }
 
 func newClient(t Target) (*client, error) {
@@ -98,7 +99,7 @@ func newClient(t Target) (*client, error) {
 	hc := *t.HTTP
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.HTTP = &hc // a redirect would carry the token elsewhere
-	return &client{t, strings.TrimSuffix(t.BaseURL, "/") + "/accounts/" + url.PathEscape(t.AccountID)}, nil
+	return &client{t, strings.TrimSuffix(t.BaseURL, "/"), "/accounts/" + url.PathEscape(t.AccountID)}, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -112,7 +113,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// request is one call. Body makes the body anew for each try.
+// request is one call; path follows the base URL. Body makes the body anew for each try.
 type request struct {
 	op, method, path string
 	contentType      string
@@ -175,7 +176,7 @@ func (c *client) once(ctx context.Context, r request, result any) error {
 			return err
 		}
 	}
-	hr, err := http.NewRequestWithContext(ctx, r.method, c.root+r.path, body)
+	hr, err := http.NewRequestWithContext(ctx, r.method, c.base+r.path, body)
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func Remove(ctx context.Context, t Target, script string) error {
 	if err != nil {
 		return err
 	}
-	err = c.send(ctx, "removing the script", http.MethodDelete, "/workers/services/"+url.PathEscape(script)+"?force=true", struct{}{}, nil)
+	err = c.send(ctx, "removing the script", http.MethodDelete, c.account+"/workers/services/"+url.PathEscape(script)+"?force=true", struct{}{}, nil)
 	var failed *Error
 	if errors.As(err, &failed) && failed.Missing() {
 		return nil
@@ -108,7 +108,9 @@ func Remove(ctx context.Context, t Target, script string) error {
 	return err
 }
 
-func scriptPath(script string) string { return "/workers/scripts/" + url.PathEscape(script) }
+func (c *client) scriptPath(script string) string {
+	return c.account + "/workers/scripts/" + url.PathEscape(script)
+}
 
 // live finds out whether the script's active version is the one with this tag.
 func (c *client) live(ctx context.Context, script, tag string) (Result, error) {
@@ -120,7 +122,7 @@ func (c *client) live(ctx context.Context, script, tag string) (Result, error) {
 		} `json:"deployments"`
 	}
 	var failed *Error
-	err := c.get(ctx, "reading deployments", scriptPath(script)+"/deployments", &list)
+	err := c.get(ctx, "reading deployments", c.scriptPath(script)+"/deployments", &list)
 	if errors.As(err, &failed) && failed.Missing() {
 		return Result{}, nil
 	}
@@ -131,7 +133,7 @@ func (c *client) live(ctx context.Context, script, tag string) (Result, error) {
 	var version struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	err = c.get(ctx, "reading a version", scriptPath(script)+"/versions/"+url.PathEscape(id), &version)
+	err = c.get(ctx, "reading a version", c.scriptPath(script)+"/versions/"+url.PathEscape(id), &version)
 	if errors.As(err, &failed) && failed.Missing() {
 		return Result{}, nil
 	}
@@ -151,7 +153,7 @@ func (c *client) publish(ctx context.Context, d Deployment, s *site) (Result, er
 		JWT     string     `json:"jwt"`
 		Buckets [][]string `json:"buckets"`
 	}
-	err := c.send(ctx, "opening an upload", http.MethodPost, scriptPath(d.Script)+"/assets-upload-session",
+	err := c.send(ctx, "opening an upload", http.MethodPost, c.scriptPath(d.Script)+"/assets-upload-session",
 		map[string]any{"manifest": s.manifest}, &session)
 	if err != nil {
 		return Result{}, harmless(err)
@@ -189,7 +191,7 @@ func (c *client) activate(ctx context.Context, d Deployment, s *site, token stri
 	}
 	err = c.do(ctx, request{
 		op: "switching to the new version", method: http.MethodPut, contentType: contentType,
-		path: scriptPath(d.Script) + "?excludeScript=true&bindings_inherit=strict",
+		path: c.scriptPath(d.Script) + "?excludeScript=true&bindings_inherit=strict",
 		body: func() (io.Reader, error) { return bytes.NewReader(body), nil },
 	}, &put)
 	var failed *Error
@@ -233,11 +235,15 @@ func (s *site) metadata(token string) (body []byte, contentType string, err erro
 // compatibilityDate fixes the vendor's behaviour to what was read and tested.
 const compatibilityDate = "2026-11-01"
 
-// checkDomain refuses a domain that another script holds, before anything is done:
-// the vendor's own order would leave a new version live without its domain.
+// checkDomain refuses a domain whose zone is not in the account or that another
+// script holds, before anything is done: the vendor's own order would leave a new
+// version live without its domain.
 func (c *client) checkDomain(ctx context.Context, script, domain string) error {
 	if domain == "" {
 		return nil
+	}
+	if err := c.checkZone(ctx, domain); err != nil {
+		return err
 	}
 	held, err := c.holders(ctx, domain)
 	if err != nil {
@@ -251,13 +257,32 @@ func (c *client) checkDomain(ctx context.Context, script, domain string) error {
 	return nil
 }
 
+// checkZone looks for the zone of a domain. A token that may not read zones is no
+// reason to refuse: attaching the domain will tell.
+func (c *client) checkZone(ctx context.Context, domain string) error {
+	for name := domain; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
+		var zones []struct {
+			Name string `json:"name"`
+		}
+		err := c.get(ctx, "reading zones", "/zones?name="+url.QueryEscape(name)+"&account.id="+url.QueryEscape(c.AccountID), &zones)
+		var failed *Error
+		if errors.As(err, &failed) && failed.Status == http.StatusForbidden {
+			return nil
+		}
+		if err != nil || len(zones) > 0 {
+			return err
+		}
+	}
+	return &Error{Op: "checking the domain", Status: http.StatusBadRequest, Code: codeZoneMissing, Message: "the zone of " + domain + " is not in this account"}
+}
+
 // address attaches the domain, or switches the vendor's own name on, and answers
 // where the site is.
 func (c *client) address(ctx context.Context, d Deployment) (string, error) {
 	if d.Domain != "" {
 		return "https://" + d.Domain + "/", c.attach(ctx, d)
 	}
-	err := c.send(ctx, "switching the address on", http.MethodPost, scriptPath(d.Script)+"/subdomain", map[string]bool{"enabled": true}, nil)
+	err := c.send(ctx, "switching the address on", http.MethodPost, c.scriptPath(d.Script)+"/subdomain", map[string]bool{"enabled": true}, nil)
 	if err != nil {
 		return "", err
 	}
@@ -266,14 +291,14 @@ func (c *client) address(ctx context.Context, d Deployment) (string, error) {
 			URL string `json:"url"`
 		} `json:"subdomain"`
 	}
-	err = c.get(ctx, "reading the address", "/workers/workers/"+url.PathEscape(d.Script), &worker)
+	err = c.get(ctx, "reading the address", c.account+"/workers/workers/"+url.PathEscape(d.Script), &worker)
 	return worker.Subdomain.URL, err
 }
 
 // attach asks for the domain without permission to take it from anything; a lost
 // answer is looked up.
 func (c *client) attach(ctx context.Context, d Deployment) error {
-	err := c.send(ctx, "attaching the domain", http.MethodPut, scriptPath(d.Script)+"/domains/records", map[string]any{
+	err := c.send(ctx, "attaching the domain", http.MethodPut, c.scriptPath(d.Script)+"/domains/records", map[string]any{
 		"override_scope": true, "override_existing_origin": false, "override_existing_dns_record": false,
 		"origins": []map[string]string{{"hostname": d.Domain}},
 	}, nil)
@@ -301,6 +326,6 @@ type holder struct {
 
 func (c *client) holders(ctx context.Context, domain string) ([]holder, error) {
 	var held []holder
-	err := c.get(ctx, "reading domains", "/workers/domains?hostname="+url.QueryEscape(domain), &held)
+	err := c.get(ctx, "reading domains", c.account+"/workers/domains?hostname="+url.QueryEscape(domain), &held)
 	return held, err
 }

@@ -286,6 +286,9 @@ func TestWhatTheVendorRefusesIsNotTriedAgain(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), c.Token) {
 				t.Errorf("the error shows the token: %v", err)
 			}
+			if _, err := c.store.App(t.Context(), c.account.ID, d.Script); !errors.Is(err, state.ErrNotFound) {
+				t.Errorf("something was deployed: %v", err)
+			}
 		})
 	}
 }

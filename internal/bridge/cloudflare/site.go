@@ -193,7 +193,7 @@ func (c *client) uploadBucket(ctx context.Context, s *site, session string, buck
 		JWT string `json:"jwt"`
 	}
 	err := c.do(ctx, request{
-		op: "uploading files", method: http.MethodPost, path: "/workers/assets/upload?base64=true",
+		op: "uploading files", method: http.MethodPost, path: c.account + "/workers/assets/upload?base64=true",
 		contentType: form.FormDataContentType(), token: session, tries: uploadTries,
 		body: func() (io.Reader, error) { return bytes.NewReader(body.Bytes()), nil },
 	}, &done)
