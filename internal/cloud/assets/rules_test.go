@@ -41,7 +41,9 @@ func TestRedirectRulesComeBeforeFiles(t *testing.T) {
 		{"/umlaut", 302, "/%C3%A4"},
 		{"/open/a%20b%0D%0AX:%20y", 302, "/a%20b%0D%0AX%3A%20y"},
 		{"/loop/x", 404, ""},
-		{"/bad", 404, ""}, {"/worse", 404, ""}, {"/leave", 404, ""},
+		{"/bad", 404, ""},
+		{"/worse", 404, ""},
+		{"/leave", 404, ""},
 		{"/style.css", 302, "/moved.css"},
 	} {
 		r := ask(t, site, store, "GET", tt.path)

@@ -104,9 +104,16 @@ func TestAKnownFileIsNotSentAgain(t *testing.T) {
 		match, accept string
 		want          int
 	}{
-		{plain, "", 304}, {"W/" + plain, "", 304}, {`"other", ` + plain, "", 304}, {"*", "", 304},
-		{zipped, "gzip", 304}, {"W/" + zipped, "gzip", 304}, {plain, "gzip", 304},
-		{zipped, "", 200}, {`"other"`, "", 200}, {`"other"`, "gzip", 200},
+		{plain, "", 304},
+		{"W/" + plain, "", 304},
+		{`"other", ` + plain, "", 304},
+		{"*", "", 304},
+		{zipped, "gzip", 304},
+		{"W/" + zipped, "gzip", 304},
+		{plain, "gzip", 304},
+		{zipped, "", 200},
+		{`"other"`, "", 200},
+		{`"other"`, "gzip", 200},
 	} {
 		r := ask(t, site, store, "GET", "/a.css", "If-None-Match", tt.match, "Accept-Encoding", tt.accept)
 		if r.StatusCode != tt.want {
@@ -128,9 +135,16 @@ func TestGzipIsSentWhenAcceptedAndWorthIt(t *testing.T) {
 		path, accept string
 		zipped, vary bool
 	}{
-		{"/a.css", "gzip", true, true}, {"/a.css", "br, gzip;q=0.5", true, true}, {"/a.css", "*", true, true},
-		{"/a.css", "gzip;q=0", false, true}, {"/a.css", "*, gzip; q=0.0", false, true}, {"/a.css", "br", false, true}, {"/a.css", "", false, true},
-		{"/a.png", "gzip", false, false}, {"/noise.txt", "gzip", false, true}, {"/empty.css", "gzip", false, true},
+		{"/a.css", "gzip", true, true},
+		{"/a.css", "br, gzip;q=0.5", true, true},
+		{"/a.css", "*", true, true},
+		{"/a.css", "gzip;q=0", false, true},
+		{"/a.css", "*, gzip; q=0.0", false, true},
+		{"/a.css", "br", false, true},
+		{"/a.css", "", false, true},
+		{"/a.png", "gzip", false, false},
+		{"/noise.txt", "gzip", false, true},
+		{"/empty.css", "gzip", false, true},
 	} {
 		for range 2 { // the second time from the kept copy
 			r := ask(t, site, store, "GET", tt.path, "Accept-Encoding", tt.accept)
@@ -158,8 +172,12 @@ func TestRangesAreOfThePlainBytes(t *testing.T) {
 		status          int
 		body            string
 	}{
-		{"bytes=2-4", "", 206, "234"}, {"bytes=0-0", "", 206, "0"}, {"bytes=-3", "", 206, "t. "},
-		{"bytes=2-4", tag, 206, "234"}, {"bytes=2-4", `"other"`, 200, "0123456789" + long}, {"bytes=99999-", "", 416, ""},
+		{"bytes=2-4", "", 206, "234"},
+		{"bytes=0-0", "", 206, "0"},
+		{"bytes=-3", "", 206, "t. "},
+		{"bytes=2-4", tag, 206, "234"},
+		{"bytes=2-4", `"other"`, 200, "0123456789" + long},
+		{"bytes=99999-", "", 416, ""},
 	} {
 		r := ask(t, site, store, "GET", "/a.txt", "Range", tt.ranges, "If-Range", tt.ifRange, "Accept-Encoding", "gzip")
 		if body := text(t, r); r.StatusCode != tt.status || (tt.status != 416 && body != tt.body) {

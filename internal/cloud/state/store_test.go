@@ -199,9 +199,16 @@ func TestARecordThatBreaksTheRulesIsRefused(t *testing.T) {
 	add := func(r Record) error { _, err := s.AddRecord(t.Context(), a.ID, zone.ID, r); return err }
 	ok(t, add(Record{Name: "www", Type: "CNAME", Content: "superseal.club"}))
 	for _, r := range []Record{
-		{Name: "a", Type: "A", Content: "::1"}, {Name: "a", Type: "A", Content: "rubbish"}, {Name: "a", Type: "AAAA", Content: "127.0.0.1"},
-		{Name: "a", Type: "AAAA", Content: "fe80::1%eth0"}, {Name: "a b", Type: "A", Content: "127.0.0.1"}, {Name: "a", Type: "MX", Content: "not a host"},
-		{Name: "a", Type: "TXT"}, {Name: "a", Type: "NS", Content: "x.example"}, {Name: "a", Type: "", Content: "x"}, {Name: "a", Type: "A", Content: "127.0.0.1", TTL: 1 << 30},
+		{Name: "a", Type: "A", Content: "::1"},
+		{Name: "a", Type: "A", Content: "rubbish"},
+		{Name: "a", Type: "AAAA", Content: "127.0.0.1"},
+		{Name: "a", Type: "AAAA", Content: "fe80::1%eth0"},
+		{Name: "a b", Type: "A", Content: "127.0.0.1"},
+		{Name: "a", Type: "MX", Content: "not a host"},
+		{Name: "a", Type: "TXT"},
+		{Name: "a", Type: "NS", Content: "x.example"},
+		{Name: "a", Type: "", Content: "x"},
+		{Name: "a", Type: "A", Content: "127.0.0.1", TTL: 1 << 30},
 	} {
 		if err := add(r); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v, want invalid", r, err)
