@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/smtp"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -633,6 +634,74 @@ func TestACutStopsTheAccountAndRestoreLiftsIt(t *testing.T) {
 		if res.StatusCode != c.status {
 			t.Errorf("%s: %d, want %d", c.name, res.StatusCode, c.status)
 		}
+	}
+}
+
+func TestAnAccountIsStoppedUntilTheLastCutIsLifted(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.create("first", shop.HostingStatic, nil, ""), w.create("second", shop.HostingStatic, nil, "")
+	for _, r := range []app.Resource{first, second} {
+		if _, err := w.client.Cut(t.Context(), w.call(""), r.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range []struct {
+		id     string
+		status int
+	}{{first.ID, http.StatusForbidden}, {second.ID, http.StatusOK}} {
+		if _, err := w.client.Restore(t.Context(), w.call(""), c.id, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.verify(values(t, first)); (got == http.StatusOK) != (c.status == http.StatusOK) {
+			t.Errorf("after %d of 2 restored: a token is answered %d", i+1, got)
+		}
+	}
+}
+
+// verify asks the deploy API what it thinks of a token.
+func (w *world) verify(hosting map[string]string) int {
+	w.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, hosting[shop.KeyAPIBase]+"/user/tokens/verify", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+hosting[shop.KeyAPIToken])
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+func TestARotatedTokenIsTheOnlyOne(t *testing.T) {
+	w := newWorld(t)
+	r := w.create("hosting", shop.HostingStatic, nil, "")
+	before := values(t, r)
+	rotated, err := w.client.Rotate(t.Context(), w.call("rotate"), r.ID, app.RotateRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if old, now := w.verify(before), w.verify(values(t, rotated)); old == http.StatusOK || now != http.StatusOK {
+		t.Errorf("the old token is answered %d, the new one %d", old, now)
+	}
+}
+
+func TestCurlReadsTheSiteWithTheRootAlone(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("curl is not installed")
+	}
+	w := newWorld(t)
+	w.domain("superseal.club")
+	w.deploy(values(t, w.create("hosting", shop.HostingStatic, nil, "")), "superseal.club", map[string]string{"/index.html": "<h1>Superseal</h1>"})
+	args := []string{"--silent", "--show-error", "--fail", "--connect-to", "superseal.club:443:" + w.ready.EdgeHTTPS, "https://superseal.club/"}
+	body, err := exec.CommandContext(t.Context(), curl, append([]string{"--cacert", w.ready.RootPEM}, args...)...).CombinedOutput()
+	if err != nil || string(body) != "<h1>Superseal</h1>" {
+		t.Errorf("with the root: %v, %s", err, body)
+	}
+	if body, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput(); err == nil {
+		t.Errorf("without the root curl was served %s", body)
 	}
 }
 
