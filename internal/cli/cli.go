@@ -32,7 +32,7 @@ type World struct {
 // Main runs the program with what the system gave it, and returns the exit code.
 // The version is that of the build.
 func Main(version string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *session) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", s.json, "print exactly one JSON object on standard output, for errors too")
 	root.PersistentFlags().StringVar(&s.server, "server", "", "address of the server (default: PURSER_URL, else the one that runs here)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%v", err) })
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.SetHelpCommand(s.help())
 	groups := []struct {
 		title    string
 		commands []*cobra.Command

@@ -68,13 +68,21 @@ func (s *session) executable(name string) (string, error) {
 
 // with adds the credentials to the environment and takes Purser's own out.
 func (s *session) with(credentials map[string]string) []string {
-	env := slices.DeleteFunc(slices.Clone(s.Environ), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		_, replaced := credentials[name]
-		return replaced || name == "PURSER_TOKEN"
-	})
+	out := []string{"PURSER_TOKEN"}
+	for name := range credentials {
+		out = append(out, name)
+	}
+	env := s.without(out...)
 	for name, value := range credentials {
 		env = append(env, name+"="+value)
 	}
 	return env
+}
+
+// without is the environment less some variables.
+func (s *session) without(names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(s.Environ), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(names, name)
+	})
 }

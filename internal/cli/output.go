@@ -87,6 +87,20 @@ func (s *session) object(e envelope) error {
 	return nil
 }
 
+// flat prints a result whose members stand beside version, ok and command: the
+// form that the demo promises.
+func (s *session) flat(command string, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	head := fmt.Sprintf(`{"version":%d,"command":%q,`, schema, command)
+	if _, err := fmt.Fprintf(s.Out, "%s%s\n", head, text[1:]); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
 func (s *session) text(p *page) error {
 	if _, err := io.WriteString(s.Out, p.String()); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
