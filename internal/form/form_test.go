@@ -114,7 +114,7 @@ func TestWholeWritesEmptyListsAndTouchesNothingElse(t *testing.T) {
 	shared := purser.StopInfo{ID: "stp_1"}
 	in := purser.Status{Stops: []purser.StopInfo{shared}}
 	got, _ := json.Marshal(Whole(in))
-	if strings.Contains(string(got), ":null") || !strings.Contains(string(got), `"effects":[]`) {
+	if strings.Contains(string(got), ":null") || !strings.Contains(string(got), `"effects":[]`) || !strings.Contains(string(got), "stp_1") {
 		t.Errorf("got %s", got)
 	}
 	if in.Waiting != nil || in.Stops[0].Effects != nil {
