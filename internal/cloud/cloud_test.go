@@ -77,9 +77,9 @@ func (w *world) secretsFile() string {
 }
 
 func (w *world) options() cloud.Options {
-	any := "127.0.0.1:0"
+	free := "127.0.0.1:0"
 	return cloud.Options{
-		Dir: filepath.Join(w.dir, "cloud"), Secrets: w.secretsFile(), API: any, Edge: any, HTTP: any, DNS: any, SMTP: any,
+		Dir: filepath.Join(w.dir, "cloud"), Secrets: w.secretsFile(), API: free, Edge: free, HTTP: free, DNS: free, SMTP: free,
 		AllowFaults: true, Faults: w.faults,
 	}
 }
@@ -538,8 +538,8 @@ func TestTheSmallServicesHandOverWhatTheyPromise(t *testing.T) {
 		configuration map[string]any
 		keys          []string
 	}{
-		{shop.DNSZone, map[string]any{"domain": "app.superseal.club"}, []string{shop.KeyZoneID, shop.KeyAPIToken}},
-		{shop.DNSZone, map[string]any{"domain": "shop.test"}, []string{shop.KeyZoneID, shop.KeyAPIToken}},
+		{shop.DNSZone, map[string]any{"domain": "app.superseal.club"}, []string{shop.KeyZoneID, shop.KeyZoneToken}},
+		{shop.DNSZone, map[string]any{"domain": "shop.test"}, []string{shop.KeyZoneID, shop.KeyZoneToken}},
 		{shop.TLSCertificate, map[string]any{"domain": "www.superseal.club"}, []string{shop.KeyChain, shop.KeyRootPEM}},
 		{shop.MailInbox, map[string]any{"username": "agent", "domain": "superseal.club"}, []string{shop.KeyMailKey, shop.KeyMailURL, shop.KeyAddress}},
 		{shop.HostingStatic, nil, []string{shop.KeyAPIBase, shop.KeyAccountID, shop.KeyAPIToken}},

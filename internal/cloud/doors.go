@@ -36,8 +36,10 @@ func (d *doors) open(o Options, last Ready) (err error) {
 		into          *net.Listener
 		address, last string
 	}{
-		{&d.api, o.API, strings.TrimPrefix(last.APIURL, "http://")}, {&d.edge, o.Edge, last.EdgeHTTPS},
-		{&d.http, o.HTTP, last.EdgeHTTP}, {&d.smtp, o.SMTP, last.SMTP},
+		{&d.api, o.API, strings.TrimPrefix(last.APIURL, "http://")},
+		{&d.edge, o.Edge, last.EdgeHTTPS},
+		{&d.http, o.HTTP, last.EdgeHTTP},
+		{&d.smtp, o.SMTP, last.SMTP},
 	} {
 		if *l.into, err = listen(l.address, l.last); err != nil {
 			return err

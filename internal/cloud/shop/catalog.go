@@ -28,6 +28,8 @@ const (
 	KeyDomain    = "domain"
 	KeyZoneID    = "zone_id"
 	KeyServers   = "name_servers"
+	KeyZoneToken = "zone_token"
+	KeyZoneAPI   = "zone_api_base_url"
 	KeyChain     = "certificate_chain"
 	KeyRootPEM   = "root_pem"
 )
@@ -67,7 +69,6 @@ func services() []app.CatalogService {
 		{
 			ID: DNSZone, Kind: app.KindDeployable, Pricing: free, Categories: []string{"domains"},
 			Description: "A DNS zone at or below a name that this account registered, or below .test, with a token for it.",
-			XEnv:        cloudflare,
 			ConfigurationSchema: closed([]string{"domain"},
 				property{"domain", app.Property{Type: "string", Description: "name of the zone", MinLength: length(3), MaxLength: length(253)}}),
 		},

@@ -184,20 +184,16 @@ func (s *Shop) make(ctx context.Context, r provider.Request, account state.Accou
 // hosting hands over a token for the deploy API. A repeated call kills the token
 // of the first, which nobody has seen.
 func (s *Shop) hosting(ctx context.Context, resource, account string) (provider.Provisioned, error) {
-	return s.token(ctx, state.Scope{Account: account, Label: resource, Replace: true}, nil)
-}
-
-func (s *Shop) token(ctx context.Context, scope state.Scope, more map[string]string) (provider.Provisioned, error) {
-	secret, _, err := s.State.NewToken(ctx, scope)
+	secret, _, err := s.State.NewToken(ctx, state.Scope{Account: account, Label: resource, Replace: true})
 	if err != nil {
 		return provider.Provisioned{}, err
 	}
-	values := map[string]string{KeyAPIBase: s.URL + "/client/v4", KeyAccountID: scope.Account, KeyAPIToken: secret}
-	for key, value := range more {
-		values[key] = value
-	}
-	return provider.Provisioned{AccessConfiguration: values}, nil
+	return provider.Provisioned{AccessConfiguration: map[string]string{
+		KeyAPIBase: s.deployAPI(), KeyAccountID: account, KeyAPIToken: secret,
+	}}, nil
 }
+
+func (s *Shop) deployAPI() string { return s.URL + "/client/v4" }
 
 // registered tells how far a registration is.
 func (s *Shop) registered(g registrar.Registration) provider.Provisioned {
@@ -226,8 +222,13 @@ func (s *Shop) zone(ctx context.Context, r provider.Resource, account string) (p
 	if err != nil {
 		return provider.Provisioned{}, err
 	}
-	return s.token(ctx, state.Scope{Account: account, Zone: z.ID, Label: r.ID, Replace: true},
-		map[string]string{KeyDomain: z.Name, KeyZoneID: z.ID, KeyServers: strings.Join(s.NameServers, ",")})
+	secret, _, err := s.State.NewToken(ctx, state.Scope{Account: account, Zone: z.ID, Label: r.ID, Replace: true})
+	if err != nil {
+		return provider.Provisioned{}, err
+	}
+	return provider.Provisioned{AccessConfiguration: map[string]string{
+		KeyDomain: z.Name, KeyZoneID: z.ID, KeyServers: strings.Join(s.NameServers, ","), KeyZoneToken: secret, KeyZoneAPI: s.deployAPI(),
+	}}, nil
 }
 
 // mayHaveZone keeps free zones off names that somebody else could still register:

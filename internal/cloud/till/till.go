@@ -307,9 +307,10 @@ func judge(status int, text []byte) (string, error) {
 		return a.ID, nil
 	case status == http.StatusOK && (word == "declined" || word == "requires_action"):
 		return "", &Refusal{Code: word, Detail: a.Detail}
-	case status == http.StatusConflict:
-		// Another charge holds this key: money may have moved under it.
-		return "", fmt.Errorf("%w: the rail knows this key for another charge (%s)", ErrUnknown, a.Code)
+	case a.Code == "key_reused" || a.Code == "outcome_unknown":
+		// Another charge holds this key, or the rail itself does not know: money may
+		// have moved under it.
+		return "", fmt.Errorf("%w: the rail answers %s", ErrUnknown, a.Code)
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && a.Code != "":
 		return "", &Refusal{Code: a.Code, Detail: a.Detail}
 	}
