@@ -245,13 +245,12 @@ func (c *call) envelope(shape app.Envelope, e *Error) any {
 
 // read takes the body whole. Its limit and its faults are flat on every route.
 func (c *call) read() error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, app.MaxRequestBytes))
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return flat(app.CodeRequestTooLarge, "the body is larger than 1 MiB")
-	}
+	body, err := io.ReadAll(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
 	if err != nil {
 		return flat(app.CodeBodyNotReadable, "the body could not be read")
+	}
+	if len(body) > app.MaxRequestBytes {
+		return flat(app.CodeRequestTooLarge, "the body is larger than 1 MiB")
 	}
 	c.body = body
 	return nil
