@@ -14,17 +14,18 @@ const (
 
 // Actor is who does something, as the door established it from a credential.
 type Actor struct {
-	Kind         ActorKind `json:"kind"`
-	ID           string    `json:"id"`
-	Name         string    `json:"name,omitempty"`
-	Organization string    `json:"organization,omitempty"`
-	Project      string    `json:"project,omitempty"`      // of an agent's run
-	Run          string    `json:"run,omitempty"`          // an agent's token belongs to one run
-	DelegatedBy  string    `json:"delegated_by,omitempty"` // the person behind an agent
-	Role         Role      `json:"role,omitempty"`         // of a person
-	Token        string    `json:"-"`                      // the token's identifier, never its value
-	Source       string    `json:"-"`                      // network address, for counting failed sign-ins
-	Key          string    `json:"-"`                      // the request's idempotency key (RULES 10)
+	Kind         ActorKind  `json:"kind"`
+	ID           string     `json:"id"`
+	Name         string     `json:"name,omitempty"`
+	Organization string     `json:"organization,omitempty"`
+	Project      string     `json:"project,omitempty"`      // of an agent's run
+	Run          string     `json:"run,omitempty"`          // an agent's token belongs to one run
+	DelegatedBy  string     `json:"delegated_by,omitempty"` // the person behind an agent
+	Role         Role       `json:"role,omitempty"`         // of a person
+	Token        string     `json:"-"`                      // the token's identifier, never its value
+	Source       string     `json:"-"`                      // network address, for counting failed sign-ins
+	Key          string     `json:"-"`                      // the request's idempotency key (RULES 10)
+	ExpiresAt    *time.Time `json:"-"`                      // of the credential
 }
 
 // Role is what a person may do.

@@ -68,7 +68,7 @@ var operations = []Operation{
 	{"subscriptions", "List recurring charges.", "GET", "/v1/subscriptions", Agents, false, false, true},
 	{"cancel_subscription", "Cancel a recurring charge at its next date.", "POST", "/v1/subscriptions/{subscription}/cancel", People, false, true, false},
 	{"remove", "Detach, retire or destroy a resource.", "POST", "/v1/resources/{resource}/remove", People, true, true, false},
-	{"restore", "Bring a retired resource back within its grace.", "POST", "/v1/resources/{resource}/restore", People, false, true, false},
+	{"restore", "Bring a retired resource back within its grace.", "POST", "/v1/resources/{resource}/restore", People, true, true, false},
 	{"exec", "Hand out the credentials of an environment, for a child process.", "POST", "/v1/exec", Agents, true, false, false},
 
 	{"stop", "Stop spending in a scope, at once.", "POST", "/v1/stops", Agents, false, true, true},

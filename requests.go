@@ -61,7 +61,7 @@ type Service struct {
 type ServicePrice struct {
 	AmountText string `json:"amount"` // decimal text in major units
 	Currency   string `json:"currency"`
-	Minor      int64  `json:"amount_minor,omitempty"` // when it is a whole number of minor units
+	Minor      *int64 `json:"amount_minor,omitempty"` // nil: finer than a minor unit
 	Kind       string `json:"kind"`                   // one_time, recurring, usage
 	Unit       string `json:"unit,omitempty"`
 	Per        string `json:"per,omitempty"` // quantity of units, decimal text
@@ -215,6 +215,15 @@ type Remove struct {
 	Env      string     `json:"env,omitempty"`
 	DryRun   bool       `json:"dry_run,omitempty"`
 	Act      *Signature `json:"act,omitempty"` // destroy
+}
+
+// Restore brings a retired resource back within its grace. One with a recurring
+// charge needs a signed act, since it takes the charge up again.
+type Restore struct {
+	Resource string     `json:"resource"`
+	Project  string     `json:"project,omitempty"`
+	Env      string     `json:"env,omitempty"`
+	Act      *Signature `json:"act,omitempty"`
 }
 
 // Removal tells what was done, or would be.
@@ -417,6 +426,7 @@ type Charge struct {
 type LineItem struct {
 	Description string `json:"description"`
 	AmountMinor int64  `json:"amount_minor"`
+	Currency    string `json:"currency,omitempty"`
 }
 
 // Charged answers a charge.

@@ -146,10 +146,7 @@ func (e Entry) Contract() purser.Service {
 		Price: e.Price, Prices: []purser.ServicePrice{}, Configuration: e.schema(), Outputs: slices.Clone(e.Outputs), Conformance: e.Conformance,
 	}
 	for _, c := range e.Components {
-		p := purser.ServicePrice{AmountText: c.Amount, Currency: c.Currency, Kind: string(c.Kind), Unit: c.Unit, Per: strconv.FormatInt(c.Per, 10), Period: c.Period}
-		if c.Minor != nil {
-			p.Minor = *c.Minor
-		}
+		p := purser.ServicePrice{AmountText: c.Amount, Currency: c.Currency, Kind: string(c.Kind), Unit: c.Unit, Per: strconv.FormatInt(c.Per, 10), Period: c.Period, Minor: c.Minor}
 		out.Prices = append(out.Prices, p)
 	}
 	return out

@@ -139,7 +139,7 @@ func TestAnEntryIsShownInTheContractsWords(t *testing.T) {
 		t.Errorf("the schema lost a digit: %s, %v", raw, err)
 	}
 	want := []purser.ServicePrice{
-		{AmountText: "4.50", Currency: "USD", Minor: 450, Kind: "recurring", Per: "1", Period: "month"},
+		{AmountText: "4.50", Currency: "USD", Minor: new(int64(450)), Kind: "recurring", Per: "1", Period: "month"},
 		{AmountText: "0.0005", Currency: "USD", Kind: "usage", Unit: "GB", Per: "1"},
 	}
 	if diff := cmp.Diff(want, metered.Prices); diff != "" {

@@ -200,6 +200,7 @@ type Order struct {
 	State        string
 	Hold         string
 	Resource     string
+	Quote        string
 	Attempts     int64
 	LeaseUntil   int64
 	BegunAt      int64

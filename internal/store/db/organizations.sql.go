@@ -278,6 +278,48 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 	return i, err
 }
 
+const liveAgentTokens = `-- name: LiveAgentTokens :many
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
+`
+
+type LiveAgentTokensParams struct {
+	Organization string
+	Now          int64
+}
+
+func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams) ([]Token, error) {
+	rows, err := q.db.QueryContext(ctx, liveAgentTokens, arg.Organization, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Token{}
+	for rows.Next() {
+		var i Token
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Hash,
+			&i.Kind,
+			&i.Principal,
+			&i.Run,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.RevokedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const organization = `-- name: Organization :one
 SELECT id, name, timezone, turn, seq, epoch, clock, created_at FROM organizations WHERE id = $1
 `

@@ -80,7 +80,7 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 }
 
 const dueResources = `-- name: DueResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state = 'retiring' AND deletes_at <= $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
 
 type DueResourcesParams struct {
@@ -133,6 +133,50 @@ func (q *Queries) DueResources(ctx context.Context, arg DueResourcesParams) ([]R
 	return items, nil
 }
 
+const endLeases = `-- name: EndLeases :execrows
+UPDATE orders SET lease_until = 0 WHERE organization = $1 AND state = 'buying' AND lease_until > 0
+`
+
+func (q *Queries) EndLeases(ctx context.Context, organization string) (int64, error) {
+	result, err := q.db.ExecContext(ctx, endLeases, organization)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const expirePlans = `-- name: ExpirePlans :many
+UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= $2 RETURNING id
+`
+
+type ExpirePlansParams struct {
+	Organization string
+	Now          int64
+}
+
+func (q *Queries) ExpirePlans(ctx context.Context, arg ExpirePlansParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, expirePlans, arg.Organization, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertApproval = `-- name: InsertApproval :exec
 INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, epoch, signed_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -172,8 +216,8 @@ func (q *Queries) InsertApproval(ctx context.Context, arg InsertApprovalParams) 
 }
 
 const insertOrder = `-- name: InsertOrder :exec
-INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, epoch, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, epoch, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 `
 
 type InsertOrderParams struct {
@@ -194,6 +238,7 @@ type InsertOrderParams struct {
 	State        string
 	Hold         string
 	Resource     string
+	Quote        string
 	Epoch        int64
 	CreatedAt    int64
 	UpdatedAt    int64
@@ -218,6 +263,7 @@ func (q *Queries) InsertOrder(ctx context.Context, arg InsertOrderParams) error 
 		arg.State,
 		arg.Hold,
 		arg.Resource,
+		arg.Quote,
 		arg.Epoch,
 		arg.CreatedAt,
 		arg.UpdatedAt,
@@ -406,7 +452,7 @@ func (q *Queries) LiftStop(ctx context.Context, arg LiftStopParams) (int64, erro
 }
 
 const order = `-- name: Order :one
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND id = $2
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND id = $2
 `
 
 type OrderParams struct {
@@ -435,6 +481,7 @@ func (q *Queries) Order(ctx context.Context, arg OrderParams) (Order, error) {
 		&i.State,
 		&i.Hold,
 		&i.Resource,
+		&i.Quote,
 		&i.Attempts,
 		&i.LeaseUntil,
 		&i.BegunAt,
@@ -447,7 +494,7 @@ func (q *Queries) Order(ctx context.Context, arg OrderParams) (Order, error) {
 }
 
 const orderOfStep = `-- name: OrderOfStep :one
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND plan = $2 AND step = $3
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND plan = $2 AND step = $3
 `
 
 type OrderOfStepParams struct {
@@ -477,6 +524,7 @@ func (q *Queries) OrderOfStep(ctx context.Context, arg OrderOfStepParams) (Order
 		&i.State,
 		&i.Hold,
 		&i.Resource,
+		&i.Quote,
 		&i.Attempts,
 		&i.LeaseUntil,
 		&i.BegunAt,
@@ -489,7 +537,7 @@ func (q *Queries) OrderOfStep(ctx context.Context, arg OrderOfStepParams) (Order
 }
 
 const orders = `-- name: Orders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 ORDER BY id
 `
 
 func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, error) {
@@ -519,6 +567,7 @@ func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, err
 			&i.State,
 			&i.Hold,
 			&i.Resource,
+			&i.Quote,
 			&i.Attempts,
 			&i.LeaseUntil,
 			&i.BegunAt,
@@ -541,7 +590,7 @@ func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, err
 }
 
 const ordersOfPlan = `-- name: OrdersOfPlan :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step
 `
 
 type OrdersOfPlanParams struct {
@@ -576,6 +625,7 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 			&i.State,
 			&i.Hold,
 			&i.Resource,
+			&i.Quote,
 			&i.Attempts,
 			&i.LeaseUntil,
 			&i.BegunAt,
@@ -598,7 +648,7 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 }
 
 const ordersOfRun = `-- name: OrdersOfRun :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 ORDER BY id
 `
 
 type OrdersOfRunParams struct {
@@ -633,6 +683,7 @@ func (q *Queries) OrdersOfRun(ctx context.Context, arg OrdersOfRunParams) ([]Ord
 			&i.State,
 			&i.Hold,
 			&i.Resource,
+			&i.Quote,
 			&i.Attempts,
 			&i.LeaseUntil,
 			&i.BegunAt,
@@ -778,8 +829,52 @@ func (q *Queries) PlansInState(ctx context.Context, arg PlansInStateParams) ([]P
 	return items, nil
 }
 
+const plansOfOrganization = `-- name: PlansOfOrganization :many
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') ORDER BY id
+`
+
+func (q *Queries) PlansOfOrganization(ctx context.Context, organization string) ([]Plan, error) {
+	rows, err := q.db.QueryContext(ctx, plansOfOrganization, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Plan{}
+	for rows.Next() {
+		var i Plan
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Run,
+			&i.Project,
+			&i.Env,
+			&i.State,
+			&i.Digest,
+			&i.Terms,
+			&i.Detail,
+			&i.Quotes,
+			&i.Actor,
+			&i.Epoch,
+			&i.Error,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Deadline,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const recentOrdersOfRun = `-- name: RecentOrdersOfRun :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 AND created_at > $3 ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 AND created_at > $3 ORDER BY id
 `
 
 type RecentOrdersOfRunParams struct {
@@ -815,6 +910,7 @@ func (q *Queries) RecentOrdersOfRun(ctx context.Context, arg RecentOrdersOfRunPa
 			&i.State,
 			&i.Hold,
 			&i.Resource,
+			&i.Quote,
 			&i.Attempts,
 			&i.LeaseUntil,
 			&i.BegunAt,
@@ -1181,6 +1277,52 @@ func (q *Queries) StopEffects(ctx context.Context, arg StopEffectsParams) ([]Sto
 	return items, nil
 }
 
+const stopsAfter = `-- name: StopsAfter :many
+SELECT organization, id, scope, target, reason, actor, epoch, seq, at, open, voided, lifted_at, lifted_by FROM stops WHERE organization = $1 AND epoch > $2 ORDER BY id
+`
+
+type StopsAfterParams struct {
+	Organization string
+	After        int64
+}
+
+func (q *Queries) StopsAfter(ctx context.Context, arg StopsAfterParams) ([]Stop, error) {
+	rows, err := q.db.QueryContext(ctx, stopsAfter, arg.Organization, arg.After)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Stop{}
+	for rows.Next() {
+		var i Stop
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Scope,
+			&i.Target,
+			&i.Reason,
+			&i.Actor,
+			&i.Epoch,
+			&i.Seq,
+			&i.At,
+			&i.Open,
+			&i.Voided,
+			&i.LiftedAt,
+			&i.LiftedBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stopsInForce = `-- name: StopsInForce :many
 SELECT organization, id, scope, target, reason, actor, epoch, seq, at, open, voided, lifted_at, lifted_by FROM stops WHERE organization = $1 AND lifted_at = 0 ORDER BY id
 `
@@ -1223,7 +1365,7 @@ func (q *Queries) StopsInForce(ctx context.Context, organization string) ([]Stop
 }
 
 const unsettledOrders = `-- name: UnsettledOrders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id
 `
 
 func (q *Queries) UnsettledOrders(ctx context.Context, organization string) ([]Order, error) {
@@ -1253,6 +1395,7 @@ func (q *Queries) UnsettledOrders(ctx context.Context, organization string) ([]O
 			&i.State,
 			&i.Hold,
 			&i.Resource,
+			&i.Quote,
 			&i.Attempts,
 			&i.LeaseUntil,
 			&i.BegunAt,

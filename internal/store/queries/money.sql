@@ -111,3 +111,8 @@ SELECT * FROM subscriptions WHERE organization = $1 AND state = 'active' AND nex
 
 -- name: SetSubscription :exec
 UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organization = $1 AND id = $2;
+
+-- name: MovementSums :many
+SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1
+  AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
+GROUP BY kind, currency;

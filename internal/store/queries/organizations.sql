@@ -75,3 +75,6 @@ SELECT * FROM keys WHERE organization = $1 AND principal = $2 AND key = $3;
 
 -- name: InsertKey :exec
 INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: LiveAgentTokens :many
+SELECT * FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > sqlc.arg(now) ORDER BY id;

@@ -27,8 +27,8 @@ SELECT * FROM approvals WHERE organization = $1 AND plan = $2;
 UPDATE approvals SET consumed_at = sqlc.arg(now) WHERE organization = $1 AND plan = $2 AND consumed_at = 0;
 
 -- name: InsertOrder :exec
-INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, epoch, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, epoch, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21);
 
 -- name: Order :one
 SELECT * FROM orders WHERE organization = $1 AND id = $2;
@@ -77,7 +77,7 @@ UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5 WHERE organiza
 UPDATE resources SET manifest = $3, url = $4 WHERE organization = $1 AND id = $2;
 
 -- name: DueResources :many
-SELECT * FROM resources WHERE organization = $1 AND state = 'retiring' AND deletes_at <= sqlc.arg(now) ORDER BY id;
+SELECT * FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= sqlc.arg(now) ORDER BY id;
 
 -- name: InsertStop :exec
 INSERT INTO stops (organization, id, scope, target, reason, actor, epoch, seq, at, open, voided) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
@@ -102,3 +102,15 @@ UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop
 
 -- name: PendingStopEffects :many
 SELECT * FROM stop_effects WHERE organization = $1 AND state = 'pending' ORDER BY stop, n;
+
+-- name: StopsAfter :many
+SELECT * FROM stops WHERE organization = $1 AND epoch > sqlc.arg(after) ORDER BY id;
+
+-- name: PlansOfOrganization :many
+SELECT * FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') ORDER BY id;
+
+-- name: ExpirePlans :many
+UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= sqlc.arg(now) RETURNING id;
+
+-- name: EndLeases :execrows
+UPDATE orders SET lease_until = 0 WHERE organization = $1 AND state = 'buying' AND lease_until > 0;

@@ -362,6 +362,7 @@ CREATE TABLE orders (
     state        TEXT NOT NULL,
     hold         TEXT NOT NULL,
     resource     TEXT NOT NULL DEFAULT '',
+    quote        TEXT NOT NULL DEFAULT '',
     attempts     BIGINT NOT NULL DEFAULT 0,
     lease_until  BIGINT NOT NULL DEFAULT 0,
     begun_at     BIGINT NOT NULL DEFAULT 0,

@@ -1,0 +1,182 @@
+package office
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/act"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// AskAct makes the document that a person signs before an operation that loosens
+// a control (RULES 1, 11). It is good for ten minutes and one use.
+func (o *Office) AskAct(ctx context.Context, by purser.Actor, in purser.AskAct) (purser.Challenge, error) {
+	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
+	if err != nil {
+		return purser.Challenge{}, notFound(err, "person", by.ID)
+	}
+	doc, err := o.document(ctx, by, in)
+	if err != nil {
+		return purser.Challenge{}, err
+	}
+	return o.challenge(ctx, by.Organization, in.Operation, doc, person.Kdf)
+}
+
+// document says what will be signed: the plan's digest for a decision on a plan,
+// the request's digest for anything else.
+func (o *Office) document(ctx context.Context, by purser.Actor, in purser.AskAct) (act.Document, error) {
+	doc := act.Document{Organization: by.Organization, Approver: by.ID}
+	if in.Operation == "approve" {
+		id, _ := in.Request["plan"].(string)
+		plan, err := o.Store.Read().Plan(ctx, db.PlanParams{Organization: by.Organization, ID: id})
+		if err != nil {
+			return doc, notFound(err, "plan", id)
+		}
+		doc.PlanDigest, doc.Decision = plan.Digest, act.Approve
+		return doc, nil
+	}
+	for _, op := range purser.Operations() {
+		if op.Name == in.Operation && op.Loosens {
+			delete(in.Request, "act")
+			digest, err := canonical.Digest(in.Request)
+			if err != nil {
+				return doc, purser.Errorf(purser.InvalidRequest, "the request cannot be signed: it is not plain JSON with whole numbers").WithCause(err)
+			}
+			doc.Operation, doc.RequestDigest = in.Operation, digest
+			return doc, nil
+		}
+	}
+	return doc, purser.Errorf(purser.InvalidRequest, "%q is not an operation that a person signs", in.Operation)
+}
+
+// challenge completes a document with what makes it fresh, and remembers it.
+func (o *Office) challenge(ctx context.Context, org, operation string, doc act.Document, kdf string) (purser.Challenge, error) {
+	nonce, err := o.randomText(32)
+	if err != nil {
+		return purser.Challenge{}, err
+	}
+	notAfter := o.Now().Add(o.Defaults.SignTTL).UTC()
+	doc.Nonce, doc.NotAfter, doc.Origin = nonce, notAfter.UnixMicro(), o.PublicURL()
+	raw, err := doc.Canonical()
+	if err != nil {
+		return purser.Challenge{}, err
+	}
+	out := purser.Challenge{Nonce: nonce, NotAfter: notAfter}
+	if err := decodeNumbers(raw, &out.Document); err != nil {
+		return purser.Challenge{}, err
+	}
+	if out.KDF, err = fromJSON[purser.KDF](kdf); err != nil {
+		return purser.Challenge{}, err
+	}
+	err = o.Store.Write(ctx, func(q *db.Queries) error {
+		if err := q.DropOldChallenges(ctx, db.DropOldChallengesParams{Organization: org, NotAfter: store.Micro(o.Now()) - 3600e6}); err != nil {
+			return err
+		}
+		return q.InsertChallenge(ctx, db.InsertChallengeParams{
+			Organization: org, Nonce: nonce, Operation: operation, Approver: doc.Approver, Document: string(raw), NotAfter: notAfter.UnixMicro(),
+		})
+	})
+	return out, o.explain(ctx, err)
+}
+
+// signed demands a person's fresh signature on this very request, and consumes
+// it in this turn. What it returns goes with the record of the act.
+func (o *Office) signed(ctx context.Context, t *store.Turn, by purser.Actor, operation string, in any, sig *purser.Signature) (*audit.Attachment, error) {
+	body, err := requestOf(in)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := canonical.Digest(body)
+	if err != nil {
+		return nil, purser.Errorf(purser.InvalidRequest, "the request cannot be signed").WithCause(err)
+	}
+	return o.consume(ctx, t, by, operation, sig, func(d act.Document) bool { return d.Operation == operation && d.RequestDigest == digest })
+}
+
+// consume checks a signature against the challenge that it answers, the person's
+// registered key and what is being decided, and makes the challenge unusable.
+func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, operation string, sig *purser.Signature, fits func(act.Document) bool) (*audit.Attachment, error) {
+	if by.Kind != purser.Person {
+		return nil, purser.Errorf(purser.SelfApproval, "only a person signs %s", operation).WithHint("ask the person behind the run")
+	}
+	if sig == nil {
+		return nil, purser.Errorf(purser.NeedsPerson, "%s needs your passphrase: a token on disk is not enough", operation).
+			WithHint("run the same command in a terminal")
+	}
+	wrong := func(why string) error {
+		return purser.Errorf(purser.WrongSignature, "the signature for %s does not count: %s", operation, why).WithHint("run the same command again")
+	}
+	row, err := t.Challenge(ctx, db.ChallengeParams{Organization: t.Org, Nonce: sig.Nonce})
+	switch {
+	case missing(err):
+		return nil, wrong("it answers no question of this server")
+	case err != nil:
+		return nil, fmt.Errorf("reading the challenge: %w", err)
+	case row.UsedAt != 0:
+		return nil, wrong("it was used before")
+	case row.Approver != by.ID || row.Operation != operation:
+		return nil, wrong("it was made for something else")
+	}
+	doc, err := act.Parse([]byte(row.Document))
+	if err != nil {
+		return nil, err
+	}
+	if !fits(doc) {
+		return nil, wrong("the request is not the one that was signed")
+	}
+	if err := doc.ValidAt(t.Now); err != nil {
+		return nil, wrong("its time is over")
+	}
+	signature, err := signatureOf(*sig)
+	if err != nil {
+		return nil, wrong("it cannot be read")
+	}
+	person, err := t.Person(ctx, db.PersonParams{Organization: t.Org, ID: by.ID})
+	if err != nil {
+		return nil, notFound(err, "person", by.ID)
+	}
+	registered, err := base64.RawURLEncoding.DecodeString(person.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key of %s: %w", by.ID, err)
+	}
+	if err := act.VerifyBy(doc, signature, registered); err != nil {
+		return nil, wrong("wrong passphrase")
+	}
+	if n, err := t.UseChallenge(ctx, db.UseChallengeParams{Organization: t.Org, Nonce: sig.Nonce, Now: store.Micro(t.Now)}); err != nil || n != 1 {
+		return nil, errors.Join(wrong("it was used before, or its time is over"), err)
+	}
+	return audit.Attach(doc, signature)
+}
+
+func signatureOf(s purser.Signature) (act.Signature, error) {
+	key, err1 := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.PublicKey, "="))
+	sig, err2 := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.Signature, "="))
+	return act.Signature{Method: s.Method, PublicKey: key, Signature: sig}, errors.Join(err1, err2)
+}
+
+// refuseAct records that somebody tried to loosen without being allowed to (drill d).
+func (o *Office) refuseAct(t *store.Turn, by purser.Actor, action, target string, err error) error {
+	var e *purser.Error
+	if !asCoded(err, &e) {
+		return err
+	}
+	r := recordOf(by, action, target)
+	r.IdempotencyKey = ""
+	return o.refuse(t, r, e)
+}
+
+func documentMap(a *audit.Attachment) map[string]any {
+	var m map[string]any
+	if a == nil || json.Unmarshal(a.Document, &m) != nil {
+		return map[string]any{}
+	}
+	return m
+}

@@ -1,0 +1,292 @@
+package office
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+const (
+	defaultWait = 55 * time.Second
+	shortWait   = time.Second // between looks at a plan that another replica applies
+)
+
+// Apply executes an approved plan and waits for its end, at most as long as
+// asked. A call for a plan that still waits for a person waits with it; a call
+// for one that is being applied joins it, so fifty at once buy once (drill a).
+func (o *Office) Apply(ctx context.Context, by purser.Actor, in purser.Apply) (purser.Plan, error) {
+	row, err := o.Store.Read().Plan(ctx, db.PlanParams{Organization: by.Organization, ID: in.Plan})
+	if err != nil {
+		return purser.Plan{}, notFound(err, "plan", in.Plan)
+	}
+	if err := mayPlan(by, row.Run); err != nil {
+		return purser.Plan{}, err
+	}
+	wait := defaultWait
+	if in.Wait > 0 && in.Wait < int(defaultWait/time.Second) {
+		wait = time.Duration(in.Wait) * time.Second
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	plan, err := o.applied(waiting, by, in.Plan)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return o.unfinished(ctx, by, in.Plan)
+	}
+	return plan, err
+}
+
+// applied goes on until the plan has ended or the context has.
+func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purser.Plan, error) {
+	for {
+		news := o.news.next(by.Organization)
+		plan, err := o.ShowPlan(ctx, by, purser.PlanRef{Plan: id})
+		if err != nil {
+			return plan, err
+		}
+		wake := (<-chan struct{})(nil)
+		switch plan.State {
+		case purser.PlanReady:
+			if err := o.start(ctx, by, id); err != nil {
+				return purser.Plan{}, err
+			}
+			continue
+		case purser.PlanApplying:
+			if failed := plan.Error; failed != nil && failed.Code == purser.OutcomeUnknown {
+				return purser.Plan{}, failed // it goes on by itself; the caller learns the truth now
+			}
+			wake = o.walk(by.Organization, id)
+		case purser.PlanWaiting: // a person's yes or no is news
+		case purser.PlanDone:
+			return plan, nil
+		default:
+			return purser.Plan{}, ended(plan)
+		}
+		select {
+		case <-wake:
+		case <-news:
+		case <-time.After(shortWait): // replicas do not hear each other
+		case <-ctx.Done():
+			return purser.Plan{}, ctx.Err()
+		}
+	}
+}
+
+// unfinished is the honest answer when the time to wait is over.
+func (o *Office) unfinished(ctx context.Context, by purser.Actor, id string) (purser.Plan, error) {
+	plan, err := o.ShowPlan(ctx, by, purser.PlanRef{Plan: id})
+	if err == nil && plan.State == purser.PlanWaiting {
+		return purser.Plan{}, needsApproval(plan)
+	}
+	return plan, err
+}
+
+// needsApproval tells the agent that a person must decide, and the person how.
+func needsApproval(plan purser.Plan) *purser.Error {
+	err := purser.Errorf(purser.NeedsApproval, "a person must approve plan %s", plan.ID)
+	err.Plan = plan.ID
+	return err.WithHint("purser approve %s", plan.ID)
+}
+
+// ended says why a plan that is over did not get done.
+func ended(plan purser.Plan) *purser.Error {
+	var err *purser.Error
+	switch {
+	case plan.Error != nil:
+		err = plan.Error
+	case plan.State == purser.PlanIsDenied:
+		why := ""
+		if plan.Approval != nil && plan.Approval.Reason != "" {
+			why = ": " + plan.Approval.Reason
+		}
+		err = purser.Errorf(purser.PlanDenied, "a person said no%s", why).WithHint("make another plan")
+	case plan.State == purser.PlanVoid:
+		err = purser.Errorf(purser.Stopped, "a stop made the plan void").WithHint("after a person has resumed, make a new plan")
+	case plan.State == purser.PlanIsExpired:
+		err = purser.Errorf(purser.PlanExpired, "the plan waited until %s", plan.ExpiresAt.Format(time.RFC3339)).WithHint("make a new plan")
+	default:
+		err = purser.Errorf(purser.InvalidState, "the plan is %s", plan.State)
+	}
+	err.Plan = plan.ID
+	return err
+}
+
+// start consumes the approval and begins the plan, in one turn.
+func (o *Office) start(ctx context.Context, by purser.Actor, id string) error {
+	return o.turn(ctx, by.Organization, func(t *store.Turn) error {
+		plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: id})
+		if err != nil {
+			return notFound(err, "plan", id)
+		}
+		if purser.PlanState(plan.State) != purser.PlanReady {
+			return nil // somebody else began it, or it is over: the caller looks again
+		}
+		r := recordOf(by, "apply", plan.ID)
+		r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest
+		approval, err := o.usable(ctx, t, plan)
+		if err == nil {
+			err = o.planStopped(ctx, t, plan)
+		}
+		var no *purser.Error
+		if asCoded(err, &no) {
+			if no.Code == purser.ApprovalExpired {
+				if err := t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: plan.ID, State: string(purser.PlanWaiting)}); err != nil {
+					return err
+				}
+			}
+			return o.refuse(t, r, no)
+		}
+		if err != nil {
+			return err
+		}
+		if approval != "" {
+			r.Approval = approval
+			if n, err := t.ConsumeApproval(ctx, db.ConsumeApprovalParams{Organization: t.Org, Plan: plan.ID, Now: store.Micro(t.Now)}); err != nil || n != 1 {
+				return errors.Join(purser.Errorf(purser.InvalidState, "the approval was used"), err)
+			}
+		}
+		t.Record(r)
+		return t.StartPlan(ctx, db.StartPlanParams{Organization: t.Org, ID: plan.ID, Deadline: store.Micro(t.Now.Add(o.Defaults.PlanTTL))})
+	})
+}
+
+// usable finds the approval that a plan with reasons needs: of this digest, not
+// used, not late, and signed in the present epoch of its scopes (RULES 12, 13).
+func (o *Office) usable(ctx context.Context, t *store.Turn, plan db.Plan) (string, error) {
+	detail, err := fromJSON[planDetail](plan.Detail)
+	if err != nil {
+		return "", err
+	}
+	if store.Micro(t.Now) >= plan.ExpiresAt {
+		return "", purser.Errorf(purser.PlanExpired, "the plan waited until %s", store.Time(plan.ExpiresAt)).WithHint("make a new plan")
+	}
+	epoch := plan.Epoch
+	id := ""
+	if len(detail.Reasons) > 0 {
+		a, err := t.ApprovalOfPlan(ctx, db.ApprovalOfPlanParams{Organization: t.Org, Plan: plan.ID})
+		if missing(err) || err == nil && a.Decision != "approved" {
+			return "", needsApproval(purser.Plan{ID: plan.ID})
+		}
+		if err != nil {
+			return "", err
+		}
+		if a.ConsumedAt != 0 || store.Micro(t.Now) >= a.ExpiresAt {
+			no := purser.Errorf(purser.ApprovalExpired, "the approval was to be used until %s", store.Time(a.ExpiresAt).Format(time.RFC3339))
+			no.Plan = plan.ID
+			return "", no.WithHint("purser approve %s", plan.ID)
+		}
+		epoch, id = a.Epoch, a.ID
+	}
+	return id, o.epochOf(ctx, t, plan, epoch)
+}
+
+// epochOf refuses a plan whose scopes were stopped since the epoch, even if the
+// stop was lifted again: resume revives nothing.
+func (o *Office) epochOf(ctx context.Context, t *store.Turn, plan db.Plan, epoch int64) error {
+	since, err := t.StopsAfter(ctx, db.StopsAfterParams{Organization: t.Org, After: epoch})
+	if err != nil || len(since) == 0 {
+		return err
+	}
+	paths, err := o.planPaths(ctx, t.Queries, plan)
+	if err != nil {
+		return err
+	}
+	for _, s := range since {
+		for _, p := range paths {
+			if p.Covered(s.Scope, s.Target) {
+				return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason})
+			}
+		}
+	}
+	return nil
+}
+
+// walk makes sure that this process works on a plan, and returns what is closed
+// when it stops working on it.
+func (o *Office) walk(org, plan string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if done := o.walkers[plan]; done != nil {
+		return done
+	}
+	done := make(chan struct{})
+	if o.life.Err() != nil {
+		return nil // closing: whoever waits has its own end
+	}
+	o.walkers[plan] = done
+	o.wg.Go(func() {
+		defer func() {
+			o.mu.Lock()
+			delete(o.walkers, plan)
+			o.mu.Unlock()
+			close(done)
+		}()
+		if err := o.walkPlan(o.life, org, plan); err != nil && o.life.Err() == nil {
+			o.Log.Error("applying a plan", "organization", org, "plan", plan, "error", err)
+		}
+	})
+	return done
+}
+
+// walkPlan executes the steps of a plan one after the other, from wherever an
+// earlier walk stopped. A step that fails ends the plan; one whose outcome is
+// unknown leaves it applying, for Recover.
+func (o *Office) walkPlan(ctx context.Context, org, id string) error {
+	row, err := o.Store.Read().Plan(ctx, db.PlanParams{Organization: org, ID: id})
+	if err != nil {
+		return err
+	}
+	terms, err := fromJSON[purser.PlanTerms](row.Terms)
+	if err != nil {
+		return err
+	}
+	for _, step := range terms.Steps {
+		if err := o.doStep(ctx, row, step); err != nil {
+			if ctx.Err() != nil || errors.Is(err, errLeased) {
+				return nil // the next walk goes on
+			}
+			return o.endPlan(ctx, org, id, err)
+		}
+	}
+	return o.endPlan(ctx, org, id, nil)
+}
+
+// endPlan stores how a plan ended.
+func (o *Office) endPlan(ctx context.Context, org, id string, failed error) error {
+	var coded *purser.Error
+	if failed != nil && !asCoded(failed, &coded) {
+		return failed // a fault of ours: the plan stays, and is tried again
+	}
+	return o.turn(ctx, org, func(t *store.Turn) error {
+		plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: id})
+		if err != nil {
+			return err
+		}
+		if purser.PlanState(plan.State) != purser.PlanApplying {
+			return nil
+		}
+		state, text := purser.PlanDone, ""
+		if coded != nil {
+			state, text = purser.PlanFailed, toJSON(coded)
+			late := store.Micro(t.Now) >= plan.Deadline
+			if waits := coded.Code == purser.OutcomeUnknown || coded.Code.Info().Class == purser.ClassRetry; waits && !late {
+				state = purser.PlanApplying
+			}
+		}
+		if string(state) == plan.State && text == plan.Error {
+			return nil
+		}
+		r := recordOf(system, "end_plan", id)
+		r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest
+		r.Detail = map[string]string{"state": string(state)}
+		if coded != nil {
+			r.Outcome, r.Detail["code"] = "failed", string(coded.Code)
+		}
+		t.Record(r)
+		return t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: id, State: string(state), Error: text})
+	})
+}

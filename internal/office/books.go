@@ -1,0 +1,167 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// CheckBooks walks everything, inside a turn so that nothing moves meanwhile:
+// postings sum to zero, each window is the sum of its holds, each hold is what its
+// movements say, each order has its hold, each hold its record.
+func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
+	err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
+		b := &books{t: t, ctx: ctx}
+		if err := b.load(); err != nil {
+			return err
+		}
+		b.entries()
+		if err := b.windows(); err != nil {
+			return err
+		}
+		b.holds()
+		if err := b.orders(); err != nil {
+			return err
+		}
+		sort.Strings(b.faults)
+		out = b.out
+		out.Faults, out.OK = orEmpty(b.faults), len(b.faults) == 0
+		return nil
+	})
+	return out, err
+}
+
+type books struct {
+	ctx       context.Context
+	t         *store.Turn
+	out       purser.Books
+	faults    []string
+	all       []db.Hold
+	movements []db.Movement
+	posted    []ledger.Posted
+}
+
+func (b *books) fault(format string, args ...any) {
+	b.faults = append(b.faults, fmt.Sprintf(format, args...))
+}
+
+func (b *books) load() (err error) {
+	if b.all, err = b.t.Holds(b.ctx, b.t.Org); err != nil {
+		return err
+	}
+	if b.movements, err = b.t.AllMovements(b.ctx, b.t.Org); err != nil {
+		return err
+	}
+	rows, err := b.t.AllEntries(b.ctx, b.t.Org)
+	for _, e := range rows {
+		b.posted = append(b.posted, ledger.Posted{Seq: e.Seq, N: e.N, Currency: e.Currency, Entry: ledger.Entry{Account: e.Account, Amount: e.Amount}})
+	}
+	b.out.Entries, b.out.Holds = int64(len(rows)), int64(len(b.all))
+	return err
+}
+
+func (b *books) entries() {
+	b.faults = append(b.faults, ledger.Check(b.posted)...)
+	legs := map[[2]int64]int{}
+	for _, e := range b.posted {
+		legs[[2]int64{e.Seq, e.N}]++
+	}
+	for _, m := range b.movements {
+		if legs[[2]int64{m.Seq, m.N}] != 2 {
+			b.fault("movement %d.%d has %d legs", m.Seq, m.N, legs[[2]int64{m.Seq, m.N}])
+		}
+		if m.Seq > b.t.Seq {
+			b.fault("movement %d.%d has no record", m.Seq, m.N)
+		}
+	}
+}
+
+// windows compares each window with the sum of the holds that were decided
+// against it.
+func (b *books) windows() error {
+	type sum struct{ held, captured, refunded int64 }
+	want := map[string]sum{}
+	for _, h := range b.all {
+		keys, err := fromJSON[[]windowKey](h.Windows)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			id := k.Scope + ":" + k.Target + ":" + h.Currency + ":" + k.Name
+			s := want[id]
+			want[id] = sum{s.held + left(h), s.captured + h.Captured, s.refunded + h.Refunded}
+		}
+	}
+	rows, err := b.t.Windows(b.ctx, b.t.Org)
+	if err != nil {
+		return err
+	}
+	b.out.Budgets = int64(len(rows))
+	for _, w := range rows {
+		id := w.Scope + ":" + w.Target + ":" + w.Currency + ":" + w.Name
+		if got := (sum{w.Held, w.Captured, w.Refunded}); got != want[id] {
+			b.fault("budget %s has held, captured, refunded %v; its holds say %v", id, got, want[id])
+		}
+		delete(want, id)
+	}
+	for id := range want {
+		b.fault("budget %s is missing", id)
+	}
+	return nil
+}
+
+// holds compares each hold with its movements and its state.
+func (b *books) holds() {
+	moved := map[string]map[ledger.Kind]int64{}
+	for _, m := range b.movements {
+		if moved[m.Hold] == nil {
+			moved[m.Hold] = map[ledger.Kind]int64{}
+		}
+		moved[m.Hold][ledger.Kind(m.Kind)] += m.Amount
+	}
+	for _, h := range b.all {
+		m := moved[h.ID]
+		if m[ledger.Hold] != h.Amount || m[ledger.Capture] != h.Captured || m[ledger.Release] != h.Released || m[ledger.Refund] != h.Refunded {
+			b.fault("hold %s says %d, %d, %d, %d; its movements say %v", h.ID, h.Amount, h.Captured, h.Released, h.Refunded, m)
+		}
+		if h.State == holdClosed && left(h) != 0 {
+			b.fault("hold %s is closed and still holds %d", h.ID, left(h))
+		}
+		if h.Seq < 1 || h.Seq > b.t.Seq {
+			b.fault("hold %s has no record", h.ID)
+		}
+		delete(moved, h.ID)
+	}
+	for id := range moved {
+		b.fault("movements of hold %s, which is not there", id)
+	}
+}
+
+// orders checks that each order has its hold, open exactly while it is unsettled.
+func (b *books) orders() error {
+	rows, err := b.t.Orders(b.ctx, b.t.Org)
+	if err != nil {
+		return err
+	}
+	b.out.Orders = int64(len(rows))
+	byID := map[string]db.Hold{}
+	for _, h := range b.all {
+		byID[h.ID] = h
+	}
+	for _, o := range rows {
+		h, ok := byID[o.Hold]
+		settled := purser.OrderState(o.State) == purser.OrderLive || purser.OrderState(o.State) == purser.OrderFailed || purser.OrderState(o.State) == purser.OrderRemoved
+		switch {
+		case !ok:
+			b.fault("order %s has no hold", o.ID)
+		case settled != (h.State == holdClosed):
+			b.fault("order %s is %s and its hold is %s", o.ID, o.State, h.State)
+		}
+	}
+	return nil
+}

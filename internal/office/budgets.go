@@ -1,0 +1,297 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Periods of budgets.
+const (
+	PeriodMonth = "month"
+	PeriodRun   = "run"
+)
+
+// windowKey names one window of one budget; a hold keeps those that it was
+// decided against, and they are never computed again (SPEND.md section 2).
+type windowKey struct {
+	Scope  string `json:"scope"`
+	Target string `json:"target"`
+	Name   string `json:"name"`
+}
+
+// scopes are what can cover a spend, widest first.
+func scopes(org, project, provider, category, run string) [][2]string {
+	all := [][2]string{{"organization", org}, {"project", project}, {"provider", provider}}
+	if category != "" {
+		all = append(all, [2]string{"category", category})
+	}
+	if run != "" {
+		all = append(all, [2]string{"run", run})
+	}
+	return all
+}
+
+// covering loads every budget that covers a spend, in the window that this turn
+// falls into, and opens windows that are new.
+func (o *Office) covering(ctx context.Context, t *store.Turn, project, provider, category, run, currency string) ([]guard.Budget, error) {
+	if err := o.ensureProviderBudget(ctx, t, provider); err != nil {
+		return nil, err
+	}
+	var out []guard.Budget
+	for _, s := range scopes(t.Org, project, provider, category, run) {
+		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: s[0], Target: s[1]})
+		if err != nil {
+			return nil, fmt.Errorf("loading budgets: %w", err)
+		}
+		for _, b := range rows {
+			if b.Currency != currency {
+				continue
+			}
+			w, err := o.window(ctx, t, b)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, guard.Budget{BudgetLine: lineOf(b, w, t.Zone)})
+		}
+	}
+	return out, nil
+}
+
+// ensureProviderBudget gives a provider the default monthly limit the first time
+// that something is to be bought there.
+func (o *Office) ensureProviderBudget(ctx context.Context, t *store.Turn, provider string) error {
+	rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: "provider", Target: provider})
+	if err != nil || len(rows) > 0 {
+		return err
+	}
+	limit := o.Defaults.ProviderMonth
+	r := recordOf(system, "default_budget", "provider:"+provider)
+	r.Detail = map[string]string{"limit": limit.String(), "period": PeriodMonth}
+	t.Record(r)
+	return t.SetBudget(ctx, db.SetBudgetParams{
+		Organization: t.Org, Scope: "provider", Target: provider, Period: PeriodMonth, Currency: limit.Currency, LimitMinor: limit.Amount,
+	})
+}
+
+// window loads the current window of a budget, and opens it when it is new.
+func (o *Office) window(ctx context.Context, t *store.Turn, b db.Budget) (db.Window, error) {
+	key := db.WindowParams{Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: windowName(b, t.Now, t.Zone)}
+	err := t.OpenWindow(ctx, db.OpenWindowParams{
+		Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: key.Name, GuardCeiling: b.LimitMinor,
+	})
+	if err != nil {
+		return db.Window{}, fmt.Errorf("opening a budget's window: %w", err)
+	}
+	return t.Window(ctx, key)
+}
+
+// windowName is the month in the organization's time zone, or the run.
+func windowName(b db.Budget, now time.Time, zone *time.Location) string {
+	if b.Period == PeriodRun {
+		return b.Target
+	}
+	return now.In(zone).Format("2006-01")
+}
+
+func lineOf(b db.Budget, w db.Window, zone *time.Location) purser.BudgetLine {
+	line := purser.BudgetLine{
+		Scope: b.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.LimitMinor, Currency: b.Currency},
+		Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Left: max(0, b.LimitMinor-w.Held-w.Captured+w.Refunded),
+	}
+	if b.Period == PeriodMonth {
+		if month, err := time.ParseInLocation("2006-01", w.Name, zone); err == nil {
+			next := month.AddDate(0, 1, 0).UTC()
+			line.ResetsAt = &next
+		}
+	}
+	return line
+}
+
+// budgetRecord is a budget's line in an audit record. Change is what the decision
+// added to its use.
+func budgetRecord(b purser.BudgetLine, change int64) audit.BudgetLine {
+	return audit.BudgetLine{
+		Scope: b.Scope + ":" + b.ID, Window: b.Window, Currency: b.Limit.Currency, Limit: b.Limit.Amount,
+		Held: b.Held, Captured: b.Captured, Refunded: b.Refunded, Change: change,
+	}
+}
+
+// lines reads all budgets as they stand, outside any turn.
+func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser.BudgetLine, error) {
+	row, err := q.Organization(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(row.Timezone)
+	if err != nil {
+		return nil, err
+	}
+	budgets, err := q.Budgets(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	out := []purser.BudgetLine{}
+	for _, b := range budgets {
+		name := windowName(b, o.Now(), zone)
+		w, err := q.Window(ctx, db.WindowParams{Organization: org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: name})
+		if missing(err) {
+			w, err = db.Window{Name: name}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		line := lineOf(b, w, zone)
+		line.Name = o.budgetName(ctx, q, org, b)
+		out = append(out, line)
+	}
+	return out, nil
+}
+
+func (o *Office) budgetName(ctx context.Context, q *db.Queries, org string, b db.Budget) string {
+	switch b.Scope {
+	case "project":
+		if p, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: b.Target}); err == nil {
+			return p.Name
+		}
+	case "organization":
+		if o, err := q.Organization(ctx, org); err == nil {
+			return o.Name
+		}
+	}
+	return b.Target
+}
+
+// runBudget is the budget of a run as it stands.
+func (o *Office) runBudget(ctx context.Context, q *db.Queries, run db.Run) (purser.BudgetLine, error) {
+	rows, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: run.Organization, Scope: "run", Target: run.ID})
+	if err != nil || len(rows) == 0 {
+		return purser.BudgetLine{}, err
+	}
+	w, err := q.Window(ctx, db.WindowParams{Organization: run.Organization, Scope: "run", Target: run.ID, Currency: rows[0].Currency, Name: run.ID})
+	if missing(err) {
+		w, err = db.Window{Name: run.ID}, nil
+	}
+	return lineOf(rows[0], w, time.UTC), err
+}
+
+// ListBudgets lists every budget as it stands; an agent sees those that cover it.
+func (o *Office) ListBudgets(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.BudgetLine], error) {
+	all, err := o.lines(ctx, o.Store.Read(), by.Organization)
+	return purser.List[purser.BudgetLine]{Items: visible(by, all)}, err
+}
+
+func visible(by purser.Actor, all []purser.BudgetLine) []purser.BudgetLine {
+	out := []purser.BudgetLine{}
+	for _, b := range all {
+		if by.Kind != purser.Agent || b.Scope != "run" && b.Scope != "project" || b.ID == by.Run || b.ID == by.Project {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// SetBudget sets a limit. Lowering takes effect with its turn and reverses
+// nothing; raising, or a limit where there was none to loosen, needs a signature.
+func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBudget) (purser.BudgetLine, error) {
+	if !purser.ValidCurrency(in.Limit.Currency) || in.Limit.Amount < 0 {
+		return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "a limit is an amount like 20.00 USD, not below zero")
+	}
+	return once(ctx, o, by, "set_budget", in, func(t *store.Turn) (purser.BudgetLine, error) {
+		scope, target, err := o.budgetTarget(ctx, t, by, in)
+		if err != nil {
+			return purser.BudgetLine{}, err
+		}
+		loosens, err := o.loosens(ctx, t, scope, target, in.Limit)
+		if err != nil {
+			return purser.BudgetLine{}, err
+		}
+		r := recordOf(by, "set_budget", scope+":"+target)
+		if loosens || in.Act != nil {
+			if r.Attach, err = o.signed(ctx, t, by, "set_budget", in, in.Act); err != nil {
+				return purser.BudgetLine{}, o.refuseAct(t, by, "set_budget", scope+":"+target, err)
+			}
+		}
+		if err := o.setLimit(ctx, t, scope, target, in.Limit); err != nil {
+			return purser.BudgetLine{}, err
+		}
+		r.Detail = map[string]string{"limit": in.Limit.String()}
+		t.Record(r)
+		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: scope, Target: target})
+		if err != nil {
+			return purser.BudgetLine{}, err
+		}
+		for _, b := range rows {
+			if b.Currency == in.Limit.Currency {
+				w, err := o.window(ctx, t, b)
+				return lineOf(b, w, t.Zone), err
+			}
+		}
+		return purser.BudgetLine{}, purser.Errorf(purser.Internal, "the budget was not stored")
+	})
+}
+
+func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Actor, in purser.SetBudget) (scope, target string, err error) {
+	switch in.Scope {
+	case "organization":
+		return in.Scope, t.Org, nil
+	case "project":
+		p, err := o.project(ctx, t.Queries, by, in.ID)
+		return in.Scope, p.ID, err
+	case "provider":
+		_, err := t.Provider(ctx, in.ID)
+		return in.Scope, in.ID, notFound(err, "provider", in.ID)
+	case "run":
+		_, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.ID})
+		return in.Scope, in.ID, notFound(err, "run", in.ID)
+	case "category":
+		if in.ID == "" {
+			return "", "", purser.Errorf(purser.InvalidRequest, "which category?").WithHint("purser catalog lists them")
+		}
+		return in.Scope, in.ID, nil
+	}
+	return "", "", purser.Errorf(purser.InvalidRequest, "a budget's scope is organization, project, provider, category or run, not %q", in.Scope)
+}
+
+// loosens reports whether a new limit lets something through that the rows in
+// force refuse: a higher one, or the first in a currency for its scope, since
+// without any budget a currency is refused (RULES 6).
+func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target string, limit purser.Money) (bool, error) {
+	if scope == "provider" {
+		if err := o.ensureProviderBudget(ctx, t, target); err != nil {
+			return false, err
+		}
+	}
+	rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: scope, Target: target})
+	if err != nil {
+		return false, err
+	}
+	for _, b := range rows {
+		if b.Currency == limit.Currency {
+			return limit.Amount > b.LimitMinor, nil
+		}
+	}
+	return limit.Amount > 0, nil
+}
+
+// setLimit stores a limit and moves the ceilings that the database keeps for the
+// windows of the budget (RULES 5).
+func (o *Office) setLimit(ctx context.Context, t *store.Turn, scope, target string, limit purser.Money) error {
+	period := PeriodMonth
+	if scope == "run" {
+		period = PeriodRun
+	}
+	err := t.SetBudget(ctx, db.SetBudgetParams{
+		Organization: t.Org, Scope: scope, Target: target, Period: period, Currency: limit.Currency, LimitMinor: limit.Amount,
+	})
+	if err != nil {
+		return fmt.Errorf("setting the limit: %w", err)
+	}
+	return t.SetCeiling(ctx, db.SetCeilingParams{Organization: t.Org, Scope: scope, Target: target, Currency: limit.Currency, LimitMinor: limit.Amount})
+}

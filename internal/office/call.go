@@ -1,0 +1,316 @@
+package office
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// sold is what came of a call to a provider.
+type sold struct {
+	link     *app.Token // of a link step
+	resource app.Resource
+	connect  string // connection that was used
+	url      string // of a deployment
+	missing  bool   // a look-up found that there is nothing
+}
+
+// call does what the step asks at the provider, outside any transaction.
+func (o *Office) call(ctx context.Context, b begun) (sold, error) {
+	switch b.step.Kind {
+	case purser.LinkStep:
+		return o.callLink(ctx, b)
+	case purser.DeployStep:
+		return o.callDeploy(ctx, b)
+	}
+	return o.callCreate(ctx, b)
+}
+
+// callLink makes or finds the account. Its key is the order, so a lost answer
+// gives the same account again (APP 9.3).
+func (o *Office) callLink(ctx context.Context, b begun) (sold, error) {
+	p, err := o.provider(ctx, o.Store.Read(), b.step.Provider)
+	if err != nil {
+		return sold{}, err
+	}
+	run, err := o.Store.Read().Run(ctx, db.RunParams{Organization: b.order.Organization, ID: b.order.Run})
+	if err != nil {
+		return sold{}, err
+	}
+	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: b.order.Organization, ID: run.Person})
+	if err != nil {
+		return sold{}, err
+	}
+	token, err := o.Seller.Link(ctx, p, app.AccountRequest{
+		ID: "acctreq_" + b.order.ID, Email: b.step.Account.Email, Name: person.Name, KYC: &app.KYC{VerifiedFields: []string{"email", "name"}},
+		Actor: &app.Actor{Email: person.Email},
+	})
+	if err != nil {
+		return sold{}, err
+	}
+	// Another account's token opens another person's things: nothing of it is
+	// kept or shown (drill h).
+	if a := token.Account; a != nil && a.PrimaryEmail != "" && !strings.EqualFold(strings.TrimSpace(a.PrimaryEmail), b.step.Account.Email) {
+		return sold{}, purser.Errorf(purser.AccountMismatch, "%s answered for another account than %s", p.Name, b.step.Account.Email).
+			WithHint("ask %s which account belongs to this address", p.Name)
+	}
+	return sold{link: &token}, nil
+}
+
+// callCreate buys under the order's two keys, and follows a resource that takes
+// its time until the lease ends. An order that was begun before is looked up
+// first: what is there is not bought again (RULES 16).
+func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
+	p, err := o.provider(ctx, o.Store.Read(), b.step.Provider)
+	if err != nil {
+		return sold{}, err
+	}
+	connection, access, err := o.access(ctx, b.order.Organization, p)
+	if err != nil {
+		return sold{}, err
+	}
+	if b.order.Attempts > 1 {
+		r, found, err := o.find(ctx, p, access, b.order)
+		if err != nil || found {
+			if err == nil {
+				r, err = o.follow(ctx, p, access, r)
+			}
+			return sold{resource: r, connect: connection.ID}, err
+		}
+	}
+	req := app.CreateRequest{
+		ServiceID: b.step.Service, Configuration: b.step.Configuration, ProjectID: b.order.Project, OrchestratorResourceID: b.order.ID,
+		Environment: app.EnvironmentDev, QuoteID: b.order.Quote,
+	}
+	if b.order.Env == "production" {
+		req.Environment = app.EnvironmentProd
+	}
+	if !b.token.Empty() {
+		req.Payment = &app.Payment{Type: rail.SandboxType, Token: b.token.Reveal()}
+	}
+	r, err := o.Seller.Create(ctx, p, access, b.order.ID+"/1", req)
+	if err == nil {
+		r, err = o.follow(ctx, p, access, r)
+	}
+	return sold{resource: r, connect: connection.ID}, err
+}
+
+// find looks an order up at its provider. A provider that offers no look-up is
+// asked again under the same keys, if its last conformance run passed the cases
+// of duplicates and within a day; else the outcome stays unknown.
+func (o *Office) find(ctx context.Context, p Provider, access seal.Secret, order db.Order) (app.Resource, bool, error) {
+	if p.Manifest.Can(app.CapFind) {
+		r, found, err := o.Seller.Find(ctx, p, access, order.ID)
+		if err != nil {
+			return r, false, unknownOutcome(p.Name, err)
+		}
+		if found && r.Error != nil && r.Error.Code == app.CodeInterrupted {
+			return r, false, nil // begun there and never finished: the same keys finish it
+		}
+		return r, found, nil
+	}
+	row, err := o.Store.Read().Provider(ctx, p.Name)
+	if err != nil {
+		return app.Resource{}, false, err
+	}
+	if strings.HasPrefix(row.Conformance, "passed") && o.Now().Sub(store.Time(order.CreatedAt)) < retryWindow {
+		return app.Resource{}, false, nil
+	}
+	return app.Resource{}, false, purser.Errorf(purser.OutcomeUnknown, "%s cannot look an order up, and has not proved that a repeat is safe", p.Name).
+		WithHint("look at %s yourself, then: purser resolve %s", p.Name, order.ID)
+}
+
+func unknownOutcome(provider string, cause error) *purser.Error {
+	err := purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost; it is looked up, never bought again", provider).WithHint("purser status")
+	return err.WithCause(cause)
+}
+
+// follow polls a pending resource (APP 17.3) and reads back one that came
+// without what opens it.
+func (o *Office) follow(ctx context.Context, p Provider, access seal.Secret, r app.Resource) (app.Resource, error) {
+	for pause := time.Second; r.Status == app.StatusPending; pause = min(2*pause, 30*time.Second) {
+		wait := pause
+		if r.RetryAfter > 0 {
+			wait = r.RetryAfter
+		}
+		select {
+		case <-ctx.Done():
+			return r, unknownOutcome(p.Name, ctx.Err())
+		case <-time.After(wait):
+		}
+		next, err := o.Seller.Get(ctx, p, access, r.ID)
+		if err != nil {
+			return r, unknownOutcome(p.Name, err)
+		}
+		r = next
+	}
+	if r.Status == app.StatusComplete && (r.Complete == nil || len(r.Complete.AccessConfiguration) == 0) {
+		if again, err := o.Seller.Get(ctx, p, access, r.ID); err == nil && again.Status == app.StatusComplete {
+			again.ID = r.ID
+			return again, nil
+		}
+	}
+	return r, nil
+}
+
+// callDeploy puts the staged files on the hosting resource.
+func (o *Office) callDeploy(ctx context.Context, b begun) (sold, error) {
+	host, err := o.host(ctx, b)
+	if err != nil {
+		return sold{}, err
+	}
+	f, err := o.folder(ctx, o.Store.Read(), b.order.Organization, b.step.Deployment.Manifest)
+	if err != nil {
+		return sold{}, err
+	}
+	access, err := o.accessOf(host)
+	if err != nil {
+		return sold{}, err
+	}
+	url, err := o.Deployer.Deploy(ctx, Deployment{
+		Access: access, Name: host.Name, Domain: b.step.Deployment.Domain, Files: f.files,
+		Open: func(sha256 string) (readCloser, error) { return o.Blobs.Open(b.order.Organization, sha256) },
+	})
+	return sold{url: url, resource: app.Resource{ID: host.ID}}, err
+}
+
+// host is the resource that a deployment goes to: an existing one, or that of an
+// earlier step.
+func (o *Office) host(ctx context.Context, b begun) (db.Resource, error) {
+	id := b.step.Resource
+	if id == "" {
+		order, err := o.Store.Read().OrderOfStep(ctx, db.OrderOfStepParams{Organization: b.order.Organization, Plan: b.order.Plan, Step: int64(b.step.After)})
+		if err != nil {
+			return db.Resource{}, err
+		}
+		id = order.Resource
+	}
+	host, err := o.Store.Read().Resource(ctx, db.ResourceParams{Organization: b.order.Organization, ID: id})
+	if err == nil && !alive(host) {
+		err = purser.Errorf(purser.InvalidState, "resource %s is %s", host.Name, host.State)
+	}
+	return host, notFound(err, "resource", id)
+}
+
+// accessOf opens a resource's credentials.
+func (o *Office) accessOf(r db.Resource) (map[string]string, error) {
+	text, err := o.openText(r.Access, r.Organization, "resources", r.ID, "access")
+	if err != nil {
+		return nil, err
+	}
+	return fromJSON[map[string]string](text.Reveal())
+}
+
+// lookUp finds out what became of an order with an unknown outcome, without
+// buying anything. If there is certainly nothing, it may be begun again.
+func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep, order db.Order) (db.Order, error) {
+	b := begun{order: order, plan: plan, step: step}
+	calling, cancel := context.WithTimeout(ctx, o.Defaults.Lease)
+	defer cancel()
+	if step.Kind != purser.ServiceStep { // linking and deploying are safe to repeat
+		return o.again(ctx, b)
+	}
+	p, err := o.provider(ctx, o.Store.Read(), step.Provider)
+	if err != nil {
+		return order, err
+	}
+	connection, access, err := o.access(calling, order.Organization, p)
+	if err != nil {
+		return order, nil // not now: it stays unknown
+	}
+	r, found, err := o.find(calling, p, access, order)
+	if err == nil && found {
+		r, err = o.follow(calling, p, access, r)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return order, ctx.Err()
+	case purser.CodeOf(err) == purser.OutcomeUnknown:
+		return order, nil
+	case err != nil:
+		return order, err
+	case found:
+		return o.settle(ctx, b, sold{resource: r, connect: connection.ID}, nil)
+	case order.Attempts < tries && o.Now().Sub(store.Time(order.CreatedAt)) < retryWindow:
+		return o.again(ctx, b)
+	}
+	return o.settle(ctx, b, sold{missing: true}, purser.Errorf(purser.ProviderDown, "%s has nothing under this order: it was not bought", p.Name).
+		WithHint("make a new plan"))
+}
+
+// again lets an unknown order be begun once more; begin asks the stop first.
+func (o *Office) again(ctx context.Context, b begun) (db.Order, error) {
+	if b.order.Attempts >= tries {
+		return b.order, nil
+	}
+	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
+		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
+		if err != nil || purser.OrderState(order.State) != purser.OrderUnknown {
+			b.order = order
+			return err
+		}
+		t.Record(orderRecord("retry", b.plan, b.step, order.ID))
+		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(purser.OrderBuying), Resource: order.Resource, UpdatedAt: store.Micro(t.Now)})
+		if err != nil {
+			return err
+		}
+		b.order, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: order.ID})
+		return err
+	})
+	return b.order, err
+}
+
+// check holds what a provider handed over against what was bought (promise 7).
+func check(b begun, r app.Resource) error {
+	switch r.Status {
+	case app.StatusComplete:
+	case app.StatusNeedsInformation:
+		return purser.Errorf(purser.NeedsInformation, "%s asks for more before it goes on", b.step.Provider).WithHint("set it with --set and make a new plan")
+	default:
+		return refusedBy(b.step.Provider, r)
+	}
+	if r.ServiceID != "" && r.ServiceID != b.step.Service {
+		return purser.Errorf(purser.ProviderFailure, "%s handed over %s instead of %s (its id: %s)", b.step.Provider, catalog.Plain(r.ServiceID, 80), b.step.Service, catalog.Plain(r.ID, 128))
+	}
+	asked, _ := b.step.Configuration["domain"].(string)
+	if got := domainIn(r); asked != "" && got != "" && !strings.EqualFold(strings.TrimSuffix(got, "."), asked) {
+		return purser.Errorf(purser.DomainMismatch, "asked %s, got %s (its id: %s)", asked, catalog.Plain(got, 260), catalog.Plain(r.ID, 128)).
+			WithHint("talk to %s; what it charged is in: purser spend", b.step.Provider)
+	}
+	return nil
+}
+
+// domainIn is the name that a provider says it sold.
+func domainIn(r app.Resource) string {
+	if r.Complete == nil {
+		return ""
+	}
+	for _, key := range []string{"domain", "DOMAIN", "domain_name"} {
+		if v := r.Complete.AccessConfiguration[key]; v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func refusedBy(provider string, r app.Resource) *purser.Error {
+	err := purser.Errorf(purser.ProviderFailure, "%s did not complete the order", provider)
+	if r.Error != nil {
+		err.Provider = &purser.ProviderSaid{Code: catalog.Plain(r.Error.Code, 80), Message: catalog.Plain(r.Error.Message, 500)}
+	}
+	return err
+}
+
+// uncertain reports whether a call may have had its effect.
+func uncertain(err error) bool {
+	return purser.CodeOf(err) == purser.OutcomeUnknown || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,262 @@
+package office
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// catalogAge is how old a kept catalog may be before it is fetched again.
+const catalogAge = time.Hour
+
+// providerOf opens a provider's row.
+func (o *Office) providerOf(row db.Provider) (Provider, error) {
+	manifest, err := app.ParseManifest([]byte(row.Manifest))
+	if err != nil {
+		return Provider{}, fmt.Errorf("reading the manifest of %s: %w", row.Name, err)
+	}
+	secret, err := o.openText(row.Secret, store.Installation, "providers", row.Name, "secret")
+	return Provider{Name: row.Name, Profile: row.Profile, Manifest: manifest, Secret: secret}, err
+}
+
+func (o *Office) provider(ctx context.Context, q *db.Queries, name string) (Provider, error) {
+	row, err := q.Provider(ctx, name)
+	if missing(err) {
+		return Provider{}, purser.Errorf(purser.UnknownProvider, "no provider is called %q here", name).WithHint("purser provider list")
+	}
+	if err != nil {
+		return Provider{}, err
+	}
+	return o.providerOf(row)
+}
+
+// entries prepares the kept catalogs of all providers, or of one.
+func (o *Office) entries(ctx context.Context, q *db.Queries, only string) ([]catalog.Entry, error) {
+	rows, err := q.Providers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing providers: %w", err)
+	}
+	var out []catalog.Entry
+	for _, row := range rows {
+		if only != "" && row.Name != only {
+			continue
+		}
+		manifest, err := app.ParseManifest([]byte(row.Manifest))
+		if err != nil {
+			return nil, fmt.Errorf("reading the manifest of %s: %w", row.Name, err)
+		}
+		services, err := fromJSON[[]app.Service](row.Catalog)
+		if err != nil {
+			return nil, err
+		}
+		known := catalog.Provider{Quotes: manifest.Can(app.CapQuotes), Env: manifest.XEnv, Conformance: row.Conformance}
+		for _, s := range services {
+			s.ProviderName = row.Name // a catalog may not speak for another provider
+			if e, err := catalog.NewEntry(s, known); err == nil {
+				out = append(out, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Catalog lists what can be bought.
+func (o *Office) Catalog(ctx context.Context, _ purser.Actor, in purser.Catalog) (purser.List[purser.Service], error) {
+	in.Provider = strings.ToLower(in.Provider)
+	if in.Provider != "" {
+		if _, err := o.provider(ctx, o.Store.Read(), in.Provider); err != nil {
+			return purser.List[purser.Service]{}, err
+		}
+	}
+	all, err := o.entries(ctx, o.Store.Read(), in.Provider)
+	if err != nil {
+		return purser.List[purser.Service]{}, err
+	}
+	return o.listed(catalog.Search(all, catalog.Query{}), in.Page)
+}
+
+// Search finds services. What it finds can be proposed; nothing is bought by it.
+func (o *Office) Search(ctx context.Context, _ purser.Actor, in purser.Search) (purser.List[purser.Service], error) {
+	q := catalog.Query{Words: in.Words, Category: in.Category}
+	if in.MaxMonthly != "" {
+		most, err := purser.ParseMoney(in.MaxMonthly, o.Defaults.RunBudget.Currency)
+		if err != nil {
+			return purser.List[purser.Service]{}, purser.Errorf(purser.InvalidRequest, "max_monthly: %v", err)
+		}
+		q.MaxMonthly = &most
+	}
+	all, err := o.entries(ctx, o.Store.Read(), "")
+	if err != nil {
+		return purser.List[purser.Service]{}, err
+	}
+	return o.listed(catalog.Search(all, q), in.Page)
+}
+
+func (o *Office) listed(found []catalog.Entry, p purser.Page) (purser.List[purser.Service], error) {
+	from := 0
+	if p.Cursor != "" {
+		var err error
+		if from, err = strconv.Atoi(p.Cursor); err != nil || from < 0 || from > len(found) {
+			return purser.List[purser.Service]{}, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
+		}
+	}
+	limit := page(p)
+	return cut(found[from:], limit, func(e catalog.Entry) purser.Service {
+		s := e.Contract()
+		s.TakesFiles = o.Deployer.Takes(s.Categories, s.Outputs)
+		return s
+	}, func(catalog.Entry) string { return strconv.Itoa(from + int(limit)) }), nil
+}
+
+// AddProvider registers a provider by its manifest; it needs a person's
+// signature. The answer holds the provider's key for the rail, once.
+func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.AddProvider) (out purser.ProviderInfo, err error) {
+	manifest, err := app.ParseManifest([]byte(in.Manifest))
+	if err != nil {
+		return out, purser.Errorf(purser.InvalidRequest, "the manifest cannot be used: %v", err)
+	}
+	out, err = once(ctx, o, by, "add_provider", in, func(t *store.Turn) (purser.ProviderInfo, error) {
+		signed, err := o.signed(ctx, t, by, "add_provider", in, in.Act)
+		if err != nil {
+			return purser.ProviderInfo{}, o.refuseAct(t, by, "add_provider", manifest.Name, err)
+		}
+		r := recordOf(by, "add_provider", strings.ToLower(manifest.Name))
+		r.Attach = signed
+		t.Record(r)
+		key, err := seal.NewToken(seal.ProviderToken, o.Random)
+		if err != nil {
+			return purser.ProviderInfo{}, err
+		}
+		row, err := o.storeProvider(ctx, t, manifest, in.Manifest, seal.NewSecret(in.SigningSecret), key)
+		if err != nil {
+			return purser.ProviderInfo{}, err
+		}
+		return purser.ProviderInfo{Name: row, BaseURL: manifest.BaseURL, Capabilities: orEmpty(manifest.Capabilities), State: "ok", ProviderKey: key.Reveal()}, nil
+	})
+	if err != nil {
+		return out, err
+	}
+	if err := o.Fetch(ctx, out.Name); err != nil {
+		out.State = "unreachable"
+	}
+	return o.showProvider(ctx, by, out)
+}
+
+// RegisterProvider registers the provider that the operator's configuration
+// names: starting the server with it is the operator's act.
+func (o *Office) RegisterProvider(ctx context.Context, manifest string, secret, key seal.Secret) (string, error) {
+	m, err := app.ParseManifest([]byte(manifest))
+	if err != nil {
+		return "", err
+	}
+	name := ""
+	err = o.turn(ctx, store.Installation, func(t *store.Turn) error {
+		t.Record(recordOf(system, "add_provider", strings.ToLower(m.Name)))
+		name, err = o.storeProvider(ctx, t, m, manifest, secret, key)
+		return err
+	})
+	return name, err
+}
+
+func (o *Office) storeProvider(ctx context.Context, t *store.Turn, m app.Manifest, text string, secret, key seal.Secret) (string, error) {
+	name := strings.ToLower(m.Name)
+	if !nameForm.MatchString(name) {
+		return "", purser.Errorf(purser.InvalidRequest, "the manifest's name %q cannot be a provider's: a-z, 0-9 and -", catalog.Plain(m.Name, 80))
+	}
+	sealed, err := o.sealText(secret, store.Installation, "providers", name, "secret")
+	if err != nil {
+		return "", err
+	}
+	return name, t.UpsertProvider(ctx, db.UpsertProviderParams{
+		Name: name, Manifest: text, Profile: "purser", Secret: sealed, KeyHash: hashOf(key), CreatedAt: store.Micro(t.Now),
+	})
+}
+
+// Fetch gets a provider's catalog and keeps it; the last good one stays when the
+// provider fails (APP 17.4).
+func (o *Office) Fetch(ctx context.Context, name string) error {
+	p, err := o.provider(ctx, o.Store.Read(), name)
+	if err != nil {
+		return err
+	}
+	services, err := o.Seller.Services(ctx, p)
+	if err != nil {
+		return o.Store.Write(ctx, func(q *db.Queries) error {
+			return q.SetProviderState(ctx, db.SetProviderStateParams{Name: name, State: "unreachable"})
+		})
+	}
+	raw, err := json.Marshal(services)
+	if err != nil {
+		return fmt.Errorf("keeping the catalog of %s: %w", name, err)
+	}
+	return o.Store.Write(ctx, func(q *db.Queries) error {
+		return q.SetCatalog(ctx, db.SetCatalogParams{Name: name, Catalog: string(raw), CatalogAt: store.Micro(o.Now()), State: "ok"})
+	})
+}
+
+// refreshCatalogs fetches what is older than an hour.
+func (o *Office) refreshCatalogs(ctx context.Context) error {
+	rows, err := o.Store.Read().Providers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if o.Now().Sub(store.Time(row.CatalogAt)) > catalogAge {
+			if err := o.Fetch(ctx, row.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ListProviders lists registered providers.
+func (o *Office) ListProviders(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.ProviderInfo], error) {
+	out := purser.List[purser.ProviderInfo]{Items: []purser.ProviderInfo{}}
+	rows, err := o.Store.Read().Providers(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, row := range rows {
+		info, err := o.showProvider(ctx, by, purser.ProviderInfo{Name: row.Name})
+		if err != nil {
+			return out, err
+		}
+		out.Items = append(out.Items, info)
+	}
+	return out, nil
+}
+
+func (o *Office) showProvider(ctx context.Context, by purser.Actor, out purser.ProviderInfo) (purser.ProviderInfo, error) {
+	q := o.Store.Read()
+	row, err := q.Provider(ctx, out.Name)
+	if err != nil {
+		return out, notFound(err, "provider", out.Name)
+	}
+	manifest, err := app.ParseManifest([]byte(row.Manifest))
+	if err != nil {
+		return out, err
+	}
+	services, err := fromJSON[[]app.Service](row.Catalog)
+	if err != nil {
+		return out, err
+	}
+	out.BaseURL, out.Capabilities, out.Services, out.State = manifest.BaseURL, orEmpty(manifest.Capabilities), len(services), row.State
+	out.CatalogAt = store.TimeOrNil(row.CatalogAt)
+	c, err := q.Connection(ctx, db.ConnectionParams{Organization: by.Organization, Provider: row.Name})
+	if missing(err) {
+		return out, nil
+	}
+	out.Connection, out.Account = c.ID, c.Account
+	return out, err
+}

@@ -1,0 +1,222 @@
+package office
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Dropped asks the door to close the connection without an answer: the sandbox
+// rail plays a lost answer for amounts that end in 04. The charge is decided.
+type Dropped struct{}
+
+func (Dropped) Error() string { return "the sandbox rail drops this answer on purpose" }
+
+// Drop tells the door what to do.
+func (Dropped) Drop() bool { return true }
+
+// Charge is a provider's charge on a payment token: a capture against that
+// token's hold, and nothing else. It opens no second hold and never exceeds it
+// (RULES 7). The provider's key for the charge makes a repeat the same charge.
+func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) (purser.Charged, error) {
+	if in.IdempotencyKey == "" || len(in.IdempotencyKey) > 255 {
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge needs an idempotency_key of at most 255 characters")
+	}
+	token, err := o.Store.Read().PaymentTokenByHash(ctx, hashOf(seal.NewSecret(in.Token)))
+	if missing(err) {
+		return purser.Charged{}, purser.Errorf(purser.TokenInvalid, "the payment token is not known")
+	}
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	var out purser.Charged
+	err = o.turn(ctx, token.Organization, func(t *store.Turn) error {
+		out, err = o.charge(ctx, t, by, token.Hash, in)
+		return err
+	})
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	return out, o.play(ctx, in.AmountMinor)
+}
+
+// play does to the answer what the amount asks for.
+func (o *Office) play(ctx context.Context, amount int64) error {
+	switch rail.MagicOf(amount) {
+	case rail.Drops:
+		return Dropped{}
+	case rail.Dawdles:
+		return pause(ctx, rail.Delay)
+	}
+	return nil
+}
+
+func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tokenHash string, in purser.Charge) (purser.Charged, error) {
+	token, err := t.PaymentTokenByHash(ctx, tokenHash)
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: token.Hold})
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	hash, err := chargeHash(h.ID, in)
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	r := recordOf(by, "charge", h.ID)
+	r.Project, r.Run, r.PlanDigest, r.IdempotencyKey = h.Project, h.Run, token.PlanDigest, in.IdempotencyKey
+	if token.Provider != by.ID {
+		no := rail.Token{Provider: token.Provider}.Forbids(by.ID, purser.Money{}, t.Now)
+		return purser.Charged{}, o.refuse(t, r, no)
+	}
+	old, err := t.ChargeByKey(ctx, db.ChargeByKeyParams{Organization: t.Org, Provider: by.ID, ProviderKey: in.IdempotencyKey})
+	switch {
+	case err == nil && old.RequestHash != hash:
+		return purser.Charged{}, o.refuse(t, r, purser.Errorf(purser.KeyReused, "the idempotency key was used for another charge"))
+	case err == nil:
+		return showCharge(old, h), nil
+	case !missing(err):
+		return purser.Charged{}, err
+	}
+	amount := purser.Money{Amount: in.AmountMinor, Currency: in.Currency}
+	facts := rail.Token{Provider: token.Provider, Currency: token.Currency, Left: left(h), State: token.State, ExpiresAt: store.Time(token.ExpiresAt)}
+	if no := facts.Forbids(by.ID, amount, t.Now); no != nil {
+		return purser.Charged{}, o.refuse(t, r, no)
+	}
+	if no, err := o.chargeStopped(ctx, t, h); err != nil || no != nil {
+		if no != nil {
+			return purser.Charged{}, o.refuse(t, r, no)
+		}
+		return purser.Charged{}, err
+	}
+	return o.captured(ctx, t, by, r, h, token, hash, in)
+}
+
+// chargeHash is of what is charged, not of the token: a retry of one order may
+// come with a newer token of the same hold.
+func chargeHash(hold string, in purser.Charge) (string, error) {
+	return canonical.Digest(map[string]any{"hold": hold, "amount": in.AmountMinor, "currency": in.Currency, "resource": in.ResourceID})
+}
+
+// chargeStopped lets a charge through a stop only within a hold whose effect
+// began before it (RULES 21).
+func (o *Office) chargeStopped(ctx context.Context, t *store.Turn, h db.Hold) (*purser.Error, error) {
+	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	if err != nil {
+		return nil, err
+	}
+	path := guard.Path{Organization: t.Org, Project: h.Project, Provider: h.Provider, Run: h.Run}
+	if run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: h.Run}); err == nil {
+		path.Agent = run.Agent
+	}
+	for _, s := range stops {
+		if path.Covered(s.Scope, s.Target) && (h.BegunAt == 0 || h.Epoch >= s.Epoch) {
+			return guard.StoppedBy(s), nil
+		}
+	}
+	return nil, nil
+}
+
+func (o *Office) captured(ctx context.Context, t *store.Turn, by purser.Actor, r audit.Record, h db.Hold, token db.PaymentToken, hash string, in purser.Charge) (purser.Charged, error) {
+	id, err := o.newID(purser.PrefixCharge)
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	status := "succeeded"
+	switch rail.MagicOf(in.AmountMinor) {
+	case rail.Declines:
+		status = "declined"
+	case rail.Asks:
+		status = "requires_action"
+	}
+	r.Provider = &audit.Provider{ChargeID: id, RequestID: catalog.Plain(in.ResourceID, 128)}
+	r.Money = &audit.Amounts{Actual: &audit.Money{Amount: in.AmountMinor, Currency: in.Currency}}
+	r.Detail = map[string]string{"status": status, "token": token.ID}
+	if status != "succeeded" {
+		r.Outcome = audit.Refused
+	} else if r.Budgets, err = o.changes(ctx, t, h, ledger.Capture, in.AmountMinor); err != nil {
+		return purser.Charged{}, err
+	}
+	seq := t.Record(r)
+	if status == "succeeded" {
+		if err := o.capture(ctx, t, seq, h, in.AmountMinor, id); err != nil {
+			return purser.Charged{}, err
+		}
+		h.Captured += in.AmountMinor
+	}
+	err = t.InsertCharge(ctx, db.InsertChargeParams{
+		Organization: t.Org, ID: id, Provider: by.ID, ProviderKey: in.IdempotencyKey, RequestHash: hash, Token: token.ID, Hold: h.ID, Currency: in.Currency,
+		Amount: in.AmountMinor, Status: status, Resource: catalog.Plain(in.ResourceID, 128), Receipt: receipt(in), Seq: seq, CreatedAt: store.Micro(t.Now),
+	})
+	if err != nil {
+		return purser.Charged{}, fmt.Errorf("storing the charge: %w", err)
+	}
+	return purser.Charged{ID: id, Status: status, AmountMinor: in.AmountMinor, Currency: in.Currency, Left: left(h)}, nil
+}
+
+// receipt keeps a provider's lines, capped: they are its words.
+func receipt(in purser.Charge) string {
+	lines := []purser.LineItem{}
+	for _, l := range in.LineItems[:min(len(in.LineItems), 50)] {
+		lines = append(lines, purser.LineItem{Description: catalog.Plain(l.Description, 200), AmountMinor: l.AmountMinor})
+	}
+	return toJSON(lines)
+}
+
+func showCharge(c db.Charge, h db.Hold) purser.Charged {
+	return purser.Charged{ID: c.ID, Status: c.Status, AmountMinor: c.Amount, Currency: c.Currency, Left: left(h)}
+}
+
+// Refund is recorded from the party that captured, for its own charge only
+// (RULES 2). It goes back to the windows that the money came from.
+func (o *Office) Refund(ctx context.Context, by purser.Actor, in purser.RefundCharge) (purser.Charged, error) {
+	c, err := o.Store.Read().Charge(ctx, db.ChargeParams{ID: in.Charge, Provider: by.ID})
+	if err != nil {
+		return purser.Charged{}, notFound(err, "charge of yours", in.Charge)
+	}
+	by.Organization, by.Key = c.Organization, in.IdempotencyKey
+	if by.Key == "" {
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a refund needs an idempotency_key")
+	}
+	return once(ctx, o, by, "refund", in, func(t *store.Turn) (purser.Charged, error) {
+		c, err := t.Charge(ctx, db.ChargeParams{ID: in.Charge, Provider: by.ID})
+		if err != nil {
+			return purser.Charged{}, err
+		}
+		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: c.Hold})
+		if err != nil {
+			return purser.Charged{}, err
+		}
+		r := recordOf(by, "refund", c.ID)
+		r.Project, r.Run = h.Project, h.Run
+		if in.AmountMinor <= 0 || c.Status != "succeeded" || in.AmountMinor > c.Amount-c.Refunded {
+			no := purser.Errorf(purser.InvalidState, "of charge %s %s can be refunded", c.ID, purser.Money{Amount: c.Amount - c.Refunded, Currency: c.Currency})
+			return purser.Charged{}, o.refuse(t, r, no)
+		}
+		if r.Budgets, err = o.changes(ctx, t, h, ledger.Refund, in.AmountMinor); err != nil {
+			return purser.Charged{}, err
+		}
+		r.Money = &audit.Amounts{Actual: &audit.Money{Amount: in.AmountMinor, Currency: c.Currency}}
+		r.Provider = &audit.Provider{ChargeID: c.ID}
+		seq := t.Record(r)
+		if err := o.move(ctx, t, seq, h, ledger.Refund, in.AmountMinor, c.ID); err != nil {
+			return purser.Charged{}, err
+		}
+		if err := t.MoveHold(ctx, db.MoveHoldParams{Organization: t.Org, ID: h.ID, RefundedDelta: in.AmountMinor, State: h.State}); err != nil {
+			return purser.Charged{}, err
+		}
+		err = t.RefundCharge(ctx, db.RefundChargeParams{Organization: t.Org, ID: c.ID, Amount: in.AmountMinor})
+		return purser.Charged{ID: c.ID, Status: "refunded", AmountMinor: in.AmountMinor, Currency: c.Currency, Left: left(h)}, err
+	})
+}

@@ -1,0 +1,372 @@
+// Package office decides: every operation of Purser, each in one file, between the doors and the store.
+package office
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Provider is a registered seller, as the office hands it to the Seller.
+type Provider struct {
+	Name     string
+	Profile  string // purser, stripe or generic (APP 3.4)
+	Manifest app.Manifest
+	Secret   seal.Secret // signs every call
+}
+
+// Seller calls providers. Its errors are *purser.Error: outcome_unknown when the
+// provider may have acted, provider_unavailable when it certainly did not.
+type Seller interface {
+	Services(ctx context.Context, p Provider) ([]app.Service, error)
+	Terms(ctx context.Context, url string) (text string, err error)
+	Link(ctx context.Context, p Provider, req app.AccountRequest) (app.Token, error)
+	Refresh(ctx context.Context, p Provider, refresh seal.Secret) (app.Token, error)
+	Quote(ctx context.Context, p Provider, access seal.Secret, req app.QuoteRequest) (app.Quote, error)
+	Create(ctx context.Context, p Provider, access seal.Secret, key string, req app.CreateRequest) (app.Resource, error)
+	Get(ctx context.Context, p Provider, access seal.Secret, id string) (app.Resource, error)
+	Find(ctx context.Context, p Provider, access seal.Secret, order string) (r app.Resource, found bool, err error)
+	List(ctx context.Context, p Provider, access seal.Secret) ([]app.Resource, error)
+	Remove(ctx context.Context, p Provider, access seal.Secret, key, id string) (app.Resource, error)
+}
+
+// Deployment is a folder on its way to a hosting resource.
+type Deployment struct {
+	Access map[string]string // credentials of the resource
+	Name   string
+	Domain string
+	Files  []purser.File
+	Open   func(sha256 string) (io.ReadCloser, error)
+}
+
+// Deployer puts files where a resource's credentials lead. Deploying the same
+// files again changes nothing.
+type Deployer interface {
+	// Takes reports whether a service of these categories, with these outputs,
+	// takes files.
+	Takes(categories, outputs []string) bool
+	Deploy(ctx context.Context, d Deployment) (url string, err error)
+}
+
+// Blobs keeps the files of staged folders, by organization and SHA-256.
+type Blobs interface {
+	Put(ctx context.Context, organization, sha256 string, size int64, r io.Reader) error
+	Open(organization, sha256 string) (io.ReadCloser, error)
+	Has(organization, sha256 string) bool
+}
+
+// Defaults are the limits that hold where nobody set another (CONTROLS, defaults).
+type Defaults struct {
+	RunBudget     purser.Money
+	Threshold     purser.Money
+	ProviderMonth purser.Money
+	OrdersPerHour int
+	RequestTTL    time.Duration // a request waits so long for a person
+	SignTTL       time.Duration // a signed approval is used within
+	Grace         time.Duration // a retired resource can be restored within
+	StopDeadline  time.Duration // of each revocation
+	PlanTTL       time.Duration // an applying plan ends after
+	Lease         time.Duration // of one call to a provider
+}
+
+// Config is what an office needs.
+type Config struct {
+	Store     *store.Store
+	Seller    Seller
+	Deployer  Deployer
+	Blobs     Blobs
+	Box       seal.Box
+	AuditSeed []byte // 32 bytes: signs checkpoints
+	PublicURL func() string
+	Defaults  Defaults
+	Now       func() time.Time
+	Random    io.Reader
+	Log       *slog.Logger
+}
+
+// Office decides.
+type Office struct {
+	Config
+	installation string
+	guards       guard.Set
+
+	mu       sync.Mutex
+	walkers  map[string]chan struct{} // plans that are being applied by this process
+	failures map[string]*failure      // failed sign-ins by source
+	wg       sync.WaitGroup
+	life     context.Context
+	end      context.CancelFunc
+	news     *news
+	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
+}
+
+// New makes an office over an open store. Close waits for what it began.
+func New(ctx context.Context, cfg Config) (*Office, error) {
+	id, err := cfg.Store.Read().InstallationValue(ctx, "id")
+	if err != nil {
+		return nil, fmt.Errorf("reading the installation: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	o := &Office{
+		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, failures: map[string]*failure{},
+		news: newNews(), refresh: map[string]*sync.Mutex{},
+	}
+	o.guards = guard.Set{
+		guard.Stops{},
+		guard.Clock{Most: 5 * time.Second},
+		guard.OpenRun{},
+		guard.AllowedProvider{},
+		guard.Budgeted{},
+		guard.Budgets{},
+		guard.Repeat{Within: 10 * time.Minute},
+		guard.Breaker{Most: 3},
+		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
+	}
+	o.life, o.end = context.WithCancel(context.WithoutCancel(ctx))
+	if cfg.Store.Dialect() == store.SQLite {
+		err = o.endLeases(ctx)
+	}
+	return o, err
+}
+
+// Close ends what runs in the background and waits for it. Orders that were in a
+// call stay as they are; Recover goes on with them.
+func (o *Office) Close() {
+	o.end()
+	o.wg.Wait()
+}
+
+// Ready reports whether the store answers.
+func (o *Office) Ready(ctx context.Context) error {
+	if err := o.Store.Ready(ctx); err != nil {
+		return purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err)
+	}
+	return nil
+}
+
+// Operations lists every operation with the method that does it.
+func (o *Office) Operations() []Operation {
+	ops := []Operation{
+		On("set_up", o.SetUp), On("ask_sign_in", o.AskSignIn), On("sign_in", o.SignIn), On("sign_out", o.SignOut),
+		On("ask_act", o.AskAct), On("whoami", o.Whoami),
+		On("create_project", o.CreateProject), On("list_projects", o.ListProjects),
+		On("catalog", o.Catalog), On("search", o.Search), On("add_provider", o.AddProvider), On("list_providers", o.ListProviders),
+		On("create_run", o.CreateRun), On("list_runs", o.ListRuns), On("show_run", o.ShowRun), On("extend_run", o.ExtendRun),
+		On("end_run", o.EndRun), On("list_agents", o.ListAgents), On("revoke_agent", o.RevokeAgent),
+		On("stage", o.Stage), On("plan", o.Plan), On("show_plan", o.ShowPlan), On("list_approvals", o.ListApprovals),
+		On("approve", o.Approve), On("deny", o.Deny), On("apply", o.Apply), On("add", o.Add), On("deploy", o.Deploy), On("resolve", o.Resolve),
+		On("status", o.Status), On("spend", o.Spend), On("list_budgets", o.ListBudgets), On("set_budget", o.SetBudget),
+		On("subscriptions", o.Subscriptions), On("cancel_subscription", o.CancelSubscription),
+		On("remove", o.Remove), On("restore", o.Restore), On("exec", o.Exec),
+		On("stop", o.Stop), On("show_stop", o.ShowStop), On("list_stops", o.ListStops), On("resume", o.Resume),
+		On("audit_log", o.AuditLog), On("check_books", o.CheckBooks),
+		On("charge", o.Charge), On("refund", o.Refund),
+	}
+	for i := range ops {
+		ops[i].Do = o.recorded(ops[i])
+	}
+	return ops
+}
+
+// recorded keeps a record of each attempt to do what the credential may not:
+// an agent that approves, a viewer that raises a limit (drill d).
+func (o *Office) recorded(op Operation) func(context.Context, purser.Actor, any) (any, error) {
+	do := op.Do
+	return func(ctx context.Context, by purser.Actor, in any) (any, error) {
+		var no *purser.Error
+		if err := admit(op.Operation, by); err == nil || by.Organization == "" || !asCoded(err, &no) {
+			return do(ctx, by, in)
+		}
+		return nil, o.turn(ctx, by.Organization, func(t *store.Turn) error {
+			return o.refuse(t, recordOf(by, op.Name, ""), no)
+		})
+	}
+}
+
+// turn runs f in the organization's turn and tells who waits for news.
+func (o *Office) turn(ctx context.Context, org string, f func(*store.Turn) error) error {
+	err := o.Store.Turn(ctx, org, f)
+	if err == nil {
+		o.news.tell(org)
+	}
+	return o.explain(ctx, err)
+}
+
+// explain gives store errors a code. What has one keeps it.
+func (o *Office) explain(ctx context.Context, err error) error {
+	var coded *purser.Error
+	switch {
+	case err == nil || errors.As(err, &coded):
+		return err
+	case errors.Is(err, store.ErrNoOrganization):
+		return purser.Errorf(purser.NotFound, "the organization is not known").WithCause(err)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return err
+}
+
+// refuse records a refusal in this turn and returns it, so that the turn commits.
+func (o *Office) refuse(t *store.Turn, r audit.Record, err *purser.Error) error {
+	r.Outcome = audit.Refused
+	r.Policy = &audit.Policy{Verdict: "refused", Reasons: []string{string(err.Code)}}
+	if r.Detail == nil {
+		r.Detail = map[string]string{}
+	}
+	r.Detail["reason"] = err.Detail
+	for _, b := range err.Budgets {
+		r.Budgets = append(r.Budgets, budgetRecord(b, 0))
+	}
+	t.Record(r)
+	return &store.Refused{Err: err}
+}
+
+// recordOf begins a record of what an actor does.
+func recordOf(by purser.Actor, action, target string) audit.Record {
+	return audit.Record{
+		Actor:   audit.Actor{Kind: string(by.Kind), ID: by.ID, Key: by.Token, DelegatedBy: by.DelegatedBy},
+		Project: by.Project, Run: by.Run, Action: action, Target: target, IdempotencyKey: by.Key, Outcome: audit.Accepted,
+	}
+}
+
+// system acts when nobody does: renewals, recovery, the first start.
+var system = purser.Actor{Kind: purser.System, ID: "purser"}
+
+func (o *Office) newID(prefix string) (string, error) { return purser.NewID(prefix, o.Now(), o.Random) }
+
+// randomText is n random bytes as base64url.
+func (o *Office) randomText(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(o.Random, b); err != nil {
+		return "", fmt.Errorf("reading randomness: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}
+
+func hashOf(s seal.Secret) string { return hex.EncodeToString(seal.HashToken(s)) }
+
+// missing reports that a row is not there.
+func missing(err error) bool { return errors.Is(err, sql.ErrNoRows) }
+
+// notFound turns a missing row into an answer.
+func notFound(err error, what, id string) error {
+	if missing(err) {
+		return purser.Errorf(purser.NotFound, "no %s is called %q here", what, id)
+	}
+	return err
+}
+
+func toJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil { // our own types only: a fault of the program
+		panic(fmt.Sprintf("office: writing %T: %v", v, err))
+	}
+	return string(b)
+}
+
+func fromJSON[T any](text string) (v T, err error) {
+	if text == "" {
+		return v, nil
+	}
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return v, fmt.Errorf("reading a stored %T: %w", v, err)
+	}
+	return v, nil
+}
+
+// sealText seals a secret for one cell of one row.
+func (o *Office) sealText(s seal.Secret, org, table, row, column string) ([]byte, error) {
+	return o.Box.Seal([]byte(s.Reveal()), seal.Context(org, table, row, column))
+}
+
+func (o *Office) openText(b []byte, org, table, row, column string) (seal.Secret, error) {
+	plain, err := o.Box.Open(b, seal.Context(org, table, row, column))
+	if err != nil {
+		return seal.Secret{}, fmt.Errorf("opening %s of %s: %w", column, row, err)
+	}
+	return seal.NewSecret(string(plain)), nil
+}
+
+// page reads the limits of a list: 50 by default, 200 at most.
+func page(p purser.Page) (limit int32) {
+	switch {
+	case p.Limit <= 0:
+		return 50
+	case p.Limit > 200:
+		return 200
+	}
+	return int32(p.Limit)
+}
+
+// cut shortens a list that was read with one row more than asked for.
+func cut[R, T any](rows []R, limit int32, show func(R) T, id func(R) string) purser.List[T] {
+	out := purser.List[T]{Items: []T{}}
+	for i, r := range rows {
+		if int32(i) == limit {
+			out.NextCursor = id(rows[i-1])
+			break
+		}
+		out.Items = append(out.Items, show(r))
+	}
+	return out
+}
+
+// organizations lists every organization but the installation.
+func (o *Office) organizations(ctx context.Context) ([]db.Organization, error) {
+	all, err := o.Store.Read().Organizations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing organizations: %w", err)
+	}
+	var out []db.Organization
+	for _, org := range all {
+		if org.ID != store.Installation {
+			out = append(out, org)
+		}
+	}
+	return out, nil
+}
+
+// news wakes those who wait for something of an organization to change.
+type news struct {
+	mu    sync.Mutex
+	waits map[string]chan struct{}
+}
+
+func newNews() *news { return &news{waits: map[string]chan struct{}{}} }
+
+// next is closed at the next change. Take it before looking.
+func (n *news) next(org string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waits[org] == nil {
+		n.waits[org] = make(chan struct{})
+	}
+	return n.waits[org]
+}
+
+func (n *news) tell(org string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.waits[org]; c != nil {
+		close(c)
+		delete(n.waits, org)
+	}
+}

@@ -1,0 +1,266 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// planDetail is what a plan shows beside its signed terms.
+type planDetail struct {
+	Totals  purser.Totals       `json:"totals"`
+	Budgets []purser.BudgetLine `json:"budgets"`
+	Reasons []purser.Reason     `json:"reasons"`
+}
+
+// Plan resolves steps into exact purchases with prices and one digest. Providers
+// are asked for quotes; nothing is bought. Everything that stands in the way is
+// listed at once.
+func (o *Office) Plan(ctx context.Context, by purser.Actor, in purser.MakePlan) (purser.Plan, error) {
+	if len(in.Steps) == 0 || len(in.Steps) > 20 {
+		return purser.Plan{}, purser.Errorf(purser.InvalidRequest, "a plan has 1 to 20 steps").WithHint("purser plan PROVIDER/SERVICE --set KEY=VALUE")
+	}
+	if out, done, err := replayed[purser.Plan](ctx, o, by, "plan", in); done {
+		return out, err
+	}
+	d, err := o.resolve(ctx, by, in)
+	if err != nil {
+		return purser.Plan{}, err
+	}
+	if err := d.refusal(); err != nil {
+		return purser.Plan{}, o.recordBlocked(ctx, by, d, err)
+	}
+	if in.DryRun {
+		return d.show(o, by)
+	}
+	return once(ctx, o, by, "plan", in, func(t *store.Turn) (purser.Plan, error) { return o.storePlan(ctx, t, by, d) })
+}
+
+// replayed answers from the kept key before any provider is asked again.
+func replayed[Out any, In any](ctx context.Context, o *Office, by purser.Actor, operation string, in In) (out Out, done bool, err error) {
+	if by.Key == "" {
+		return out, false, nil
+	}
+	row, err := o.Store.Read().Key(ctx, db.KeyParams{Organization: by.Organization, Principal: by.ID, Key: by.Key})
+	if missing(err) {
+		return out, false, nil
+	}
+	if err != nil {
+		return out, true, err
+	}
+	hash, err := requestHash(operation, in)
+	if err != nil {
+		return out, true, err
+	}
+	out, err = replay[Out](o, by.Organization, by, row, hash)
+	return out, true, err
+}
+
+// recordBlocked keeps a refused plan in the log, and nothing else of it.
+func (o *Office) recordBlocked(ctx context.Context, by purser.Actor, d *draft, err *purser.Error) error {
+	return o.turn(ctx, by.Organization, func(t *store.Turn) error {
+		r := recordOf(by, "plan", d.terms.Project)
+		r.Project, r.Env, r.Run = d.terms.Project, d.terms.Env, d.terms.Run
+		return o.refuse(t, r, err)
+	})
+}
+
+func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, d *draft) (purser.Plan, error) {
+	if d.run.ID == "" { // a person's own plan: its run is opened with it
+		run, err := o.implicitRun(ctx, t, by, d.terms.Project)
+		if err != nil {
+			return purser.Plan{}, err
+		}
+		d.run, d.terms.Run = run, run.ID
+	}
+	id, err := o.newID(purser.PrefixPlan)
+	if err != nil {
+		return purser.Plan{}, err
+	}
+	terms, err := canonical.JSON(d.terms)
+	if err != nil {
+		return purser.Plan{}, purser.Errorf(purser.InvalidRequest, "the configuration cannot be signed: numbers must be whole").WithCause(err)
+	}
+	digest, state := canonical.DigestBytes(terms), purser.PlanWaiting
+	if len(d.reasons) == 0 {
+		state = purser.PlanReady
+	}
+	r := recordOf(by, "plan", id)
+	r.Project, r.Env, r.Run, r.PlanDigest = d.terms.Project, d.terms.Env, d.terms.Run, digest
+	r.Detail = map[string]string{"state": string(state)}
+	t.Record(r)
+	err = t.InsertPlan(ctx, db.InsertPlanParams{
+		Organization: t.Org, ID: id, Run: d.terms.Run, Project: d.terms.Project, Env: d.terms.Env, State: string(state), Digest: digest,
+		Terms: string(terms), Detail: toJSON(planDetail{d.totals, d.budgets, d.reasons}), Quotes: toJSON(d.quotes), Actor: toJSON(by),
+		Epoch: t.Epoch, CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(o.Defaults.RequestTTL)),
+	})
+	if err != nil {
+		return purser.Plan{}, fmt.Errorf("storing the plan: %w", err)
+	}
+	return o.showPlan(ctx, t.Queries, t.Org, id)
+}
+
+// ShowPlan shows a plan with its orders; an agent sees those of its run.
+func (o *Office) ShowPlan(ctx context.Context, by purser.Actor, in purser.PlanRef) (purser.Plan, error) {
+	p, err := o.showPlan(ctx, o.Store.Read(), by.Organization, in.Plan)
+	if err == nil {
+		err = mayPlan(by, p.Terms.Run)
+	}
+	if err != nil {
+		return purser.Plan{}, err
+	}
+	return p, nil
+}
+
+func mayPlan(by purser.Actor, run string) error {
+	if by.Kind == purser.Agent && by.Run != run {
+		return purser.Errorf(purser.Forbidden, "the plan belongs to another run")
+	}
+	return nil
+}
+
+func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (out purser.Plan, err error) {
+	row, err := q.Plan(ctx, db.PlanParams{Organization: org, ID: id})
+	if err != nil {
+		return out, notFound(err, "plan", id)
+	}
+	out = purser.Plan{
+		ID: row.ID, State: purser.PlanState(row.State), Digest: row.Digest,
+		CreatedAt: store.Time(row.CreatedAt), ExpiresAt: store.Time(row.ExpiresAt), Deadline: store.TimeOrNil(row.Deadline),
+	}
+	if out.Terms, err = fromJSON[purser.PlanTerms](row.Terms); err != nil {
+		return out, err
+	}
+	detail, err := fromJSON[planDetail](row.Detail)
+	if err != nil {
+		return out, err
+	}
+	out.Totals, out.Budgets, out.Reasons = detail.Totals, detail.Budgets, detail.Reasons
+	if out.By, err = fromJSON[purser.Actor](row.Actor); err != nil {
+		return out, err
+	}
+	if row.Error != "" {
+		failed, err := fromJSON[purser.Error](row.Error)
+		if err != nil {
+			return out, err
+		}
+		out.Error = &failed
+	}
+	waits := out.State == purser.PlanWaiting || out.State == purser.PlanReady
+	if waits && !o.Now().Before(out.ExpiresAt) {
+		out.State = purser.PlanIsExpired
+	}
+	orders, err := q.OrdersOfPlan(ctx, db.OrdersOfPlanParams{Organization: org, Plan: id})
+	if err != nil {
+		return out, err
+	}
+	if out.Orders, err = o.showOrders(ctx, q, orders); err != nil {
+		return out, err
+	}
+	out.Approval, err = o.showApproval(ctx, q, org, id)
+	return out, err
+}
+
+func (o *Office) showApproval(ctx context.Context, q *db.Queries, org, plan string) (*purser.Approval, error) {
+	a, err := q.ApprovalOfPlan(ctx, db.ApprovalOfPlanParams{Organization: org, Plan: plan})
+	if missing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &purser.Approval{
+		ID: a.ID, Plan: a.Plan, Decision: a.Decision, Approver: a.Approver, Method: a.Method, SignedAt: store.Time(a.SignedAt),
+		ExpiresAt: store.Time(a.ExpiresAt), ConsumedAt: store.TimeOrNil(a.ConsumedAt), Reason: a.Reason,
+	}
+	return out, decodeNumbers([]byte(a.Document), &out.Document)
+}
+
+func (o *Office) showOrders(ctx context.Context, q *db.Queries, rows []db.Order) ([]purser.Order, error) {
+	out := []purser.Order{}
+	for _, r := range rows {
+		h, err := q.Hold(ctx, db.HoldParams{Organization: r.Organization, ID: r.Hold})
+		if err != nil {
+			return nil, notFound(err, "hold", r.Hold)
+		}
+		order := purser.Order{
+			ID: r.ID, Plan: r.Plan, Step: int(r.Step), What: r.What, State: purser.OrderState(r.State), Resource: r.Resource, Attempts: int(r.Attempts),
+			Held: purser.Money{Amount: left(h), Currency: h.Currency}, Captured: purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency},
+		}
+		if r.Error != "" {
+			failed, err := fromJSON[purser.Error](r.Error)
+			if err != nil {
+				return nil, err
+			}
+			order.Error = &failed
+		}
+		out = append(out, order)
+	}
+	return out, nil
+}
+
+// ListApprovals lists plans that wait for a person; an agent's are its run's.
+func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Plan], error) {
+	q, limit := o.Store.Read(), page(in)
+	rows, err := q.PlansInState(ctx, db.PlansInStateParams{Organization: by.Organization, State: string(purser.PlanWaiting), After: in.Cursor, RowLimit: limit + 1})
+	if err != nil {
+		return purser.List[purser.Plan]{}, err
+	}
+	ids := cut(rows, limit, func(p db.Plan) string { return p.ID }, func(p db.Plan) string { return p.ID })
+	out := purser.List[purser.Plan]{Items: []purser.Plan{}, NextCursor: ids.NextCursor}
+	for _, id := range ids.Items {
+		p, err := o.showPlan(ctx, q, by.Organization, id)
+		if err != nil {
+			return out, err
+		}
+		if p.State == purser.PlanWaiting && mayPlan(by, p.Terms.Run) == nil {
+			out.Items = append(out.Items, p)
+		}
+	}
+	return out, nil
+}
+
+// totals adds up what a plan costs now and from then on, per currency.
+func totals(steps []purser.PlanStep) purser.Totals {
+	now, monthly, yearly := sums{}, sums{}, sums{}
+	for _, s := range steps {
+		p := s.Price
+		if p.Currency == "" {
+			continue
+		}
+		now.add(p.Currency, p.Now)
+		if p.Recurring > 0 {
+			monthly.add(p.Currency, perMonth(p.Recurring, p.Currency, p.Interval))
+			if p.Interval == "year" {
+				yearly.add(p.Currency, p.Recurring)
+			}
+		}
+	}
+	return purser.Totals{Now: now.list(), Monthly: monthly.list(), Renewal: yearly.list()}
+}
+
+// sums adds amounts per currency; a sum that does not fit stays at the largest.
+type sums map[string]int64
+
+func (s sums) add(currency string, amount int64) {
+	if total, ok := purser.Sum(s[currency], amount); ok {
+		s[currency] = total
+		return
+	}
+	s[currency] = 1<<63 - 1
+}
+
+func (s sums) list() []purser.Money {
+	out := []purser.Money{}
+	for currency, amount := range s {
+		out = append(out, purser.Money{Amount: amount, Currency: currency})
+	}
+	slices.SortFunc(out, func(a, b purser.Money) int { return strings.Compare(a.Currency, b.Currency) })
+	return out
+}

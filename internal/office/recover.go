@@ -1,0 +1,206 @@
+package office
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Recover goes on with what a crash or a lost answer left unfinished: plans that
+// are being applied, revocations after a stop. It runs the normal code again; at
+// start and on a timer.
+func (o *Office) Recover(ctx context.Context) error {
+	return o.eachOrganization(ctx, func(org string) error {
+		pending, err := o.Store.Read().PendingStopEffects(ctx, org)
+		if err != nil {
+			return err
+		}
+		for _, e := range pending {
+			o.revokeOne(ctx, org, e)
+		}
+		plans, err := o.Store.Read().PlansInState(ctx, db.PlansInStateParams{Organization: org, State: string(purser.PlanApplying), RowLimit: 1000})
+		if err != nil {
+			return err
+		}
+		for _, p := range plans {
+			o.walk(org, p.ID)
+		}
+		return o.lookUpLost(ctx, org)
+	})
+}
+
+// lookUpLost asks again about orders whose plan has ended but whose outcome is
+// still unknown: what was bought must be found even then.
+func (o *Office) lookUpLost(ctx context.Context, org string) error {
+	orders, err := o.Store.Read().UnsettledOrders(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, order := range orders {
+		plan, err := o.Store.Read().Plan(ctx, db.PlanParams{Organization: org, ID: order.Plan})
+		if err != nil {
+			return err
+		}
+		if purser.PlanState(plan.State) == purser.PlanApplying {
+			continue // its walk does it
+		}
+		terms, err := fromJSON[purser.PlanTerms](plan.Terms)
+		if err != nil {
+			return err
+		}
+		step := terms.Steps[order.Step-1]
+		if purser.OrderState(order.State) != purser.OrderUnknown || step.Kind != purser.ServiceStep {
+			err = o.turn(ctx, org, func(t *store.Turn) error { return o.abandon(ctx, t, plan, step, order.ID) })
+		} else {
+			_, err = o.lookUp(ctx, plan, step, order)
+		}
+		if err != nil && purser.CodeOf(err) == purser.Internal {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon ends what an ended plan left behind and nobody can have paid for: an
+// order that never began, an unfinished link or deployment. A purchase whose call
+// was out becomes unknown.
+func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step purser.PlanStep, id string) error {
+	order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
+	if err != nil {
+		return err
+	}
+	state := purser.OrderState(order.State)
+	r := orderRecord("abandon", plan, step, id)
+	over := purser.Errorf(purser.PlanExpired, "the plan had ended").WithHint("make a new plan")
+	switch {
+	case state == purser.OrderBuying && store.Micro(t.Now) < order.LeaseUntil:
+		return nil
+	case state == purser.OrderBuying && step.Kind == purser.ServiceStep:
+		r.Outcome = audit.Unknown
+		t.Record(r)
+		return t.SettleOrder(ctx, db.SettleOrderParams{
+			Organization: t.Org, ID: id, State: string(purser.OrderUnknown), Resource: order.Resource,
+			Error: toJSON(unknownOutcome(order.Provider, nil)), UpdatedAt: store.Micro(t.Now),
+		})
+	case state == purser.OrderLive || state == purser.OrderFailed || state == purser.OrderRemoved:
+		return nil
+	}
+	seq, err := o.recordClose(ctx, t, &r, order.Hold)
+	if err != nil {
+		return err
+	}
+	if err := o.close(ctx, t, seq, order.Hold, rail.Revoked); err != nil {
+		return err
+	}
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: id, State: string(purser.OrderFailed), Resource: order.Resource, Error: toJSON(over), UpdatedAt: store.Micro(t.Now),
+	})
+}
+
+// Due does what time brings: requests that nobody decided, renewals, resources
+// whose grace is over, the count of failed sign-ins, old catalogs.
+func (o *Office) Due(ctx context.Context) error {
+	err := errors.Join(o.recordFailures(ctx), o.refreshCatalogs(ctx))
+	return errors.Join(err, o.eachOrganization(ctx, func(org string) error {
+		return errors.Join(o.expirePlans(ctx, org), o.renewals(ctx, org), o.removals(ctx, org))
+	}))
+}
+
+func (o *Office) eachOrganization(ctx context.Context, f func(org string) error) error {
+	orgs, err := o.organizations(ctx)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, org := range orgs {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := f(org.ID); err != nil {
+			all = errors.Join(all, fmt.Errorf("organization %s: %w", org.ID, err))
+		}
+	}
+	return all
+}
+
+// expirePlans ends requests that waited too long: silence is a no (RULES 12).
+func (o *Office) expirePlans(ctx context.Context, org string) error {
+	waiting, err := o.Store.Read().PlansOfOrganization(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, p := range waiting {
+		if store.Micro(o.Now()) < p.ExpiresAt {
+			continue
+		}
+		return o.turn(ctx, org, func(t *store.Turn) error {
+			ids, err := t.ExpirePlans(ctx, db.ExpirePlansParams{Organization: org, Now: store.Micro(t.Now)})
+			for _, id := range ids {
+				t.Record(recordOf(system, "expire_plan", id))
+			}
+			return err
+		})
+	}
+	return nil
+}
+
+// endLeases makes every call that an earlier process of this database was in
+// count as over. It is done only where there can be no other process: SQLite.
+func (o *Office) endLeases(ctx context.Context) error {
+	return o.eachOrganization(ctx, func(org string) error {
+		return o.turn(ctx, org, func(t *store.Turn) error {
+			_, err := t.EndLeases(ctx, org)
+			return err
+		})
+	})
+}
+
+// Resolve is a person's word on an order that nobody can look up. It needs a
+// signature: it may give held money back.
+func (o *Office) Resolve(ctx context.Context, by purser.Actor, in purser.Resolve) (purser.Order, error) {
+	if in.Outcome != string(purser.OrderFailed) {
+		return purser.Order{}, purser.Errorf(purser.InvalidRequest, "say failed when the provider has nothing: purser resolve ORDER failed").
+			WithHint("if the thing is there, the server finds it by itself; see purser status")
+	}
+	return once(ctx, o, by, "resolve", in, func(t *store.Turn) (purser.Order, error) {
+		signed, err := o.signed(ctx, t, by, "resolve", in, in.Act)
+		if err != nil {
+			return purser.Order{}, o.refuseAct(t, by, "resolve", in.Order, err)
+		}
+		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: in.Order})
+		if err != nil {
+			return purser.Order{}, notFound(err, "order", in.Order)
+		}
+		if purser.OrderState(order.State) != purser.OrderUnknown {
+			return purser.Order{}, purser.Errorf(purser.InvalidState, "the order is %s, not unknown", order.State)
+		}
+		r := recordOf(by, "resolve", order.ID)
+		r.Project, r.Run, r.Attach, r.Detail = order.Project, order.Run, signed, map[string]string{"outcome": in.Outcome}
+		seq, err := o.recordClose(ctx, t, &r, order.Hold)
+		if err != nil {
+			return purser.Order{}, err
+		}
+		if err := o.close(ctx, t, seq, order.Hold, rail.Revoked); err != nil {
+			return purser.Order{}, err
+		}
+		said := purser.Errorf(purser.ProviderFailure, "a person said that nothing came of it")
+		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(purser.OrderFailed), Resource: order.Resource, Error: toJSON(said), UpdatedAt: store.Micro(t.Now)})
+		if err != nil {
+			return purser.Order{}, err
+		}
+		if order, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: order.ID}); err != nil {
+			return purser.Order{}, err
+		}
+		shown, err := o.showOrders(ctx, t.Queries, []db.Order{order})
+		if err != nil {
+			return purser.Order{}, err
+		}
+		return shown[0], nil
+	})
+}

@@ -1,0 +1,400 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+const (
+	runTTL    = 2 * time.Hour
+	longest   = 30 * 24 * time.Hour
+	agentName = "agent"
+)
+
+// CreateRun makes a run, the budget that bounds it, and a token for its agent.
+// It needs the person's signature.
+func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.CreateRun) (purser.Run, error) {
+	request := in
+	life, err := o.checkRun(&in)
+	if err != nil {
+		return purser.Run{}, err
+	}
+	return once(ctx, o, by, "create_run", request, func(t *store.Turn) (purser.Run, error) {
+		signed, err := o.signed(ctx, t, by, "create_run", request, in.Act)
+		if err != nil {
+			return purser.Run{}, o.refuseAct(t, by, "create_run", in.Project, err)
+		}
+		project, err := o.project(ctx, t.Queries, by, in.Project)
+		if err != nil {
+			return purser.Run{}, err
+		}
+		agent, err := o.hire(ctx, t, by, in.Agent)
+		if err != nil {
+			return purser.Run{}, err
+		}
+		run := db.InsertRunParams{
+			Organization: t.Org, Project: project.ID, Agent: agent.ID, Person: by.ID, Purpose: in.Purpose, Currency: in.Budget.Currency, Threshold: in.Threshold.Amount,
+			Providers: toJSON(orEmpty(in.Providers)), Reveal: toJSON(orEmpty(in.Reveal)), CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(life)),
+		}
+		if err := o.openRun(ctx, t, &run, in.Budget); err != nil {
+			return purser.Run{}, err
+		}
+		token, err := o.issue(ctx, t, run)
+		if err != nil {
+			return purser.Run{}, err
+		}
+		r := recordOf(by, "create_run", run.ID)
+		r.Attach, r.Project = signed, project.ID
+		r.Detail = map[string]string{"budget": in.Budget.String(), "threshold": in.Threshold.String(), "agent": agent.ID, "expires": store.Time(run.ExpiresAt).Format(time.RFC3339)}
+		t.Record(r)
+		out, err := o.showRun(ctx, t.Queries, t.Org, run.ID, t.Now)
+		out.Token = token.Reveal()
+		return out, err
+	})
+}
+
+func (o *Office) checkRun(in *purser.CreateRun) (time.Duration, error) {
+	if in.Threshold == nil {
+		in.Threshold = &purser.Money{Amount: o.Defaults.Threshold.Amount, Currency: in.Budget.Currency}
+	}
+	if in.Agent == "" {
+		in.Agent = agentName
+	}
+	life, err := lifetime(in.Expires)
+	switch {
+	case err != nil:
+		return 0, err
+	case !purser.ValidCurrency(in.Budget.Currency) || in.Budget.Amount < 0:
+		return 0, purser.Errorf(purser.InvalidRequest, "a run needs a budget, like 20.00 USD").WithHint("purser run create --budget 20")
+	case in.Threshold.Currency != in.Budget.Currency || in.Threshold.Amount < 0:
+		return 0, purser.Errorf(purser.InvalidRequest, "the threshold must be an amount in %s, as the budget is", in.Budget.Currency)
+	case !nameForm.MatchString(in.Agent):
+		return 0, purser.Errorf(purser.InvalidRequest, "%q is not an agent's name", in.Agent)
+	}
+	for _, class := range in.Reveal {
+		if class != ClassRuntime && class != ClassOperator {
+			return 0, purser.Errorf(purser.InvalidRequest, "%q is not a class of credentials: %s or %s", class, ClassRuntime, ClassOperator)
+		}
+	}
+	return life, nil
+}
+
+func lifetime(text string) (time.Duration, error) {
+	if text == "" {
+		return runTTL, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > longest {
+		return 0, purser.Errorf(purser.InvalidRequest, "%q is not a time a run can last: write it like 2h, at most %v", text, longest)
+	}
+	return d, nil
+}
+
+// hire finds the agent of a name, or makes it.
+func (o *Office) hire(ctx context.Context, t *store.Turn, by purser.Actor, name string) (db.Agent, error) {
+	agent, err := t.LiveAgentByName(ctx, db.LiveAgentByNameParams{Organization: t.Org, Name: name})
+	if !missing(err) {
+		return agent, err
+	}
+	id, err := o.newID(purser.PrefixAgent)
+	if err != nil {
+		return agent, err
+	}
+	t.Record(recordOf(by, "create_agent", id))
+	agent = db.Agent{Organization: t.Org, ID: id, Name: name, Person: by.ID, CreatedAt: store.Micro(t.Now)}
+	return agent, t.InsertAgent(ctx, db.InsertAgentParams{Organization: t.Org, ID: id, Name: name, Person: by.ID, CreatedAt: agent.CreatedAt})
+}
+
+// openRun stores a run with its budget.
+func (o *Office) openRun(ctx context.Context, t *store.Turn, run *db.InsertRunParams, budget purser.Money) (err error) {
+	if run.ID, err = o.newID(purser.PrefixRun); err != nil {
+		return err
+	}
+	if err := t.InsertRun(ctx, *run); err != nil {
+		return fmt.Errorf("storing the run: %w", err)
+	}
+	return t.SetBudget(ctx, db.SetBudgetParams{
+		Organization: t.Org, Scope: "run", Target: run.ID, Period: PeriodRun, Currency: budget.Currency, LimitMinor: budget.Amount,
+	})
+}
+
+// issue makes the token of a run's agent. It lives at most as long as the run.
+func (o *Office) issue(ctx context.Context, t *store.Turn, run db.InsertRunParams) (seal.Secret, error) {
+	token, err := seal.NewToken(seal.AgentToken, o.Random)
+	if err != nil {
+		return token, err
+	}
+	id, err := o.newID(purser.PrefixToken)
+	if err != nil {
+		return token, err
+	}
+	return token, t.InsertToken(ctx, db.InsertTokenParams{
+		Organization: t.Org, ID: id, Hash: hashOf(token), Kind: string(purser.Agent), Principal: run.Agent, Run: run.ID,
+		CreatedAt: store.Micro(t.Now), ExpiresAt: run.ExpiresAt,
+	})
+}
+
+// implicitRun is the run under which a person's own plans are made. A token on
+// disk must not loosen, so in this run everything that costs needs a signature:
+// its threshold is nothing (RULES 1, 8).
+func (o *Office) implicitRun(ctx context.Context, t *store.Turn, by purser.Actor, project string) (db.Run, error) {
+	row, err := t.ImplicitRun(ctx, db.ImplicitRunParams{Organization: t.Org, Project: project, Person: by.ID, Now: store.Micro(t.Now)})
+	if !missing(err) {
+		return row, err
+	}
+	budget := o.Defaults.RunBudget
+	run := db.InsertRunParams{
+		Organization: t.Org, Project: project, Person: by.ID, Purpose: "a person's own work", Currency: budget.Currency,
+		Providers: "[]", Reveal: "[]", CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
+	}
+	if err := o.openRun(ctx, t, &run, budget); err != nil {
+		return row, err
+	}
+	t.Record(recordOf(by, "open_run", run.ID))
+	return t.Run(ctx, db.RunParams{Organization: t.Org, ID: run.ID})
+}
+
+// ListRuns lists runs, the newest first.
+func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Run], error) {
+	before, limit, q := in.Cursor, page(in), o.Store.Read()
+	if before == "" {
+		before = "~"
+	}
+	rows, err := q.Runs(ctx, db.RunsParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
+	if err != nil {
+		return purser.List[purser.Run]{}, err
+	}
+	out := cut(rows, limit, func(r db.Run) string { return r.ID }, func(r db.Run) string { return r.ID })
+	list := purser.List[purser.Run]{Items: []purser.Run{}, NextCursor: out.NextCursor}
+	for _, id := range out.Items {
+		run, err := o.showRun(ctx, q, by.Organization, id, o.Now())
+		if err != nil {
+			return list, err
+		}
+		if by.Kind != purser.Agent || by.Run == id {
+			list.Items = append(list.Items, run)
+		}
+	}
+	return list, nil
+}
+
+// ShowRun shows a run with its orders; an agent's own by default.
+func (o *Office) ShowRun(ctx context.Context, by purser.Actor, in purser.RunRef) (purser.Run, error) {
+	id, err := runOf(by, in.Run)
+	if err != nil {
+		return purser.Run{}, err
+	}
+	q := o.Store.Read()
+	run, err := o.showRun(ctx, q, by.Organization, id, o.Now())
+	if err != nil {
+		return run, err
+	}
+	rows, err := q.OrdersOfRun(ctx, db.OrdersOfRunParams{Organization: by.Organization, Run: id})
+	if err != nil {
+		return run, err
+	}
+	run.Orders, err = o.showOrders(ctx, q, rows)
+	return run, err
+}
+
+// runOf is the run that a request names; agents have their own only.
+func runOf(by purser.Actor, named string) (string, error) {
+	switch {
+	case named == "" && by.Run != "":
+		return by.Run, nil
+	case named == "":
+		return "", purser.Errorf(purser.InvalidRequest, "which run?").WithHint("purser run list")
+	case by.Kind == purser.Agent && named != by.Run:
+		return "", purser.Errorf(purser.Forbidden, "an agent's token belongs to run %s", by.Run)
+	}
+	return named, nil
+}
+
+func (o *Office) showRun(ctx context.Context, q *db.Queries, org, id string, now time.Time) (purser.Run, error) {
+	row, err := q.Run(ctx, db.RunParams{Organization: org, ID: id})
+	if err != nil {
+		return purser.Run{}, notFound(err, "run", id)
+	}
+	out := purser.Run{
+		ID: row.ID, Project: row.Project, Agent: row.Agent, Person: row.Person, Purpose: row.Purpose, State: "active",
+		Threshold: purser.Money{Amount: row.Threshold, Currency: row.Currency}, CreatedAt: store.Time(row.CreatedAt),
+		ExpiresAt: store.Time(row.ExpiresAt), EndedAt: store.TimeOrNil(row.EndedAt),
+	}
+	if out.Providers, err = fromJSON[[]string](row.Providers); err != nil {
+		return out, err
+	}
+	if out.Reveal, err = fromJSON[[]string](row.Reveal); err != nil {
+		return out, err
+	}
+	project, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: row.Project})
+	if err != nil {
+		return out, notFound(err, "project", row.Project)
+	}
+	out.ProjectName = project.Name
+	if row.Agent != "" {
+		agent, err := q.Agent(ctx, db.AgentParams{Organization: org, ID: row.Agent})
+		if err != nil {
+			return out, notFound(err, "agent", row.Agent)
+		}
+		out.AgentName = agent.Name
+	}
+	if out.Budget, err = o.runBudget(ctx, q, row); err != nil {
+		return out, err
+	}
+	stops, err := o.stopsInForce(ctx, q, org)
+	if err != nil {
+		return out, err
+	}
+	out.State = runState(row, stops, now)
+	return out, nil
+}
+
+func runState(row db.Run, stops []purser.StopInfo, now time.Time) string {
+	path := guardPath(row, "")
+	switch {
+	case row.EndedAt != 0:
+		return "ended"
+	case slices.ContainsFunc(stops, func(s purser.StopInfo) bool { return s.Scope != "provider" && path.Covered(s.Scope, s.Target) }):
+		return "stopped"
+	case store.Micro(now) >= row.ExpiresAt:
+		return "expired"
+	}
+	return "active"
+}
+
+// ExtendRun gives a run more time or money; it needs the person's signature.
+func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.ExtendRun) (purser.Run, error) {
+	return once(ctx, o, by, "extend_run", in, func(t *store.Turn) (purser.Run, error) {
+		signed, err := o.signed(ctx, t, by, "extend_run", in, in.Act)
+		if err != nil {
+			return purser.Run{}, o.refuseAct(t, by, "extend_run", in.Run, err)
+		}
+		row, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.Run})
+		if err != nil {
+			return purser.Run{}, notFound(err, "run", in.Run)
+		}
+		if row.EndedAt != 0 {
+			return purser.Run{}, purser.Errorf(purser.InvalidState, "run %s has ended", row.ID).WithHint("purser run create --budget 20")
+		}
+		r := recordOf(by, "extend_run", row.ID)
+		r.Attach, r.Detail = signed, map[string]string{}
+		if in.Expires != "" {
+			life, err := lifetime(in.Expires)
+			if err != nil {
+				return purser.Run{}, err
+			}
+			until := store.Micro(t.Now.Add(life))
+			if err := t.ExtendRun(ctx, db.ExtendRunParams{Organization: t.Org, ID: row.ID, ExpiresAt: until}); err != nil {
+				return purser.Run{}, err
+			}
+			if _, err := t.ExtendTokensOfRun(ctx, db.ExtendTokensOfRunParams{Organization: t.Org, Run: row.ID, ExpiresAt: until}); err != nil {
+				return purser.Run{}, err
+			}
+			r.Detail["expires"] = store.Time(until).Format(time.RFC3339)
+		}
+		if in.Budget != nil {
+			if in.Budget.Currency != row.Currency || in.Budget.Amount < 0 {
+				return purser.Run{}, purser.Errorf(purser.InvalidRequest, "the run's budget is in %s", row.Currency)
+			}
+			if err := o.setLimit(ctx, t, "run", row.ID, *in.Budget); err != nil {
+				return purser.Run{}, err
+			}
+			r.Detail["budget"] = in.Budget.String()
+		}
+		t.Record(r)
+		return o.showRun(ctx, t.Queries, t.Org, row.ID, t.Now)
+	})
+}
+
+// EndRun ends a run and its tokens. An agent may end its own.
+func (o *Office) EndRun(ctx context.Context, by purser.Actor, in purser.RunRef) (purser.Run, error) {
+	id, err := runOf(by, in.Run)
+	if err != nil {
+		return purser.Run{}, err
+	}
+	return once(ctx, o, by, "end_run", in, func(t *store.Turn) (purser.Run, error) {
+		if _, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: id}); err != nil {
+			return purser.Run{}, notFound(err, "run", id)
+		}
+		if _, err := t.EndRun(ctx, db.EndRunParams{Organization: t.Org, ID: id, Now: store.Micro(t.Now)}); err != nil {
+			return purser.Run{}, err
+		}
+		if _, err := t.RevokeTokensOfRun(ctx, db.RevokeTokensOfRunParams{Organization: t.Org, Run: id, Now: store.Micro(t.Now)}); err != nil {
+			return purser.Run{}, err
+		}
+		t.Record(recordOf(by, "end_run", id))
+		return o.showRun(ctx, t.Queries, t.Org, id, t.Now)
+	})
+}
+
+// ListAgents lists agents with the number of their active runs.
+func (o *Office) ListAgents(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.AgentInfo], error) {
+	q, out := o.Store.Read(), purser.List[purser.AgentInfo]{Items: []purser.AgentInfo{}}
+	rows, err := q.Agents(ctx, by.Organization)
+	if err != nil {
+		return out, err
+	}
+	for _, a := range rows {
+		info, err := o.showAgent(ctx, q, a)
+		if err != nil {
+			return out, err
+		}
+		out.Items = append(out.Items, info)
+	}
+	return out, nil
+}
+
+func (o *Office) showAgent(ctx context.Context, q *db.Queries, a db.Agent) (purser.AgentInfo, error) {
+	runs, err := q.ActiveRunsOfAgent(ctx, db.ActiveRunsOfAgentParams{Organization: a.Organization, Agent: a.ID, Now: store.Micro(o.Now())})
+	return purser.AgentInfo{
+		ID: a.ID, Name: a.Name, Person: a.Person, Runs: len(runs), CreatedAt: store.Time(a.CreatedAt), RevokedAt: store.TimeOrNil(a.RevokedAt),
+	}, err
+}
+
+// RevokeAgent ends an agent, its runs and its tokens.
+func (o *Office) RevokeAgent(ctx context.Context, by purser.Actor, in purser.AgentRef) (purser.AgentInfo, error) {
+	return once(ctx, o, by, "revoke_agent", in, func(t *store.Turn) (purser.AgentInfo, error) {
+		agent, err := t.Agent(ctx, db.AgentParams{Organization: t.Org, ID: in.Agent})
+		if missing(err) {
+			agent, err = t.LiveAgentByName(ctx, db.LiveAgentByNameParams{Organization: t.Org, Name: in.Agent})
+		}
+		if err != nil {
+			return purser.AgentInfo{}, notFound(err, "agent", in.Agent)
+		}
+		now := store.Micro(t.Now)
+		runs, err := t.ActiveRunsOfAgent(ctx, db.ActiveRunsOfAgentParams{Organization: t.Org, Agent: agent.ID, Now: now})
+		if err != nil {
+			return purser.AgentInfo{}, err
+		}
+		for _, run := range runs {
+			if _, err := t.EndRun(ctx, db.EndRunParams{Organization: t.Org, ID: run.ID, Now: now}); err != nil {
+				return purser.AgentInfo{}, err
+			}
+		}
+		if _, err := t.RevokeTokensOfPrincipal(ctx, db.RevokeTokensOfPrincipalParams{Organization: t.Org, Principal: agent.ID, Now: now}); err != nil {
+			return purser.AgentInfo{}, err
+		}
+		if _, err := t.RevokeAgent(ctx, db.RevokeAgentParams{Organization: t.Org, ID: agent.ID, Now: now}); err != nil {
+			return purser.AgentInfo{}, err
+		}
+		t.Record(recordOf(by, "revoke_agent", agent.ID))
+		if agent.RevokedAt == 0 {
+			agent.RevokedAt = now
+		}
+		return o.showAgent(ctx, t.Queries, agent)
+	})
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,285 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+type readCloser = io.ReadCloser
+
+// Resource states.
+const (
+	ResourceLive       = "live"
+	ResourceUnpaid     = "payment_required"
+	ResourceRetiring   = "retiring"
+	ResourceDestroying = "destroying"
+	ResourceDetached   = "detached"
+	ResourceRemoved    = "removed"
+)
+
+// ConnectionActive is a connection whose token works.
+const (
+	ConnectionActive  = "active"
+	ConnectionExpired = "expired"
+)
+
+// settle stores, in one turn, what a call came to: the resource and what it cost,
+// or that nothing came of it and the money goes back, or that nobody knows yet.
+func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.Order, error) {
+	if failed == nil && b.step.Kind == purser.ServiceStep {
+		failed = check(b, s.resource)
+	}
+	var coded *purser.Error
+	if failed != nil && uncertain(failed) && !asCoded(failed, &coded) {
+		coded = unknownOutcome(b.step.Provider, failed)
+	} else if failed != nil && !asCoded(failed, &coded) {
+		return b.order, failed
+	}
+	out := b.order
+	// The turn must not be cut short by whoever waits for it.
+	err := o.turn(context.WithoutCancel(ctx), b.order.Organization, func(t *store.Turn) error {
+		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
+		if err != nil {
+			return err
+		}
+		out = order
+		state := purser.OrderState(order.State)
+		if state != purser.OrderBuying && state != purser.OrderUnknown {
+			return nil // settled already
+		}
+		b.order = order
+		switch {
+		case coded != nil && uncertain(coded):
+			err = o.settleUnknown(ctx, t, b, coded)
+		case coded != nil:
+			err = o.settleFailed(ctx, t, b, s, coded)
+		default:
+			err = o.settleLive(ctx, t, b, s)
+		}
+		if err != nil {
+			return err
+		}
+		out, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
+		return err
+	})
+	return out, err
+}
+
+// settleUnknown keeps the money held: it may be gone.
+func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, b begun, coded *purser.Error) error {
+	r := orderRecord("settle", b.plan, b.step, b.order.ID)
+	r.Outcome = audit.Unknown
+	r.Detail["code"] = string(coded.Code)
+	t.Record(r)
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderUnknown), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
+	})
+}
+
+func (o *Office) settleFailed(ctx context.Context, t *store.Turn, b begun, s sold, coded *purser.Error) error {
+	r := orderRecord("settle", b.plan, b.step, b.order.ID)
+	r.Outcome = audit.Failed
+	r.Detail["code"] = string(coded.Code)
+	if s.resource.ID != "" {
+		r.Provider = &audit.Provider{RequestID: catalog.Plain(s.resource.ID, 128)}
+	}
+	seq, err := o.recordClose(ctx, t, &r, b.order.Hold)
+	if err != nil {
+		return err
+	}
+	if err := o.close(ctx, t, seq, b.order.Hold, rail.Revoked); err != nil {
+		return err
+	}
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderFailed), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
+	})
+}
+
+// recordClose records the end of an order with what its release gives back to
+// each budget.
+func (o *Office) recordClose(ctx context.Context, t *store.Turn, r *audit.Record, hold string) (int64, error) {
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: hold})
+	if err != nil {
+		return 0, err
+	}
+	if r.Budgets, err = o.changes(ctx, t, h, ledger.Release, left(h)); err != nil {
+		return 0, err
+	}
+	if h.Amount > 0 {
+		r.Money = &audit.Amounts{
+			Ceiling: &audit.Money{Amount: h.Amount, Currency: h.Currency}, Actual: &audit.Money{Amount: h.Captured, Currency: h.Currency},
+		}
+	}
+	return t.Record(*r), nil
+}
+
+func (o *Office) settleLive(ctx context.Context, t *store.Turn, b begun, s sold) error {
+	r := orderRecord("settle", b.plan, b.step, b.order.ID)
+	resource := ""
+	var err error
+	switch b.step.Kind {
+	case purser.LinkStep:
+		resource, err = o.connect(ctx, t, b, s)
+	case purser.DeployStep:
+		resource = s.resource.ID
+		err = t.SetDeployed(ctx, db.SetDeployedParams{Organization: t.Org, ID: resource, Manifest: b.step.Deployment.Manifest, Url: s.url})
+	default:
+		resource, err = o.provisioned(ctx, t, b, s)
+	}
+	if err != nil {
+		return err
+	}
+	r.Detail["resource"] = resource
+	if s.resource.ID != "" {
+		r.Provider = &audit.Provider{RequestID: catalog.Plain(s.resource.ID, 128)}
+	}
+	seq, err := o.recordClose(ctx, t, &r, b.order.Hold)
+	if err != nil {
+		return err
+	}
+	if err := o.close(ctx, t, seq, b.order.Hold, rail.Consumed); err != nil {
+		return err
+	}
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderLive), Resource: resource, UpdatedAt: store.Micro(t.Now),
+	})
+}
+
+// connect stores the connection to a provider.
+func (o *Office) connect(ctx context.Context, t *store.Turn, b begun, s sold) (string, error) {
+	old, err := t.Connection(ctx, db.ConnectionParams{Organization: t.Org, Provider: b.step.Provider})
+	if err != nil && !missing(err) {
+		return "", err
+	}
+	id := old.ID
+	if id == "" {
+		if id, err = o.newID(purser.PrefixConnection); err != nil {
+			return "", err
+		}
+	}
+	access, err := o.sealText(seal.NewSecret(s.link.AccessToken), t.Org, "connections", id, "access")
+	if err != nil {
+		return "", err
+	}
+	refresh, err := o.sealText(seal.NewSecret(s.link.RefreshToken), t.Org, "connections", id, "refresh")
+	if err != nil {
+		return "", err
+	}
+	account, billing := "", ""
+	if s.link.Account != nil {
+		account, billing = catalog.Plain(s.link.Account.ID, 128), catalog.Plain(s.link.Account.PaymentCredentials, 40)
+	}
+	return id, t.UpsertConnection(ctx, db.UpsertConnectionParams{
+		Organization: t.Org, ID: id, Provider: b.step.Provider, Account: account, Email: b.step.Account.Email, State: ConnectionActive,
+		Access: access, Refresh: refresh, ExpiresAt: tokenEnd(t.Now, s.link.ExpiresIn), Billing: billing, CreatedAt: store.Micro(t.Now),
+	})
+}
+
+func tokenEnd(now time.Time, expiresIn int64) int64 {
+	if expiresIn <= 0 {
+		return 0
+	}
+	return store.Micro(now.Add(time.Duration(expiresIn) * time.Second))
+}
+
+// provisioned stores a resource with its sealed credentials, and its subscription.
+func (o *Office) provisioned(ctx context.Context, t *store.Turn, b begun, s sold) (string, error) {
+	id, err := o.newID(purser.PrefixResource)
+	if err != nil {
+		return "", err
+	}
+	access := map[string]string{}
+	if s.resource.Complete != nil && s.resource.Complete.AccessConfiguration != nil {
+		access = s.resource.Complete.AccessConfiguration
+	}
+	sealed, err := o.sealText(seal.NewSecret(toJSON(access)), t.Org, "resources", id, "access")
+	if err != nil {
+		return "", err
+	}
+	names, err := o.variables(ctx, t.Queries, b.step.Provider, b.step.Service, b.step.Name)
+	if err != nil {
+		return "", err
+	}
+	var list []string
+	for key := range access {
+		list = append(list, names(key))
+	}
+	slices.Sort(list)
+	err = t.InsertResource(ctx, db.InsertResourceParams{
+		Organization: t.Org, ID: id, Project: b.order.Project, Env: b.order.Env, Name: b.step.Name, Provider: b.step.Provider, Service: b.step.Service,
+		Connection: s.connect, ProviderID: s.resource.ID, Item: b.step.Item, Configuration: toJSON(b.step.Configuration), Access: sealed,
+		Variables: toJSON(orEmpty(list)), State: ResourceLive, OrderID: b.order.ID, Cap: b.step.Price.Cap, CreatedAt: store.Micro(t.Now),
+	})
+	if err != nil {
+		return "", fmt.Errorf("storing the resource: %w", err)
+	}
+	return id, o.subscribe(ctx, t, b, id)
+}
+
+// variables names the credentials of a resource in an environment (APP 11.8).
+func (o *Office) variables(ctx context.Context, q *db.Queries, provider, service, resource string) (func(key string) string, error) {
+	row, err := q.Provider(ctx, provider)
+	if err != nil {
+		return nil, notFound(err, "provider", provider)
+	}
+	manifest, err := app.ParseManifest([]byte(row.Manifest))
+	if err != nil {
+		return nil, err
+	}
+	services, err := fromJSON[[]app.Service](row.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	override := map[string]string{}
+	for k, v := range manifest.XEnv {
+		override[k] = v
+	}
+	for _, s := range services {
+		if s.ServiceID == service {
+			for k, v := range s.XEnv {
+				override[k] = v
+			}
+		}
+	}
+	return func(key string) string { return app.EnvName(resource, key, override) }, nil
+}
+
+// subscribe begins the recurring charge that an approved step allowed, up to what
+// was approved (RULES 8).
+func (o *Office) subscribe(ctx context.Context, t *store.Turn, b begun, resource string) error {
+	p := b.step.Price
+	if p.Recurring == 0 || !p.AutoRenew {
+		return nil
+	}
+	id, err := o.newID(purser.PrefixSubscription)
+	if err != nil {
+		return err
+	}
+	next, err := nextDate(t.Now, t.Now, p.Interval, t.Zone)
+	if err != nil {
+		return err
+	}
+	r := orderRecord("subscribe", b.plan, b.step, id)
+	money := audit.Money{Amount: p.Recurring, Currency: p.Currency}
+	r.Money = &audit.Amounts{Expected: &money, Ceiling: &money}
+	r.Detail["interval"] = p.Interval
+	t.Record(r)
+	return t.InsertSubscription(ctx, db.InsertSubscriptionParams{
+		Organization: t.Org, ID: id, Resource: resource, What: what(b.step), Provider: b.step.Provider, Project: b.order.Project, Category: b.step.Category,
+		Currency: p.Currency, Amount: p.Recurring, Interval: p.Interval, Maximum: p.Recurring, PlanDigest: b.plan.Digest, Cap: p.Cap, State: SubscriptionActive,
+		StartedAt: store.Micro(t.Now), NextAt: store.Micro(next),
+	})
+}

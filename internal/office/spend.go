@@ -1,0 +1,79 @@
+package office
+
+import (
+	"context"
+	"math"
+	"strconv"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Spend lists the movements of money, the newest first, each with the audit record
+// that proves it, and what it all comes to.
+func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend) (out purser.Spend, err error) {
+	q, limit := o.Store.Read(), page(in.Page)
+	out = purser.Spend{Events: []purser.MoneyEvent{}}
+	project := ""
+	if in.Project != "" || by.Kind == purser.Agent {
+		p, err := o.project(ctx, q, by, in.Project)
+		if err != nil {
+			return out, err
+		}
+		project = p.ID
+	}
+	if by.Kind == purser.Agent {
+		in.Run = by.Run
+	}
+	before := int64(math.MaxInt64)
+	if in.Cursor != "" {
+		if before, err = strconv.ParseInt(in.Cursor, 10, 64); err != nil {
+			return out, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
+		}
+	}
+	rows, err := q.Movements(ctx, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, Run: in.Run, RowLimit: limit + 1})
+	if err != nil {
+		return out, err
+	}
+	events := cut(rows, limit, event, func(m db.Movement) string { return strconv.FormatInt(m.Seq, 10) })
+	out.Events, out.NextCursor = events.Items, events.NextCursor
+	if err := o.spendSums(ctx, q, by.Organization, project, in.Run, &out); err != nil {
+		return out, err
+	}
+	lines, err := o.lines(ctx, q, by.Organization)
+	out.Budgets = visible(by, lines)
+	return out, err
+}
+
+func event(m db.Movement) purser.MoneyEvent {
+	return purser.MoneyEvent{
+		Seq: m.Seq, At: store.Time(m.At), Kind: m.Kind, Amount: purser.Money{Amount: m.Amount, Currency: m.Currency}, Provider: m.Provider,
+		Project: m.Project, Run: m.Run, Order: m.OrderID, Hold: m.Hold, Charge: m.Charge,
+	}
+}
+
+// spendSums adds up all movements of the project and run, not only those shown.
+func (o *Office) spendSums(ctx context.Context, q *db.Queries, org, project, run string, out *purser.Spend) error {
+	rows, err := q.MovementSums(ctx, db.MovementSumsParams{Organization: org, Project: project, Run: run})
+	if err != nil {
+		return err
+	}
+	captured, held, refunded := sums{}, sums{}, sums{}
+	for _, r := range rows {
+		switch ledger.Kind(r.Kind) {
+		case ledger.Hold:
+			held.add(r.Currency, r.Amount)
+		case ledger.Capture:
+			held.add(r.Currency, -r.Amount)
+			captured.add(r.Currency, r.Amount)
+		case ledger.Release:
+			held.add(r.Currency, -r.Amount)
+		case ledger.Refund:
+			refunded.add(r.Currency, r.Amount)
+		}
+	}
+	out.Captured, out.Held, out.Refunded = captured.list(), held.list(), refunded.list()
+	return nil
+}

@@ -1,0 +1,357 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Kinds and states of what follows a stop.
+const (
+	effectToken = "token"
+	effectHold  = "hold"
+
+	effectPending = "pending"
+	effectDone    = "done"
+	effectFailed  = "failed"
+)
+
+// Stop refuses every spend in a scope from this turn on. The answer says what
+// could not be stopped; ShowStop tells what became of each revocation (RULES 21).
+func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (purser.StopInfo, error) {
+	if in.Reason == "" {
+		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
+	}
+	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
+		target, err := o.stopTarget(ctx, t, by, in)
+		if err != nil {
+			return purser.StopInfo{}, o.refuseAct(t, by, "stop", in.Scope+":"+in.ID, err)
+		}
+		return o.stop(ctx, t, by, in.Scope, target, catalog.Plain(in.Reason, 300))
+	})
+	if err == nil {
+		o.background(func(ctx context.Context) { o.revoke(ctx, by.Organization, out.ID) })
+	}
+	return out, err
+}
+
+// stopTarget checks the scope, and that an agent reaches no wider than itself and
+// its run (RULES 3).
+func (o *Office) stopTarget(ctx context.Context, t *store.Turn, by purser.Actor, in purser.Stop) (string, error) {
+	id := in.ID
+	switch {
+	case in.Scope == "run" && id == "":
+		id = by.Run
+	case in.Scope == "agent" && id == "" && by.Kind == purser.Agent:
+		id = by.ID
+	case in.Scope == "organization" && id == "":
+		id = t.Org
+	}
+	if by.Kind == purser.Agent && !(in.Scope == "run" && id == by.Run || in.Scope == "agent" && id == by.ID) {
+		return "", purser.Errorf(purser.Forbidden, "an agent stops its own run and itself, nothing wider").WithHint("ask the person behind the run")
+	}
+	var err error
+	switch in.Scope {
+	case "organization":
+		if id != t.Org {
+			return "", purser.Errorf(purser.NotFound, "no organization is called %q here", id)
+		}
+	case "project":
+		var p db.Project
+		p, err = o.project(ctx, t.Queries, purser.Actor{Kind: purser.Person, Organization: t.Org}, id)
+		id = p.ID
+	case "provider":
+		_, err = t.Provider(ctx, id)
+	case "agent":
+		var a db.Agent
+		if a, err = t.Agent(ctx, db.AgentParams{Organization: t.Org, ID: id}); missing(err) {
+			a, err = t.LiveAgentByName(ctx, db.LiveAgentByNameParams{Organization: t.Org, Name: id})
+		}
+		id = a.ID
+	case "run":
+		_, err = t.Run(ctx, db.RunParams{Organization: t.Org, ID: id})
+	default:
+		return "", purser.Errorf(purser.InvalidRequest, "a stop's scope is organization, project, provider, agent or run, not %q", in.Scope)
+	}
+	return id, notFound(err, in.Scope, in.ID)
+}
+
+// stop is the turn: K is its record's number.
+func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope, target, reason string) (purser.StopInfo, error) {
+	id, err := o.newID(purser.PrefixStop)
+	if err != nil {
+		return purser.StopInfo{}, err
+	}
+	t.Epoch++
+	out := purser.StopInfo{ID: id, Scope: scope, Target: target, Reason: reason, By: by, Epoch: t.Epoch, At: t.Now, Open: []purser.OpenItem{}, Effects: []purser.StopEffect{}}
+	r := recordOf(by, "stop", scope+":"+target)
+	r.Detail = map[string]string{"stop": id, "reason": reason, "epoch": fmt.Sprint(t.Epoch)}
+	out.Seq = t.Record(r)
+	if out.Voided, err = o.voidPlans(ctx, t, scope, target); err != nil {
+		return out, err
+	}
+	if err := o.openAt(ctx, t, &out); err != nil {
+		return out, err
+	}
+	if err := o.tokensAt(ctx, t, &out); err != nil {
+		return out, err
+	}
+	for i, e := range out.Effects {
+		err := t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: id, N: int64(i), Kind: e.Kind, Target: e.Target, State: e.State})
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, t.InsertStop(ctx, db.InsertStopParams{
+		Organization: t.Org, ID: id, Scope: scope, Target: target, Reason: reason, Actor: toJSON(by), Epoch: t.Epoch, Seq: out.Seq,
+		At: store.Micro(t.Now), Open: toJSON(out.Open), Voided: int64(out.Voided),
+	})
+}
+
+// voidPlans ends the plans in scope that wait or may start.
+func (o *Office) voidPlans(ctx context.Context, t *store.Turn, scope, target string) (int, error) {
+	plans, err := t.PlansOfOrganization(ctx, t.Org)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, p := range plans {
+		covered, err := o.covers(ctx, t, p, scope, target)
+		if err != nil {
+			return n, err
+		}
+		if !covered {
+			continue
+		}
+		n++
+		if err := t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: p.ID, State: string(purser.PlanVoid)}); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (o *Office) covers(ctx context.Context, t *store.Turn, p db.Plan, scope, target string) (bool, error) {
+	paths, err := o.planPaths(ctx, t.Queries, p)
+	for _, path := range paths {
+		if path.Covered(scope, target) {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+// openAt lists the purchases in flight, and the holds that were not begun: those
+// are void and go back.
+func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+	orders, err := t.UnsettledOrders(ctx, t.Org)
+	if err != nil {
+		return err
+	}
+	for _, order := range orders {
+		path := guard.Path{Organization: t.Org, Project: order.Project, Provider: order.Provider, Agent: order.Agent, Run: order.Run}
+		if !path.Covered(out.Scope, out.Target) {
+			continue
+		}
+		if purser.OrderState(order.State) == purser.OrderPlaced {
+			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHold, Target: order.ID, State: effectPending})
+			continue
+		}
+		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+		if err != nil {
+			return err
+		}
+		out.Open = append(out.Open, purser.OpenItem{
+			Order: order.ID, What: order.What, State: purser.OrderState(order.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
+		})
+	}
+	return nil
+}
+
+// tokensAt lists the agents' tokens that die with the stop.
+func (o *Office) tokensAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+	if out.Scope == "provider" {
+		return nil
+	}
+	tokens, err := t.LiveAgentTokens(ctx, db.LiveAgentTokensParams{Organization: t.Org, Now: store.Micro(t.Now)})
+	if err != nil {
+		return err
+	}
+	for _, token := range tokens {
+		run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: token.Run})
+		if err != nil {
+			return err
+		}
+		if guardPath(run, "").Covered(out.Scope, out.Target) {
+			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectToken, Target: token.ID, State: effectPending})
+		}
+	}
+	return nil
+}
+
+// revoke carries out what follows a stop, one by one, each recorded (SPEND.md K10).
+func (o *Office) revoke(ctx context.Context, org, stop string) {
+	effects, err := o.Store.Read().StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: stop})
+	if err != nil {
+		o.Log.Error("listing what follows a stop", "stop", stop, "error", err)
+		return
+	}
+	for _, e := range effects {
+		if e.State == effectPending {
+			o.revokeOne(ctx, org, e)
+		}
+	}
+}
+
+func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
+	ctx, cancel := context.WithTimeout(ctx, o.Defaults.StopDeadline)
+	defer cancel()
+	err := o.turn(ctx, org, func(t *store.Turn) error {
+		r := recordOf(system, "stop_effect", e.Kind+":"+e.Target)
+		r.Detail = map[string]string{"stop": e.Stop}
+		if e.Kind == effectToken {
+			if _, err := t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)}); err != nil {
+				return err
+			}
+			t.Record(r)
+		} else if err := o.voidOrder(ctx, t, e.Target, r); err != nil {
+			return err
+		}
+		return t.SetStopEffect(ctx, db.SetStopEffectParams{Organization: t.Org, Stop: e.Stop, N: e.N, State: effectDone})
+	})
+	if err == nil {
+		return
+	}
+	o.Log.Error("revoking after a stop", "stop", e.Stop, "kind", e.Kind, "target", e.Target, "error", err)
+	_ = o.Store.Write(context.WithoutCancel(ctx), func(q *db.Queries) error {
+		return q.SetStopEffect(ctx, db.SetStopEffectParams{Organization: org, Stop: e.Stop, N: e.N, State: effectFailed, Detail: "see the server's log"})
+	})
+}
+
+// voidOrder gives back what an order holds that never began.
+func (o *Office) voidOrder(ctx context.Context, t *store.Turn, id string, r audit.Record) error {
+	order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
+	if err != nil {
+		return err
+	}
+	if purser.OrderState(order.State) != purser.OrderPlaced {
+		t.Record(r)
+		return nil
+	}
+	seq, err := o.recordClose(ctx, t, &r, order.Hold)
+	if err != nil {
+		return err
+	}
+	if err := o.close(ctx, t, seq, order.Hold, rail.Revoked); err != nil {
+		return err
+	}
+	stopped := purser.Errorf(purser.Stopped, "a stop came before the call")
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: order.ID, State: string(purser.OrderFailed), Resource: order.Resource, Error: toJSON(stopped), UpdatedAt: store.Micro(t.Now),
+	})
+}
+
+// stopsInForce lists the stops that nobody lifted.
+func (o *Office) stopsInForce(ctx context.Context, q *db.Queries, org string) ([]purser.StopInfo, error) {
+	rows, err := q.StopsInForce(ctx, org)
+	if err != nil {
+		return nil, fmt.Errorf("listing stops: %w", err)
+	}
+	var out []purser.StopInfo
+	for _, s := range rows {
+		out = append(out, purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq, At: store.Time(s.At)})
+	}
+	return out, nil
+}
+
+// ShowStop shows a stop with what became of each revocation.
+func (o *Office) ShowStop(ctx context.Context, by purser.Actor, in purser.StopRef) (purser.StopInfo, error) {
+	return o.showStop(ctx, o.Store.Read(), by.Organization, in.Stop)
+}
+
+func (o *Office) showStop(ctx context.Context, q *db.Queries, org, id string) (out purser.StopInfo, err error) {
+	s, err := q.Stop(ctx, db.StopParams{Organization: org, ID: id})
+	if err != nil {
+		return out, notFound(err, "stop", id)
+	}
+	out = purser.StopInfo{
+		ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq, At: store.Time(s.At), Voided: int(s.Voided),
+		LiftedAt: store.TimeOrNil(s.LiftedAt), LiftedBy: s.LiftedBy, Effects: []purser.StopEffect{},
+	}
+	if out.By, err = fromJSON[purser.Actor](s.Actor); err != nil {
+		return out, err
+	}
+	if out.Open, err = fromJSON[[]purser.OpenItem](s.Open); err != nil {
+		return out, err
+	}
+	effects, err := q.StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: id})
+	for _, e := range effects {
+		out.Effects = append(out.Effects, purser.StopEffect{Kind: e.Kind, Target: e.Target, State: e.State, Detail: e.Detail})
+	}
+	return out, err
+}
+
+// ListStops lists stops in force.
+func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.StopInfo], error) {
+	q, out := o.Store.Read(), purser.List[purser.StopInfo]{Items: []purser.StopInfo{}}
+	rows, err := q.StopsInForce(ctx, by.Organization)
+	if err != nil {
+		return out, err
+	}
+	for _, s := range rows {
+		stop, err := o.showStop(ctx, q, by.Organization, s.ID)
+		if err != nil {
+			return out, err
+		}
+		out.Items = append(out.Items, stop)
+	}
+	return out, nil
+}
+
+// Resume lifts a stop. It makes a new epoch and revives nothing: tokens stay
+// dead, plans stay void. It needs a person's signature.
+func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) (purser.StopInfo, error) {
+	return once(ctx, o, by, "resume", in, func(t *store.Turn) (purser.StopInfo, error) {
+		signed, err := o.signed(ctx, t, by, "resume", in, in.Act)
+		if err != nil {
+			return purser.StopInfo{}, o.refuseAct(t, by, "resume", in.Stop, err)
+		}
+		lifted, err := t.LiftStop(ctx, db.LiftStopParams{Organization: t.Org, ID: in.Stop, LiftedAt: store.Micro(t.Now), LiftedBy: by.ID})
+		if err != nil {
+			return purser.StopInfo{}, err
+		}
+		if lifted == 0 {
+			return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no stop %q is in force", in.Stop).WithHint("purser status")
+		}
+		t.Epoch++
+		r := recordOf(by, "resume", in.Stop)
+		r.Attach, r.Detail = signed, map[string]string{"epoch": fmt.Sprint(t.Epoch)}
+		t.Record(r)
+		return o.showStop(ctx, t.Queries, t.Org, in.Stop)
+	})
+}
+
+// background runs f until the office closes.
+func (o *Office) background(f func(context.Context)) {
+	if o.life.Err() == nil {
+		o.wg.Go(func() { f(o.life) })
+	}
+}
+
+// pause waits, or ends with the context.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

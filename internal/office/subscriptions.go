@@ -1,0 +1,220 @@
+package office
+
+import (
+	"context"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Subscription states.
+const (
+	SubscriptionActive    = "active"
+	SubscriptionCancelled = "cancelled"
+	SubscriptionUnpaid    = "payment_required"
+)
+
+// notice is how long before a renewal the person is told (RULES 8).
+const notice = 7 * 24 * time.Hour
+
+// nextDate is the first date after now on which a charge that began at start
+// falls due: the same day of the month in the organization's time zone, or the
+// last day of a shorter month.
+func nextDate(start, now time.Time, interval string, zone *time.Location) (time.Time, error) {
+	from := start.In(zone)
+	for n := 1; n < 100000; n++ {
+		var next time.Time
+		switch interval {
+		case "day":
+			next = from.AddDate(0, 0, n)
+		case "week":
+			next = from.AddDate(0, 0, 7*n)
+		case "month":
+			next = addMonths(from, n)
+		case "year":
+			next = addMonths(from, 12*n)
+		default:
+			return time.Time{}, purser.Errorf(purser.ProviderFailure, "a charge each %q is not one we know", interval)
+		}
+		if next.After(now) {
+			return next.UTC(), nil
+		}
+	}
+	return time.Time{}, purser.Errorf(purser.Internal, "no next date")
+}
+
+func addMonths(t time.Time, n int) time.Time {
+	next := t.AddDate(0, n, 0)
+	if next.Day() != t.Day() { // 31 January and a month is not 3 March
+		next = next.AddDate(0, 0, -next.Day())
+	}
+	return next
+}
+
+// Subscriptions lists recurring charges.
+func (o *Office) Subscriptions(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.Subscription], error) {
+	out := purser.List[purser.Subscription]{Items: []purser.Subscription{}}
+	rows, err := o.Store.Read().Subscriptions(ctx, by.Organization)
+	for _, s := range rows {
+		if by.Kind != purser.Agent || s.Project == by.Project {
+			out.Items = append(out.Items, showSubscription(s))
+		}
+	}
+	return out, err
+}
+
+func showSubscription(s db.Subscription) purser.Subscription {
+	out := purser.Subscription{
+		ID: s.ID, Resource: s.Resource, What: s.What, Provider: s.Provider, Project: s.Project, Interval: s.Interval, State: s.State, Cap: s.Cap,
+		Amount: purser.Money{Amount: s.Amount, Currency: s.Currency}, Maximum: purser.Money{Amount: s.Maximum, Currency: s.Currency}, EndsAt: store.TimeOrNil(s.EndsAt),
+	}
+	if s.State == SubscriptionActive {
+		out.NextAt = store.TimeOrNil(s.NextAt)
+	}
+	return out
+}
+
+// CancelSubscription ends a recurring charge; what was paid for runs to its end.
+func (o *Office) CancelSubscription(ctx context.Context, by purser.Actor, in purser.SubscriptionRef) (purser.Subscription, error) {
+	return once(ctx, o, by, "cancel_subscription", in, func(t *store.Turn) (purser.Subscription, error) {
+		s, err := t.Subscription(ctx, db.SubscriptionParams{Organization: t.Org, ID: in.Subscription})
+		if err != nil {
+			return purser.Subscription{}, notFound(err, "subscription", in.Subscription)
+		}
+		return o.cancelled(ctx, t, by, s)
+	})
+}
+
+func (o *Office) cancelled(ctx context.Context, t *store.Turn, by purser.Actor, s db.Subscription) (purser.Subscription, error) {
+	r := recordOf(by, "cancel_subscription", s.ID)
+	r.Project = s.Project
+	t.Record(r)
+	s.State = SubscriptionCancelled
+	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.ToldAt})
+	return showSubscription(s), err
+}
+
+// renewals decides each recurring charge that falls due, as the system, against
+// organization, project, provider and category, up to what was approved. One that
+// is refused makes its resource payment_required (RULES 8).
+func (o *Office) renewals(ctx context.Context, org string) error {
+	due, err := o.Store.Read().DueSubscriptions(ctx, db.DueSubscriptionsParams{Organization: org, Now: store.Micro(o.Now().Add(notice))})
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	for _, s := range due {
+		if s.NextAt > store.Micro(o.Now()) && s.ToldAt == s.NextAt {
+			continue
+		}
+		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.renew(ctx, t, s.ID) }); err != nil && purser.CodeOf(err) == purser.Internal {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
+	s, err := t.Subscription(ctx, db.SubscriptionParams{Organization: t.Org, ID: id})
+	if err != nil || s.State != SubscriptionActive {
+		return err
+	}
+	if s.NextAt > store.Micro(t.Now) {
+		return o.announce(ctx, t, s)
+	}
+	r := recordOf(system, "renew", s.ID)
+	r.Project, r.PlanDigest, r.Detail = s.Project, s.PlanDigest, map[string]string{"what": s.What}
+	amount := purser.Money{Amount: s.Amount, Currency: s.Currency}
+	budgets, err := o.covering(ctx, t, s.Project, s.Provider, s.Category, "", s.Currency)
+	if err != nil {
+		return err
+	}
+	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	if err != nil {
+		return err
+	}
+	refusals := o.guards.Refusals(guard.Spend{
+		Now: t.Now, Skew: t.Skew, Amount: amount, Provider: s.Provider, Stops: stops, Budgets: budgets,
+		Path: guard.Path{Organization: t.Org, Project: s.Project, Provider: s.Provider},
+	})
+	if s.Amount > s.Maximum {
+		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "the renewal is above the approved %s", purser.Money{Amount: s.Maximum, Currency: s.Currency}))
+	}
+	if len(refusals) > 0 && refusals[0].Code.Info().Class == purser.ClassRetry {
+		return refusals[0] // clocks disagree: later
+	}
+	if len(refusals) > 0 {
+		return o.unpaid(ctx, t, s, r, refusals[0])
+	}
+	return o.paid(ctx, t, s, r, amount, budgets)
+}
+
+// paid holds and captures a renewal in one turn, and sets the next date.
+func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, amount purser.Money, budgets []guard.Budget) error {
+	hold, err := o.hold(ctx, t, wanted{
+		subscription: s.ID, project: s.Project, provider: s.Provider, category: s.Category, amount: amount, budgets: budgets, expires: t.Now.Add(time.Hour),
+	}, r)
+	if err != nil {
+		return err
+	}
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: hold})
+	if err != nil {
+		return err
+	}
+	charge, err := o.newID(purser.PrefixCharge)
+	if err != nil {
+		return err
+	}
+	captured := recordOf(system, "charge", hold)
+	captured.Project, captured.Provider = s.Project, &audit.Provider{ChargeID: charge}
+	captured.Money = &audit.Amounts{Actual: &audit.Money{Amount: amount.Amount, Currency: amount.Currency}}
+	if captured.Budgets, err = o.changes(ctx, t, h, ledger.Capture, amount.Amount); err != nil {
+		return err
+	}
+	seq := t.Record(captured)
+	if err := o.capture(ctx, t, seq, h, amount.Amount, charge); err != nil {
+		return err
+	}
+	if err := o.close(ctx, t, seq, hold, "consumed"); err != nil {
+		return err
+	}
+	err = t.InsertCharge(ctx, db.InsertChargeParams{
+		Organization: t.Org, ID: charge, Provider: s.Provider, ProviderKey: "renewal/" + s.ID + "/" + store.Time(s.NextAt).Format(time.RFC3339), RequestHash: hold,
+		Hold: hold, Currency: amount.Currency, Amount: amount.Amount, Status: "succeeded", Resource: s.Resource, Receipt: "[]", Seq: seq, CreatedAt: store.Micro(t.Now),
+	})
+	if err != nil {
+		return err
+	}
+	next, err := nextDate(store.Time(s.StartedAt), store.Time(s.NextAt), s.Interval, t.Zone)
+	if err != nil {
+		return err
+	}
+	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionActive, NextAt: store.Micro(next)})
+}
+
+func (o *Office) unpaid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, no *purser.Error) error {
+	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionUnpaid, NextAt: s.NextAt, ToldAt: s.ToldAt})
+	if err != nil {
+		return err
+	}
+	if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: s.Resource, State: ResourceUnpaid}); err != nil {
+		return err
+	}
+	return o.refuse(t, r, no)
+}
+
+// announce tells the person of a renewal, once, a week before.
+func (o *Office) announce(ctx context.Context, t *store.Turn, s db.Subscription) error {
+	if s.ToldAt == s.NextAt {
+		return nil
+	}
+	r := recordOf(system, "announce_renewal", s.ID)
+	r.Project = s.Project
+	r.Detail = map[string]string{"what": s.What, "amount": purser.Money{Amount: s.Amount, Currency: s.Currency}.String(), "due": store.Time(s.NextAt).Format(time.RFC3339)}
+	t.Record(r)
+	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.NextAt})
+}
