@@ -1,0 +1,234 @@
+// Package seller calls providers over APP for the office, and tells what is certain about each failure.
+package seller
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/seal"
+)
+
+// Config is what a Seller is made of.
+type Config struct {
+	// HTTP sends the calls. An *http.Transport can tell a call that never left from
+	// a lost answer; of any other, only a failed dial counts as never sent. nil is
+	// one with the limits of APP 4.3.
+	HTTP http.RoundTripper
+
+	Now    func() time.Time
+	Random io.Reader // for the signatures' ids
+
+	// Origin is this installation's public URL; it names us to the hosts of terms.
+	Origin func() string
+	// Account is our own account id, which each provider sees (APP 3.4, P39).
+	Account string
+}
+
+// Seller calls providers. It never retries what changes something at a provider:
+// the office decides that, under the same keys. It is safe for concurrent use.
+//
+// Every error is a *purser.Error. Of calls that change something, outcome_unknown
+// means that the provider may have acted and provider_unavailable that it
+// certainly did not; calls that only read give provider_unavailable for both. A
+// refusal is provider_failure with the provider's own words, or the code that the
+// office knows for it: quote_changed, quote_expired, payment_declined.
+type Seller struct {
+	cfg Config
+
+	mu      sync.Mutex
+	signers map[string]signer // by provider
+}
+
+// signer is shared by all calls to one provider, so that no two of them carry the
+// same signature (APP 5.2).
+type signer struct {
+	*app.Signer
+	secret seal.Secret
+}
+
+// New makes a Seller.
+func New(cfg Config) *Seller {
+	if cfg.HTTP == nil {
+		cfg.HTTP = transport()
+	}
+	return &Seller{cfg: cfg, signers: map[string]signer{}}
+}
+
+// transport has the limits of APP 4.3. One serves all providers, so that a
+// second call finds the first one's connection.
+func transport() *http.Transport {
+	const connect, answer = 10 * time.Second, 30 * time.Second
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: connect}).DialContext,
+		TLSHandshakeTimeout:   connect,
+		ResponseHeaderTimeout: answer,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       time.Minute,
+		ForceAttemptHTTP2:     true,
+	}
+}
+
+// client makes a client of one provider for one call: cheap, since the transport
+// and the signer are shared.
+func (s *Seller) client(p Provider, organization string) (*app.Client, error) {
+	signer, err := s.signer(p)
+	if err != nil {
+		return nil, misconfigured(p, err)
+	}
+	c, err := app.NewClient(app.ClientConfig{
+		BaseURL: p.Manifest.BaseURL, TokenURL: p.Manifest.OAuthTokenEndpoint, PublicBaseURL: p.Manifest.PublicBaseURL,
+		Signer: signer, Profile: app.Profile(p.Profile), Account: s.cfg.Account, Organization: organization, Transport: s.cfg.HTTP,
+	})
+	if err != nil {
+		return nil, misconfigured(p, err)
+	}
+	return c, nil
+}
+
+func misconfigured(p Provider, err error) error {
+	return purser.Errorf(purser.ProviderFailure, "%s is registered in a way that cannot be called; nothing was sent", p.Name).
+		WithHint("register it again: purser provider add %s", p.Name).WithCause(err)
+}
+
+func (s *Seller) signer(p Provider) (*app.Signer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.signers[p.Name]; ok && known.secret.Equal(p.Secret) {
+		return known.Signer, nil
+	}
+	fresh, err := app.NewSigner(app.SignerConfig{Secrets: []string{p.Secret.Reveal()}, Now: s.cfg.Now, Random: s.cfg.Random})
+	if err != nil {
+		return nil, err
+	}
+	s.signers[p.Name] = signer{fresh, p.Secret}
+	return fresh, nil
+}
+
+// Services reads the provider's whole catalog. An entry that cannot be read is
+// left out; the texts are the provider's own.
+func (s *Seller) Services(ctx context.Context, p Provider) ([]app.Service, error) {
+	c, err := s.client(p, "")
+	if err != nil {
+		return nil, err
+	}
+	entries, err := c.Services(ctx)
+	if err != nil {
+		return nil, reading(p, "list its services", err)
+	}
+	services, _ := app.Normalize(p.Name, entries)
+	return services, nil
+}
+
+// Quote asks for the price of one exact thing (capability quotes). access may be
+// empty before there is an account.
+func (s *Seller) Quote(ctx context.Context, p Provider, access seal.Secret, req app.QuoteRequest) (app.Quote, error) {
+	c, err := s.able(p, app.CapQuotes)
+	if err != nil {
+		return app.Quote{}, err
+	}
+	q, err := c.Quote(ctx, app.Call{Bearer: access.Reveal()}, req)
+	if err != nil {
+		return app.Quote{}, reading(p, "quote "+req.ServiceID, err)
+	}
+	if q.AmountMinor < 0 || q.TaxMinor < 0 || q.Renewal != nil && q.Renewal.AmountMinor < 0 {
+		return app.Quote{}, wrong(p, "it quoted an amount below zero")
+	}
+	return q, nil
+}
+
+// Create buys a resource under the idempotency key and the request's
+// orchestrator_resource_id. The answer is as it came: whether it is what was
+// ordered, and what to do about needs_information, is the office's to say.
+func (s *Seller) Create(ctx context.Context, p Provider, access seal.Secret, key string, req app.CreateRequest) (app.Resource, error) {
+	c, err := s.client(p, "")
+	if err != nil {
+		return app.Resource{}, err
+	}
+	r, err := c.Create(ctx, app.Call{Bearer: access.Reveal(), IdempotencyKey: key}, req)
+	if err != nil {
+		return app.Resource{}, changing(p, "create "+req.ServiceID, err)
+	}
+	if r.ID == "" && r.Status != app.StatusNeedsInformation {
+		return app.Resource{}, unknown(p, "create "+req.ServiceID, fmt.Errorf("status %.40q came without an id", r.Status))
+	}
+	return r, nil
+}
+
+// Get reads one resource, its credentials included.
+func (s *Seller) Get(ctx context.Context, p Provider, access seal.Secret, id string) (app.Resource, error) {
+	c, err := s.client(p, "")
+	if err != nil {
+		return app.Resource{}, err
+	}
+	r, err := c.Get(ctx, app.Call{Bearer: access.Reveal()}, id)
+	if err != nil {
+		return app.Resource{}, reading(p, "show a resource", err)
+	}
+	if r.ID != "" && r.ID != id {
+		return app.Resource{}, wrong(p, "it showed another resource than the one that was asked for")
+	}
+	return r, nil
+}
+
+// Find looks up what an order of ours made (capability resources:find). found is
+// false only when the provider said so.
+func (s *Seller) Find(ctx context.Context, p Provider, access seal.Secret, order string) (app.Resource, bool, error) {
+	c, err := s.able(p, app.CapFind)
+	if err != nil {
+		return app.Resource{}, false, err
+	}
+	r, found, err := c.Find(ctx, app.Call{Bearer: access.Reveal()}, order)
+	if err != nil {
+		return app.Resource{}, false, reading(p, "look an order up", err)
+	}
+	// A provider that ignores the question and lists all it has would else pass a
+	// resource of another order off as this one's.
+	if found && r.OrchestratorResourceID != order {
+		return app.Resource{}, false, wrong(p, "it found a resource of another order than the one that was asked for")
+	}
+	return r, found, nil
+}
+
+// List reads all resources of the account, those removed in the last 30 days
+// included, without secrets (capability resources:find).
+func (s *Seller) List(ctx context.Context, p Provider, access seal.Secret) ([]app.Resource, error) {
+	c, err := s.able(p, app.CapFind)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.List(ctx, app.Call{Bearer: access.Reveal()})
+	if err != nil {
+		return nil, reading(p, "list its resources", err)
+	}
+	return all, nil
+}
+
+// Remove removes a resource, or detaches it where the manifest lacks
+// resources:deprovision (APP 12.8). A repeat answers the same.
+func (s *Seller) Remove(ctx context.Context, p Provider, access seal.Secret, key, id string) (app.Resource, error) {
+	c, err := s.client(p, "")
+	if err != nil {
+		return app.Resource{}, err
+	}
+	r, err := c.Remove(ctx, app.Call{Bearer: access.Reveal(), IdempotencyKey: key}, id, nil)
+	if err != nil {
+		return app.Resource{}, changing(p, "remove a resource", err)
+	}
+	return r, nil
+}
+
+// able makes a client only for what the manifest declares: nobody probes (APP 19).
+func (s *Seller) able(p Provider, capability string) (*app.Client, error) {
+	if !p.Manifest.Can(capability) {
+		return nil, purser.Errorf(purser.ProviderFailure, "%s does not declare %s; nothing was sent", p.Name, capability)
+	}
+	return s.client(p, "")
+}
