@@ -107,7 +107,7 @@ func TestRequestsAreWrittenByTheTable(t *testing.T) {
 			return err
 		}, sent{"GET", "/v1/runs/self", "", "Bearer pt_secret", ""}},
 		{"a name with slashes stays one segment", func(ctx context.Context, c *Client) error {
-			_, err := c.Restore(WithKey(ctx, "k2"), purser.ResourceRef{Resource: "a/../b c", Env: "production"})
+			_, err := c.Restore(WithKey(ctx, "k2"), purser.Restore{Resource: "a/../b c", Env: "production"})
 			return err
 		}, sent{"POST", "/v1/resources/a%2F..%2Fb%20c/restore", "k2", "Bearer pt_secret", `{"env":"production"}`}},
 	}

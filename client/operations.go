@@ -187,7 +187,7 @@ func (c *Client) Remove(ctx context.Context, in purser.Remove) (purser.Removal, 
 }
 
 // Restore: bring a retired resource back within its grace.
-func (c *Client) Restore(ctx context.Context, in purser.ResourceRef) (purser.Resource, error) {
+func (c *Client) Restore(ctx context.Context, in purser.Restore) (purser.Resource, error) {
 	return call[purser.Resource](ctx, c, "restore", in)
 }
 

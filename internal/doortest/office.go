@@ -228,7 +228,7 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.Page, purser.List[purser.Subscription]](o, "subscriptions", nil),
 		do[purser.SubscriptionRef, purser.Subscription](o, "cancel_subscription", nil),
 		do[purser.Remove, purser.Removal](o, "remove", nil),
-		do[purser.ResourceRef, purser.Resource](o, "restore", nil),
+		do[purser.Restore, purser.Resource](o, "restore", nil),
 		do[purser.Exec, purser.Variables](o, "exec", nil),
 		do[purser.Stop, purser.StopInfo](o, "stop", nil),
 		do[purser.StopRef, purser.StopInfo](o, "show_stop", nil),
