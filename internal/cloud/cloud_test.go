@@ -422,6 +422,19 @@ func TestABuyerSeesWhatADishonestRegistrarDoes(t *testing.T) {
 		_, err := w.client.Create(t.Context(), w.call("k"), wanted)
 		w.refused(err, app.CodeRequiresPayment)
 	})
+	t.Run("a name frozen after the payment is paid back", func(t *testing.T) {
+		w := newWorld(t, fault.Blocked)
+		wanted := w.want("domain", shop.RegistrarDomain, configuration, "sbx_1")
+		_, err := w.client.Create(t.Context(), w.call("k"), wanted)
+		w.refused(err, "domain_blocked")
+		if len(w.rail.Charges()) != 1 {
+			t.Errorf("%d charges", len(w.rail.Charges()))
+		}
+		w.misbehave(fault.Blocked, 0)
+		if r := w.create("again", shop.RegistrarDomain, configuration, "sbx_2"); r.Status != app.StatusComplete || w.rail.Total() != 890 {
+			t.Errorf("bought again: %+v, charged %d", r, w.rail.Total())
+		}
+	})
 	t.Run("an expired quote", func(t *testing.T) {
 		w := newWorld(t, fault.QuoteExpired)
 		wanted := w.want("domain", shop.RegistrarDomain, configuration, "sbx_1")

@@ -150,7 +150,7 @@ func (r *Registrar) honours(q Quote, o Order) error {
 // row meanwhile, so money is never taken for a name that another gets.
 func (r *Registrar) pay(ctx context.Context, reg Registration, token string) (Registration, error) {
 	receipt, err := r.charger.Charge(ctx, till.Charge{
-		Resource: reg.Resource, Purpose: "register " + reg.Name, Token: token, Amount: reg.Amount, Currency: reg.Currency,
+		Resource: reg.Resource, Purpose: PurposeOf(reg.Name), Token: token, Amount: reg.Amount, Currency: reg.Currency,
 		Item: fmt.Sprintf("%s, registration for %d year(s)", reg.Name, reg.Years),
 	})
 	var refusal *till.Refusal
@@ -266,6 +266,28 @@ func (r *Registrar) change(ctx context.Context, account, name, text string, valu
 	}
 	return nil
 }
+
+// Abandon ends a purchase that was paid and did not come about, so that the name
+// is free again. It reports whether there was one; a name that is registered stays.
+func (r *Registrar) Abandon(ctx context.Context, resource, name string) (bool, error) {
+	turn := r.turn(name)
+	turn.Lock()
+	defer turn.Unlock()
+	reg, err := r.Find(ctx, name)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, err
+	case reg.Resource != resource || reg.State == Succeeded:
+		return false, nil
+	}
+	reg.State = Failed
+	return true, r.save(ctx, reg)
+}
+
+// PurposeOf names the charge of a name for its Charger.
+func PurposeOf(name string) string { return "register " + name }
 
 const columns = `name, account, resource, years, tier, currency, amount, renewal, auto_renew, state, charge, zone, reason, expires`
 

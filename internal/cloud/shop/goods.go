@@ -131,11 +131,30 @@ func (s *Shop) activatePayment(ctx context.Context, p provider.Payment) error {
 		return refusal(err)
 	case HostingPro:
 		_, err := s.Till.Charge(ctx, till.Charge{
-			Resource: p.ID, Purpose: "first month", Token: p.Token, Amount: proPrice, Currency: proCurrency, Item: "hosting:pro, first month",
+			Resource: p.ID, Purpose: firstMonth, Token: p.Token, Amount: proPrice, Currency: proCurrency, Item: "hosting:pro, first month",
 		})
 		return refusal(err)
 	}
 	return nil // free
+}
+
+const firstMonth = "first month"
+
+// refundPayment gives back what was paid for a thing that did not come about. A
+// name that was registered after all is the buyer's, and so is its price.
+func (s *Shop) refundPayment(ctx context.Context, p provider.Payment) error {
+	switch p.Service {
+	case RegistrarDomain:
+		name := text(p.Configuration, "domain")
+		abandoned, err := s.Registrar.Abandon(ctx, p.ID, name)
+		if err != nil || !abandoned {
+			return err
+		}
+		return s.Till.Refund(ctx, p.ID, registrar.PurposeOf(name))
+	case HostingPro:
+		return s.Till.Refund(ctx, p.ID, firstMonth)
+	}
+	return nil
 }
 
 // provision makes the thing. It is called again with the same resource id after
@@ -170,7 +189,11 @@ func (s *Shop) make(ctx context.Context, r provider.Request, account state.Accou
 		if err != nil {
 			return provider.Provisioned{}, err
 		}
-		return s.registered(reg), nil
+		made := s.registered(reg)
+		if made.Failed != nil {
+			return provider.Provisioned{}, made.Failed // an error, so that the money goes back
+		}
+		return made, nil
 	case DNSZone:
 		return s.zone(ctx, r.Resource, account.ID)
 	case TLSCertificate:

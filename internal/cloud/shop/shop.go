@@ -109,6 +109,7 @@ func (s *Shop) hooks() provider.Hooks {
 		Information:        s.preview,
 		Subscribed:         s.subscribed,
 		ActivatePayment:    s.activatePayment,
+		RefundPayment:      s.refundPayment,
 		Provision:          s.provision,
 		Read:               s.read,
 		Rotate:             s.rotate,

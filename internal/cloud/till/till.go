@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,7 +67,7 @@ type Database interface {
 // Config joins a Till to its surroundings.
 type Config struct {
 	DB     Database
-	URL    string // the orchestrator's POST /v1/rail/charges (RULES 7)
+	URL    string // the orchestrator's POST /v1/rail/charges (RULES 7); refunds go to .../refunds beside it
 	Key    string // provider key, sent as bearer
 	Client *http.Client
 	Now    func() time.Time
@@ -83,8 +84,8 @@ type Till struct {
 var schema = []string{`CREATE TABLE till_charges (
 	resource TEXT NOT NULL,
 	purpose TEXT NOT NULL,
-	attempt BIGINT NOT NULL,     -- grows only after a certain refusal
-	state TEXT NOT NULL,         -- asking, succeeded, refused
+	attempt BIGINT NOT NULL,     -- grows only after a certain refusal or a refund
+	state TEXT NOT NULL,         -- asking, succeeded, refused, refunded
 	token_hash TEXT NOT NULL,
 	amount BIGINT NOT NULL,
 	currency TEXT NOT NULL,
@@ -143,6 +144,36 @@ func (t *Till) Charge(ctx context.Context, c Charge) (Receipt, error) {
 	return t.Receipt(ctx, c.Resource, c.Purpose)
 }
 
+// Refund gives a charge back, whole and once; what was not charged, or was given
+// back before, is no error. After it the same purpose may be charged anew.
+func (t *Till) Refund(ctx context.Context, resource, purpose string) error {
+	c := Charge{Resource: resource, Purpose: purpose}
+	turn := t.turn(c)
+	turn.Lock()
+	defer turn.Unlock()
+	r, err := t.Receipt(ctx, resource, purpose)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	url, ok := strings.CutSuffix(t.URL, "/charges")
+	if !ok {
+		return fmt.Errorf("refunding: %s has no refunds beside it", t.URL)
+	}
+	// A charge is refunded once, so its id is key enough.
+	key := "rfk_" + r.ID
+	status, text, err := t.send(ctx, url+"/refunds", key, map[string]any{"charge": r.ID, "amount_minor": r.Amount, "idempotency_key": key})
+	if err != nil {
+		return fmt.Errorf("refunding: %w", err)
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("refunding: the rail answers HTTP %d %.200q", status, text)
+	}
+	return t.settle(ctx, c, "refunded", r.ID, "")
+}
+
 // known answers a call without a token, which can learn but not pay.
 func (t *Till) known(ctx context.Context, c Charge) (Receipt, error) {
 	var state string
@@ -192,11 +223,11 @@ func (t *Till) Receipts(ctx context.Context) ([]Receipt, error) {
 const intent = `INSERT INTO till_charges
 	(resource, purpose, attempt, state, token_hash, amount, currency, item, at) VALUES ($1, $2, 1, 'asking', $3, $4, $5, $6, $7)
 	ON CONFLICT (resource, purpose) DO UPDATE SET
-		attempt = attempt + CASE state WHEN 'refused' THEN 1 ELSE 0 END,
-		amount = CASE state WHEN 'refused' THEN excluded.amount ELSE amount END,
-		currency = CASE state WHEN 'refused' THEN excluded.currency ELSE currency END,
-		token_hash = CASE state WHEN 'refused' THEN excluded.token_hash ELSE token_hash END,
-		state = CASE state WHEN 'refused' THEN 'asking' ELSE state END
+		attempt = attempt + CASE WHEN state IN ('refused', 'refunded') THEN 1 ELSE 0 END,
+		amount = CASE WHEN state IN ('refused', 'refunded') THEN excluded.amount ELSE amount END,
+		currency = CASE WHEN state IN ('refused', 'refunded') THEN excluded.currency ELSE currency END,
+		token_hash = CASE WHEN state IN ('refused', 'refunded') THEN excluded.token_hash ELSE token_hash END,
+		state = CASE WHEN state IN ('refused', 'refunded') THEN 'asking' ELSE state END
 	RETURNING attempt, state`
 
 // intend writes down that the rail will be asked, and under which attempt. It
@@ -268,30 +299,38 @@ type answer struct {
 }
 
 func (t *Till) post(ctx context.Context, c Charge, key string) (id string, err error) {
-	body, err := json.Marshal(wire{
+	status, text, err := t.send(ctx, t.URL, key, wire{
 		Token: c.Token, Amount: c.Amount, Currency: c.Currency, Key: key, Resource: c.Resource,
 		Items: []lineItem{{Description: c.Item, Amount: c.Amount, Currency: c.Currency}},
 	})
 	if err != nil {
-		return "", fmt.Errorf("writing the charge: %w", err)
+		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.URL, bytes.NewReader(body))
+	return judge(status, text)
+}
+
+// send asks the rail. An error means that what it did is not known.
+func (t *Till) send(ctx context.Context, url, key string, body any) (status int, text []byte, err error) {
+	encoded, err := json.Marshal(body)
 	if err != nil {
-		return "", &Refusal{Code: "invalid_request", Detail: "the rail's address is not a URL"}
+		return 0, nil, fmt.Errorf("writing to the rail: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(encoded))
+	if err != nil {
+		return 0, nil, fmt.Errorf("writing to the rail: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+t.Key)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", key)
 	res, err := t.Client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("%w: asking the rail: %w", ErrUnknown, err)
+		return 0, nil, fmt.Errorf("%w: asking the rail: %w", ErrUnknown, err)
 	}
 	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		return "", fmt.Errorf("%w: reading the rail's answer: %w", ErrUnknown, err)
+	if text, err = io.ReadAll(io.LimitReader(res.Body, 1<<20)); err != nil {
+		return 0, nil, fmt.Errorf("%w: reading the rail's answer: %w", ErrUnknown, err)
 	}
-	return judge(res.StatusCode, text)
+	return res.StatusCode, text, nil
 }
 
 // judge turns the rail's answer into a charge id, a certain refusal, or ErrUnknown.

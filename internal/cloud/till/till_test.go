@@ -120,6 +120,29 @@ func TestACallWithoutATokenLearnsButDoesNotPay(t *testing.T) {
 	}
 }
 
+func TestARefundGivesBackOnceAndFreesThePurpose(t *testing.T) {
+	till, rail := openTill(t, nil)
+	if err := till.Refund(t.Context(), "res_1", "register superseal.club"); err != nil {
+		t.Errorf("a refund of nothing: %v", err)
+	}
+	for _, total := range []int64{890, 890} {
+		if _, err := till.Charge(t.Context(), domain()); err != nil || rail.Total() != total {
+			t.Fatalf("charging: %v, total %d", err, rail.Total())
+		}
+		for range 2 {
+			if err := till.Refund(t.Context(), "res_1", "register superseal.club"); err != nil || rail.Total() != 0 {
+				t.Fatalf("refunding: %v, total %d", err, rail.Total())
+			}
+		}
+		if all, err := till.Receipts(t.Context()); err != nil || len(all) != 0 {
+			t.Errorf("receipts %v, %v", all, err)
+		}
+	}
+	if len(rail.Charges()) != 2 {
+		t.Errorf("%d charges under different keys", len(rail.Charges()))
+	}
+}
+
 func TestACertainRefusalCanBeTriedWithAnotherToken(t *testing.T) {
 	for _, code := range []string{"declined", "requires_action", "token_expired", "stopped"} {
 		t.Run(code, func(t *testing.T) {

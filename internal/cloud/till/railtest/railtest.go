@@ -17,6 +17,7 @@ const ProviderKey = "pk_test_seller"
 // Charge is one charge as the seller asked for it.
 type Charge struct {
 	ID       string `json:"-"`
+	Refunded int64  `json:"-"`
 	Token    string `json:"token"`
 	Amount   int64  `json:"amount_minor"`
 	Currency string `json:"currency"`
@@ -92,11 +93,11 @@ func (r *Rail) Charges() []Charge {
 	return all
 }
 
-// Total returns the sum of all charges in minor units.
+// Total returns the sum of all charges less refunds, in minor units.
 func (r *Rail) Total() int64 {
 	var sum int64
 	for _, c := range r.Charges() {
-		sum += c.Amount
+		sum += c.Amount - c.Refunded
 	}
 	return sum
 }
@@ -112,6 +113,10 @@ func (r *Rail) serve(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests++
+	if strings.HasSuffix(req.URL.Path, "/v1/rail/refunds") {
+		r.refund(w, req)
+		return
+	}
 	if req.Method != http.MethodPost || !strings.HasSuffix(req.URL.Path, "/v1/rail/charges") {
 		problem(w, http.StatusNotFound, "not_found")
 		return
@@ -159,6 +164,28 @@ func (r *Rail) charge(w http.ResponseWriter, c Charge) {
 		panic(http.ErrAbortHandler)
 	}
 	result(w, c.ID, "succeeded")
+}
+
+// refund gives back a whole charge, as often as it is asked the same.
+func (r *Rail) refund(w http.ResponseWriter, req *http.Request) {
+	var in struct {
+		Charge string `json:"charge"`
+		Amount int64  `json:"amount_minor"`
+		Key    string `json:"idempotency_key"`
+	}
+	if err := json.NewDecoder(req.Body).Decode(&in); err != nil || in.Key == "" {
+		problem(w, http.StatusBadRequest, "invalid_request")
+		return
+	}
+	for key, c := range r.charges {
+		if c.ID == in.Charge && c.Amount == in.Amount {
+			c.Refunded = in.Amount
+			r.charges[key] = c
+			result(w, c.ID, "refunded")
+			return
+		}
+	}
+	problem(w, http.StatusNotFound, "not_found")
 }
 
 func (r *Rail) over(c Charge) bool {
