@@ -1,0 +1,227 @@
+// Package server joins the parts into one running program: store, office, sellers, doors, and what runs in the background.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/gate"
+	"github.com/purser-dev/purser/internal/httpapi"
+	"github.com/purser-dev/purser/internal/mcpapi"
+	"github.com/purser-dev/purser/internal/seal"
+)
+
+const (
+	drain         = 10 * time.Second // for requests that are being answered when the server stops
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	headerBytes   = 64 << 10
+)
+
+// Options are what a server gets from outside.
+type Options struct {
+	Version  string           // of the program
+	Listener net.Listener     // nil: listens where the settings say
+	Log      *slog.Logger     // nil: as the settings say, to standard error
+	Local    *LocalProvider   // nil: none
+	Now      func() time.Time // nil: time.Now
+	Random   io.Reader        // nil: crypto/rand
+}
+
+// LocalProvider is the local cloud that the operator started beside the server.
+type LocalProvider struct {
+	ManifestURL   string
+	SigningSecret seal.Secret // signs our calls to it
+	ProviderKey   seal.Secret // which it shows at our rail
+}
+
+func (o Options) completed(cfg config.Log) Options {
+	if o.Log == nil {
+		o.Log = logger(cfg)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	return o
+}
+
+func logger(cfg config.Log) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: cfg.Level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opt))
+}
+
+// Server is a program that listens and is not serving yet, until Run.
+type Server struct {
+	cfg      config.Config
+	log      *slog.Logger
+	parts    *parts
+	listener net.Listener
+	http     *http.Server
+	hangUp   context.CancelFunc // ends the requests that outlast the drain
+	trace    func(context.Context) error
+}
+
+// New opens the data, joins the parts and listens, so that URL is known. The
+// listener is its own from then on, also when it fails. Run must follow, or Close.
+func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err error) {
+	opt = opt.completed(cfg.Log)
+	s := &Server{cfg: cfg, log: opt.Log, listener: opt.Listener}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	for _, w := range cfg.Warnings {
+		s.log.Warn(w)
+	}
+	if s.listener == nil {
+		if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return nil, fmt.Errorf("listening: %w", err)
+		}
+	}
+	if s.parts, err = open(ctx, cfg, opt, s.log, s.URL); err != nil {
+		return nil, err
+	}
+	if opt.Local != nil {
+		if err := s.parts.register(ctx, *opt.Local); err != nil {
+			return nil, fmt.Errorf("registering the local cloud: %w", err)
+		}
+	}
+	handler, err := s.doors(opt)
+	if err != nil {
+		return nil, err
+	}
+	if handler, s.trace, err = traced(ctx, cfg.Tracing, s.log, handler); err != nil {
+		return nil, err
+	}
+	base, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	s.hangUp = hangUp
+	s.http = &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
+		BaseContext: func(net.Listener) context.Context { return base },
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // a stranger's broken handshake is no news
+	}
+	return s, nil
+}
+
+// doors puts the gate before HTTP, MCP and metrics.
+func (s *Server) doors(opt Options) (http.Handler, error) {
+	count, err := newMetrics(s.cfg.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	g, err := gate.New(gate.Config{
+		Hosts: s.cfg.Hosts(), Origins: []string{s.URL()}, TrustedProxies: s.cfg.TrustedProxies,
+		Authenticator: s.parts.office, Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
+	})
+	if err != nil {
+		return nil, err
+	}
+	doors := map[string]http.Handler{"/mcp": mcpapi.New(mcpapi.Config{
+		Operations: s.parts.office.Operations(), Gate: g, Version: opt.Version, Random: opt.Random,
+	})}
+	if count.handler != nil {
+		doors["GET /metrics"] = count.handler
+	}
+	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors}), nil
+}
+
+// URL is what agents and browsers call the server; without a public_url it is
+// localhost with the port that was taken.
+func (s *Server) URL() string {
+	if s.cfg.PublicURL != "" {
+		return s.cfg.PublicURL
+	}
+	_, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return "http://" + s.listener.Addr().String()
+	}
+	return "http://localhost:" + port
+}
+
+// SetupCode makes a single-use code for the first owner; needed is false when
+// somebody has signed up already.
+func (s *Server) SetupCode(ctx context.Context) (code string, needed bool, err error) {
+	return s.parts.office.SetupCode(ctx)
+}
+
+// Run serves until ctx ends, then answers what was begun, for at most ten
+// seconds, and closes everything. Orders in flight are found again by the next
+// start.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
+		return nil
+	})
+	for _, j := range s.parts.jobs() {
+		group.Go(func() error { j.run(ctx, s.log); return nil })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		return s.stop()
+	})
+	s.log.Info("serving", "url", s.URL(), "database", s.cfg.Database)
+	return group.Wait()
+}
+
+// stop ends the doors: nothing new, the rest within the drain.
+func (s *Server) stop() error {
+	s.log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	s.log.Warn("some requests were not answered in time", "waited", drain)
+	s.hangUp()
+	return s.http.Close()
+}
+
+// Close frees what New opened. Run does it too; twice is fine.
+func (s *Server) Close() error {
+	var err error
+	if s.hangUp != nil {
+		s.hangUp()
+	}
+	if s.http != nil {
+		err = s.http.Close()
+	}
+	if s.listener != nil {
+		if e := s.listener.Close(); !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	if s.parts != nil {
+		err = errors.Join(err, s.parts.close())
+		s.parts = nil
+	}
+	if s.trace != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err = errors.Join(err, s.trace(ctx))
+		s.trace = nil
+	}
+	return err
+}
