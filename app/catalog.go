@@ -127,7 +127,7 @@ func (t *Tiers) UnmarshalJSON(raw []byte) error {
 
 // Schema is the subset of JSON Schema used for configuration (11.2).
 type Schema struct {
-	Type                 string              `json:"type"` // "object"
+	Type                 string              `json:"type,omitempty"` // "object"
 	Properties           map[string]Property `json:"properties,omitempty"`
 	Required             []string            `json:"required,omitempty"`
 	AdditionalProperties *bool               `json:"additionalProperties,omitempty"`

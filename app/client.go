@@ -153,8 +153,8 @@ func (c *Client) pages(ctx context.Context, r request, take func(data json.RawMe
 		if _, err := c.do(ctx, r, &page); err != nil {
 			return err
 		}
-		if err := take(orNull(page.Data)); err != nil {
-			return &Error{Code: CodeProviderFailure, Message: "data is not a list", HTTPStatus: http.StatusOK, Err: err}
+		if err := take(page.Data); err != nil { // a page without data is not an empty one
+			return unreadable(http.StatusOK, fmt.Errorf("reading data: %w", err))
 		}
 		if cursor = page.NextCursor; seen[cursor] {
 			return nil
@@ -299,6 +299,9 @@ func (c *Client) Find(ctx context.Context, call Call, orchestratorResourceID str
 		method: http.MethodGet, path: "provisioning/resources", call: call,
 		query: url.Values{"orchestrator_resource_id": {orchestratorResourceID}},
 	}, &page)
+	if err == nil && page.Data == nil { // "none" is an empty list, never an answer without one
+		err = unreadable(http.StatusOK, errors.New("the answer has no data"))
+	}
 	if err != nil || len(page.Data) == 0 {
 		return Resource{}, false, err
 	}

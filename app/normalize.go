@@ -65,7 +65,7 @@ func (n *normaliser) service(raw json.RawMessage) (Service, bool) {
 		Kind: n.str(m, "kind"), Scope: n.str(m, "scope"), Group: n.str(m, "group"),
 		Availability: n.str(m, "availability"), Development: n.bool(m, "development"),
 		Livemode: n.bool(m, "livemode"), Created: n.str(m, "created"), LLMContext: n.str(m, "llm_context"),
-		ProviderConfiguration: m["provider_configuration_schema"],
+		ProviderConfiguration: compact(m["provider_configuration_schema"]),
 	}
 	if s.ServiceID == "" { // the provider dialect calls it id
 		s.ServiceID = n.str(m, "id")
@@ -98,6 +98,15 @@ func (n *normaliser) service(raw json.RawMessage) (Service, bool) {
 		n.warn("kind %q, availability %q or pricing %q is unknown or unavailable; needs confirmation", s.Kind, s.Availability, s.Pricing.Type)
 	}
 	return s, true
+}
+
+// compact drops insignificant space, so that equal schemas have equal bytes.
+func compact(raw json.RawMessage) json.RawMessage {
+	var b bytes.Buffer
+	if raw == nil || json.Compact(&b, raw) != nil {
+		return nil
+	}
+	return b.Bytes()
 }
 
 func either(a, b string) string {
@@ -359,7 +368,9 @@ func (n *normaliser) schema(raw json.RawMessage) Schema {
 	if err != nil {
 		return s
 	}
-	s.Properties = make(map[string]Property, len(properties))
+	if len(properties) > 0 {
+		s.Properties = make(map[string]Property, len(properties))
+	}
 	for name, raw := range properties {
 		var p Property
 		dec := json.NewDecoder(bytes.NewReader(raw))
