@@ -153,7 +153,10 @@ func (c *Client) pages(ctx context.Context, r request, take func(data json.RawMe
 		if _, err := c.do(ctx, r, &page); err != nil {
 			return err
 		}
-		if err := take(page.Data); err != nil { // a page without data is not an empty one
+		if len(page.Data) == 0 || string(page.Data) == "null" { // not an empty page: none
+			return unreadable(http.StatusOK, errors.New("the answer has no data"))
+		}
+		if err := take(page.Data); err != nil {
 			return unreadable(http.StatusOK, fmt.Errorf("reading data: %w", err))
 		}
 		if cursor = page.NextCursor; seen[cursor] {
