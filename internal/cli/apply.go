@@ -12,8 +12,11 @@ import (
 )
 
 func (s *session) apply() *cobra.Command {
-	return s.changing(&cobra.Command{
+	var in purser.Apply
+	cmd := s.changing(&cobra.Command{
 		Use: "apply PLAN", Short: "Execute an approved plan; the same call again joins it", Args: needs("PLAN"),
+		Long: "Execute an approved plan and follow it to its end. The same call again joins the one that runs; it never buys twice.\n" +
+			"A plan that still needs a person is waited for.",
 		Example: "  purser apply pln_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
 			c, err := s.client()
@@ -23,13 +26,16 @@ func (s *session) apply() *cobra.Command {
 			if ctx, err = s.keyed(ctx, c); err != nil {
 				return plan, err
 			}
-			plan, err = c.Apply(ctx, purser.Apply{Plan: args[0]})
+			in.Plan = args[0]
+			plan, err = c.Apply(ctx, in)
 			if err != nil {
 				return plan, err
 			}
 			return s.ended(ctx, c, plan)
 		}, showOutcome),
 	})
+	cmd.Flags().IntVar(&in.Wait, "wait", 0, "seconds to wait for a plan that still needs a person (default: 55)")
+	return cmd
 }
 
 // ended follows a plan that is still applied until it ends. Looking changes

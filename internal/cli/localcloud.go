@@ -16,6 +16,7 @@ import (
 	"github.com/purser-dev/purser/internal/child"
 	"github.com/purser-dev/purser/internal/cloud"
 	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/seal"
 )
 
 // localCloud is the cloud that `purser up` started beside its server.
@@ -86,15 +87,8 @@ func (s *session) cloudSecrets(file, rail string) (cloud.Secrets, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return secrets, fmt.Errorf("reading the secrets of the local cloud: %w", err)
 	}
-	for _, secret := range []*string{&secrets.SigningSecret, &secrets.ProviderKey, &secrets.FaultKey} {
-		if *secret != "" {
-			continue
-		}
-		random := make([]byte, 32)
-		if _, err := io.ReadFull(s.Random, random); err != nil {
-			return secrets, fmt.Errorf("making the secrets of the local cloud: %w", err)
-		}
-		*secret = hex.EncodeToString(random)
+	if err := s.fillSecrets(&secrets); err != nil {
+		return secrets, fmt.Errorf("making the secrets of the local cloud: %w", err)
 	}
 	secrets.RailURL = rail
 	if text, err = json.Marshal(secrets); err != nil {
@@ -103,8 +97,34 @@ func (s *session) cloudSecrets(file, rail string) (cloud.Secrets, error) {
 	return secrets, writeFile(file, text, 0o600)
 }
 
-// runs is what the ready object tells of the cloud.
+// fillSecrets makes what is not there yet. The provider's key is a token of
+// Purser's; the others are known to these two processes only.
+func (s *session) fillSecrets(secrets *cloud.Secrets) error {
+	if secrets.ProviderKey == "" {
+		key, err := seal.NewToken(seal.ProviderToken, s.Random)
+		if err != nil {
+			return err
+		}
+		secrets.ProviderKey = key.Reveal()
+	}
+	for _, secret := range []*string{&secrets.SigningSecret, &secrets.FaultKey} {
+		if *secret != "" {
+			continue
+		}
+		random := make([]byte, 32)
+		if _, err := io.ReadFull(s.Random, random); err != nil {
+			return err
+		}
+		*secret = hex.EncodeToString(random)
+	}
+	return nil
+}
+
+// runs is what the ready object tells of the cloud; nothing when there is none.
 func (l *localCloud) runs() *cloudRuns {
+	if l == nil {
+		return nil
+	}
 	r := l.ready
 	return &cloudRuns{API: r.APIURL, HTTPS: r.EdgeHTTPS, HTTP: r.EdgeHTTP, DNS: r.DNS, SMTP: r.SMTP, RootPEM: r.RootPEM, Pid: r.PID}
 }

@@ -162,7 +162,9 @@ func describe(ctx context.Context, err error) problem {
 func (s *session) explain(p problem) string {
 	out := &page{}
 	out.line("%s: %s", p.Code, p.Detail)
-	if info := purser.Code(p.Code).Info(); string(info.Code) == p.Code && info.Meaning != p.Detail {
+	// A fault of this machine has no reference in a server's log.
+	local := p.Code == string(purser.Internal) && p.Reference == ""
+	if info := purser.Code(p.Code).Info(); string(info.Code) == p.Code && info.Meaning != p.Detail && !local {
 		out.line("  %s", info.Meaning)
 	}
 	for _, b := range p.Blockers {

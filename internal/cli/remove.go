@@ -81,9 +81,9 @@ func showRemoval(p *page, v purser.Removal) {
 }
 
 func (s *session) restore() *cobra.Command {
-	var in purser.ResourceRef
+	var in purser.Restore
 	cmd := s.changing(&cobra.Command{
-		Use: "restore RESOURCE", Short: "Bring a retired resource back within its grace", Args: needs("RESOURCE"),
+		Use: "restore RESOURCE", Short: "Bring a retired resource back within its grace; asks for the passphrase if it costs again", Args: needs("RESOURCE"),
 		Example: "  purser restore res_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (r purser.Resource, err error) {
 			in.Resource = args[0]
@@ -97,7 +97,7 @@ func (s *session) restore() *cobra.Command {
 			if ctx, err = s.keyed(ctx, c); err != nil {
 				return r, err
 			}
-			return c.Restore(ctx, in)
+			return signedIfAsked(ctx, s, c, "restore", in, func(in *purser.Restore, a *purser.Signature) { in.Act = a }, c.Restore)
 		}, func(p *page, v purser.Resource) { resourceTable(p, []purser.Resource{v}) }),
 	})
 	return place(cmd, &in.Project, &in.Env)

@@ -110,54 +110,32 @@ func (w Worker) plan(ctx context.Context, staged purser.Staged) (purser.Plan, er
 	return plan, w.did("planned %d steps as %s", len(plan.Terms.Steps), plan.ID)
 }
 
-// apply tries, is told that a person must approve, waits, and tries again.
+// apply goes on as soon as the person has decided: a call for a plan that waits
+// waits with it, at most for the time of one call, and is then made again.
 func (w Worker) apply(ctx context.Context, plan purser.Plan) (purser.Plan, error) {
 	id := plan.ID
-	err := w.call(ctx, "apply", purser.Apply{Plan: id}, &plan)
-	if purser.CodeOf(err) == purser.NeedsApproval {
-		if err := w.tell(Event{Event: "waits", Plan: id, Text: "apply was refused with needs_approval; a person must decide " + id}); err != nil {
+	if plan.State == purser.PlanWaiting {
+		if err := w.tell(Event{Event: "waits", Plan: id, Text: fmt.Sprintf("was told needs_approval; a person must decide %s", id)}); err != nil {
 			return plan, err
 		}
-		if err := w.wait(ctx, id); err != nil {
-			return plan, err
-		}
-		err = w.call(ctx, "apply", purser.Apply{Plan: id}, &plan)
 	}
-	for err == nil && plan.State == purser.PlanApplying {
-		if err = pause(ctx, 100*time.Millisecond); err == nil {
-			err = w.call(ctx, "show_plan", purser.PlanRef{Plan: id}, &plan)
-		}
-	}
-	plan.ID = id
-	switch {
-	case err != nil:
-		return plan, err
-	case plan.State == purser.PlanDone:
-		return plan, nil
-	case plan.Error != nil:
-		return plan, plan.Error
-	}
-	return plan, purser.Errorf(purser.InvalidState, "plan %s is %s", id, plan.State)
-}
-
-// wait looks until the person has decided.
-func (w Worker) wait(ctx context.Context, id string) error {
 	for {
-		var plan purser.Plan
-		if err := w.call(ctx, "show_plan", purser.PlanRef{Plan: id}, &plan); err != nil {
-			return err
-		}
-		switch plan.State {
-		case purser.PlanWaiting:
-		case purser.PlanReady:
-			return nil
-		case purser.PlanIsDenied:
-			return purser.Errorf(purser.PlanDenied, "the person denied plan %s", id)
+		err := w.call(ctx, "apply", purser.Apply{Plan: id}, &plan)
+		plan.ID = id
+		switch {
+		case purser.CodeOf(err) == purser.NeedsApproval && ctx.Err() == nil:
+			if err := pause(ctx, 50*time.Millisecond); err != nil { // never a busy loop
+				return plan, err
+			}
+		case err != nil:
+			return plan, err
+		case plan.State == purser.PlanDone:
+			return plan, nil
+		case plan.State == purser.PlanApplying:
+		case plan.Error != nil:
+			return plan, plan.Error
 		default:
-			return purser.Errorf(purser.InvalidState, "plan %s is %s", id, plan.State)
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
+			return plan, purser.Errorf(purser.InvalidState, "plan %s is %s", id, plan.State)
 		}
 	}
 }

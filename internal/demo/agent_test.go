@@ -73,7 +73,6 @@ func script() *desk {
 			&purser.Error{Code: purser.NeedsApproval, Detail: needs, Plan: "pln_1"},
 			purser.Plan{ID: "pln_1", State: purser.PlanDone, Orders: []purser.Order{{State: purser.OrderLive}}},
 		},
-		"show_plan": {purser.Plan{ID: "pln_1", State: purser.PlanWaiting}, purser.Plan{ID: "pln_1", State: purser.PlanReady}},
 	}}
 }
 
@@ -90,7 +89,7 @@ func TestTheAgentWaitsForThePersonAndThenApplies(t *testing.T) {
 	if got := strings.Join(kinds, " "); got != "did did did waits done" {
 		t.Errorf("the agent told: %s", got)
 	}
-	if got := strings.Join(d.called, " "); got != "search stage plan apply show_plan show_plan apply" {
+	if got := strings.Join(d.called, " "); got != "search stage plan apply apply" {
 		t.Errorf("the agent called: %s", got)
 	}
 }
@@ -101,7 +100,7 @@ func TestTheAgentTellsWhyItFailed(t *testing.T) {
 		answer any
 		code   purser.Code
 	}{
-		"a person said no":        {"show_plan", purser.Plan{ID: "pln_1", State: purser.PlanIsDenied}, purser.PlanDenied},
+		"a person said no":        {"apply", &purser.Error{Code: purser.PlanDenied}, purser.PlanDenied},
 		"the domain is taken":     {"plan", purser.Plan{ID: "pln_1", State: purser.PlanBlocked, Blockers: []purser.Blocker{{Code: purser.NotAvailable}}}, purser.NotAvailable},
 		"the budget is small":     {"plan", &purser.Error{Code: purser.BudgetExceeded}, purser.BudgetExceeded},
 		"a step failed":           {"apply", purser.Plan{ID: "pln_1", State: purser.PlanFailed, Error: &purser.Error{Code: purser.QuoteChanged}}, purser.QuoteChanged},
