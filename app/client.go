@@ -21,6 +21,7 @@ import (
 const (
 	connectTimeout = 10 * time.Second
 	callTimeout    = 30 * time.Second
+	requestLife    = 10 * time.Minute // of an account request (9.1)
 )
 
 // Profile is the shape an orchestrator speaks in (3.4).
@@ -167,15 +168,18 @@ func (c *Client) pages(ctx context.Context, r request, take func(data json.RawMe
 	return nil
 }
 
-// AccountRequest asks for an account (section 9). The orchestrator block and the
-// object member are filled in here. Resending the same ID never makes a second
-// account.
+// AccountRequest asks for an account (section 9). The orchestrator block, object
+// and, if zero, ExpiresAt (in 10 min) are filled in here. Resending the same ID
+// never makes a second account.
 func (c *Client) AccountRequest(ctx context.Context, in AccountRequest) (AccountAnswer, error) {
 	block, err := c.orchestrator()
 	if err != nil {
 		return AccountAnswer{}, local(err)
 	}
 	in.Object, in.Orchestrator = "account_request", block
+	if in.ExpiresAt.IsZero() {
+		in.ExpiresAt = At(c.config.Signer.now().Add(requestLife))
+	}
 	if in.CodeChallenge != "" && in.CodeChallengeMethod == "" {
 		in.CodeChallengeMethod = "S256"
 	}
@@ -256,24 +260,27 @@ func (c *Client) Rotate(ctx context.Context, call Call, id string, in RotateRequ
 
 // Remove removes or detaches, as the manifest's resources:deprovision says (12.8).
 func (c *Client) Remove(ctx context.Context, call Call, id string, actor *Actor) (Resource, error) {
-	return c.acted(ctx, call, resourcePath(id, "/remove"), actor)
+	return c.acted(ctx, call, id, "/remove", actor)
 }
 
 // Cut suspends access at once (capability resources:cut).
 func (c *Client) Cut(ctx context.Context, call Call, id string, actor *Actor) (Resource, error) {
-	return c.acted(ctx, call, resourcePath(id, "/cut"), actor)
+	return c.acted(ctx, call, id, "/cut", actor)
 }
 
 // Restore lifts a cut.
 func (c *Client) Restore(ctx context.Context, call Call, id string, actor *Actor) (Resource, error) {
-	return c.acted(ctx, call, resourcePath(id, "/restore"), actor)
+	return c.acted(ctx, call, id, "/restore", actor)
 }
 
-func (c *Client) acted(ctx context.Context, call Call, path string, actor *Actor) (Resource, error) {
+// acted sends the resource id in the body too: the signature covers only the body,
+// and cutting a hundred resources at once must not make a hundred equal ones (5.2).
+func (c *Client) acted(ctx context.Context, call Call, id, verb string, actor *Actor) (Resource, error) {
 	body := struct {
-		Actor *Actor `json:"actor,omitempty"`
-	}{actor}
-	return c.resource(ctx, request{method: http.MethodPost, path: path, body: body, call: call, changes: true})
+		ResourceID string `json:"resource_id"`
+		Actor      *Actor `json:"actor,omitempty"`
+	}{id, actor}
+	return c.resource(ctx, request{method: http.MethodPost, path: resourcePath(id, verb), body: body, call: call, changes: true})
 }
 
 func resourcePath(id, verb string) string {
@@ -333,7 +340,7 @@ func (c *Client) List(ctx context.Context, call Call) ([]Resource, error) {
 // an account exists.
 func (c *Client) Quote(ctx context.Context, call Call, in QuoteRequest) (Quote, error) {
 	var q Quote
-	_, err := c.do(ctx, request{method: http.MethodPost, path: "provisioning/quotes", body: in, call: call, changes: true}, &q)
+	_, err := c.do(ctx, request{method: http.MethodPost, path: "provisioning/quotes", body: in, call: call}, &q)
 	if err == nil && (q.ID == "" || q.Item == "" || q.Currency == "") {
 		err = &Error{Code: CodeProviderFailure, HTTPStatus: http.StatusOK, Message: "the quote has no id, item or currency"}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -285,5 +286,22 @@ func TestAnEndedContextSendsNothing(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || e.Unknown || calls.Load() != 0 {
 		t.Errorf("%v after %d calls, want a certain failure", err, calls.Load())
+	}
+}
+
+func TestAHundredResourcesCanBeCutInOneSecond(t *testing.T) {
+	base := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"status":"complete","id":"r"}`)
+	})
+	now := time.Now()
+	signer, err := NewSigner(SignerConfig{Secrets: []string{"s"}, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := clientOf(t, base, func(c *ClientConfig) { c.Signer = signer })
+	for i := range 100 {
+		if _, err := c.Cut(t.Context(), Call{Bearer: "b"}, fmt.Sprint("res_", i), nil); err != nil {
+			t.Fatalf("resource %d: %v", i, err)
+		}
 	}
 }

@@ -119,8 +119,9 @@ type Signer struct {
 	now     func() time.Time
 	random  io.Reader
 
-	mu   sync.Mutex
-	sent map[sent]struct{}
+	mu    sync.Mutex
+	sent  map[sent]struct{}
+	swept int64
 }
 
 type sent struct {
@@ -170,9 +171,12 @@ func (s *Signer) header(body []byte, changes bool) (string, error) {
 func (s *Signer) take(now int64, body [sha256.Size]byte) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for used := range s.sent {
-		if used.t < now-2*int64(Tolerance/time.Second) {
-			delete(s.sent, used)
+	if now-s.swept >= 60 {
+		s.swept = now
+		for used := range s.sent {
+			if used.t < now-2*int64(Tolerance/time.Second) {
+				delete(s.sent, used)
+			}
 		}
 	}
 	for t := now; t >= now-60; t-- {
