@@ -74,6 +74,7 @@ type Server struct {
 	parts    *parts
 	listener net.Listener
 	http     *http.Server
+	drain    time.Duration
 	hangUp   context.CancelFunc // ends the requests that outlast the drain
 	trace    func(context.Context) error
 }
@@ -82,7 +83,7 @@ type Server struct {
 // listener is its own from then on, also when it fails. Run must follow, or Close.
 func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err error) {
 	opt = opt.completed(cfg.Log)
-	s := &Server{cfg: cfg, log: opt.Log, listener: opt.Listener}
+	s := &Server{cfg: cfg, log: opt.Log, listener: opt.Listener, drain: drain}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -188,13 +189,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 // stop ends the doors: nothing new, the rest within the drain.
 func (s *Server) stop() error {
 	s.log.Info("stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	s.log.Warn("some requests were not answered in time", "waited", drain)
+	s.log.Warn("some requests were not answered in time", "waited", s.drain)
 	s.hangUp()
 	return s.http.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,6 +20,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/client"
 	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/seal"
 )
 
 // settings are those of a server on a free port in a folder of its own.
@@ -178,6 +180,57 @@ func TestATakenAddressIsAnErrorAndLeavesNothingOpen(t *testing.T) {
 	if _, err := New(t.Context(), cfg, quiet()); err == nil || !strings.Contains(err.Error(), "listening") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestALocalCloudWithoutAManifestIsAnErrorAndLeavesNothingOpen(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"nothing there": http.NotFound,
+		"rubbish":       func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := httptest.NewServer(handler)
+			defer cloud.Close()
+			cfg, opt := settings(t, nil), quiet()
+			opt.Local = &LocalProvider{ManifestURL: cloud.URL, SigningSecret: seal.NewSecret("s"), ProviderKey: seal.NewSecret("k")}
+			if _, err := New(t.Context(), cfg, opt); err == nil || !strings.Contains(err.Error(), "registering the local cloud") {
+				t.Errorf("got %v", err)
+			}
+			if s, err := New(t.Context(), cfg, quiet()); err != nil {
+				t.Errorf("the next start: %v", err)
+			} else if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestARequestThatOutlastsTheDrainIsHungUp(t *testing.T) {
+	cfg := settings(t, nil)
+	s, err := New(t.Context(), cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.drain = 50 * time.Millisecond
+	began, ended := make(chan struct{}), make(chan struct{})
+	s.http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+		close(ended)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	go func() {
+		if resp, err := http.Get(s.URL()); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-began
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	<-ended
 }
 
 func TestAServerThatNeverRanClosesTwice(t *testing.T) {
