@@ -89,6 +89,21 @@ func (r Report) IDs(outcome string) []string {
 	return ids
 }
 
+// DuplicateCases are those that say whether an order may be sent again under the
+// same keys after its answer was lost.
+var DuplicateCases = []string{"R50", "R51", "R52", "R53", "R54", "R55", "M1"}
+
+// SafeToResend tells whether every duplicate case passed; a skipped one is not a pass.
+func (r Report) SafeToResend() bool {
+	passed := r.IDs(Passed)
+	for _, id := range DuplicateCases {
+		if !contains(passed, id) {
+			return false
+		}
+	}
+	return true
+}
+
 // String is the report for people: failures in full, then the counts.
 func (r Report) String() string {
 	var b strings.Builder

@@ -147,8 +147,25 @@ func connect(t *testing.T, base, secret, email string) string {
 
 func TestARightProviderPassesEveryCase(t *testing.T) {
 	report := judge(t, nil, nil, nil)
-	if !report.OK() || len(report.IDs(providertest.Skipped)) > 0 {
+	if !report.OK() || len(report.IDs(providertest.Skipped)) > 0 || !report.SafeToResend() {
 		t.Error(report)
+	}
+}
+
+// cannotFail are cases that no wrong provider here fails, each with its reason.
+var cannotFail = map[string]string{}
+
+func TestEachCaseCanFail(t *testing.T) {
+	failing := map[string]bool{}
+	for _, wrong := range wrongProviders {
+		for _, id := range wrong.fails {
+			failing[id] = true
+		}
+	}
+	for _, id := range judge(t, nil, nil, nil).IDs(providertest.Passed) {
+		if failing[id] == (cannotFail[id] != "") {
+			t.Errorf("%s: a wrong provider fails it: %v, a reason why none can: %q; want one of both", id, failing[id], cannotFail[id])
+		}
 	}
 }
 
@@ -194,6 +211,34 @@ func answers(change func(r *http.Request, rec *httptest.ResponseRecorder)) func(
 		})
 	}
 }
+
+// exchanges is a layer that sees both.
+func exchanges(change func(r *http.Request, body []byte, rec *httptest.ResponseRecorder)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body := bodyOf(r)
+			answers(func(r *http.Request, rec *httptest.ResponseRecorder) { change(r, body, rec) })(next).ServeHTTP(w, r)
+		})
+	}
+}
+
+// says replaces an answer.
+func says(rec *httptest.ResponseRecorder, status int, body string) {
+	rec.Code, rec.Body = status, bytes.NewBufferString(body)
+}
+
+// edits changes the members of a 200.
+func edits(rec *httptest.ResponseRecorder, edit func(m map[string]any)) {
+	var m map[string]any
+	if rec.Code != http.StatusOK || json.Unmarshal(rec.Body.Bytes(), &m) != nil {
+		return
+	}
+	edit(m)
+	raw, _ := json.Marshal(m)
+	rec.Body = bytes.NewBuffer(raw)
+}
+
+func at(r *http.Request, suffix string) bool { return strings.HasSuffix(r.URL.Path, suffix) }
 
 func isCreate(r *http.Request) bool {
 	return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/provisioning/resources")
@@ -499,6 +544,189 @@ var wrongProviders = []struct {
 			}
 		},
 		fails: []string{"E1"},
+	},
+	{
+		name: "speaks another version",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/health") {
+					edits(rec, func(m map[string]any) { m["supported_versions"] = []string{"9.9z"} })
+				}
+			})
+		},
+		fails: []string{"S1"},
+	},
+	{
+		name: "publishes entries without a price",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/services") {
+					says(rec, http.StatusOK, `{"data":[{"id":"thing","kind":"deployable"}]}`)
+				}
+			})
+		},
+		fails: []string{"S54"},
+	},
+	{
+		name: "lets its framework judge bodies",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if rec.Code == http.StatusRequestEntityTooLarge || strings.Contains(rec.Body.String(), app.CodeBodyNotDecodable) {
+					says(rec, http.StatusInternalServerError, "<html>Internal Server Error</html>")
+				}
+			})
+		},
+		fails: []string{"S56", "S57"},
+	},
+	{
+		name: "echoes configuration",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if at(r, "/account_requests") && bytes.Contains(body, []byte("conformance_block")) {
+					edits(rec, func(m map[string]any) { m["configuration"] = string(body) })
+				}
+			})
+		},
+		fails: []string{"A4"},
+	},
+	{
+		name: "validates no account request",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/account_requests") && rec.Code == http.StatusBadRequest {
+					says(rec, http.StatusOK, `{"type":"oauth","oauth":{"code":"anything"}}`)
+				}
+			})
+		},
+		fails: []string{"S57", "A6", "A7", "A9", "A11", "A13", "A54", "A56"},
+	},
+	{
+		name: "knows neither the old spelling nor null",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if at(r, "/account_requests") && (bytes.Contains(body, []byte("organisation")) || bytes.Contains(body, []byte(":null"))) {
+					says(rec, http.StatusBadRequest, `{"type":"error","error":{"code":"invalid_request","message":""}}`)
+				}
+			})
+		},
+		fails: []string{"A22", "A53"},
+	},
+	{
+		name: "answers token errors as a framework does",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/oauth/token") && rec.Code >= 400 {
+					says(rec, rec.Code, `{"detail":"Bad Request"}`)
+				}
+			})
+		},
+		fails: []string{"T5", "T6", "T7", "T8", "T50", "T51", "T52", "T53"},
+	},
+	{
+		name: "demands a signature on every token call",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/oauth/token") && r.Header.Get(app.HeaderSignature) == "" {
+					says(rec, http.StatusUnauthorized, `{"error":"invalid_request","error_description":""}`)
+				}
+			})
+		},
+		fails: []string{"T3", "T10"},
+	},
+	{
+		name: "tells nothing about the account",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/oauth/token") {
+					edits(rec, func(m map[string]any) { delete(m, "account") })
+				}
+			})
+		},
+		fails: []string{"A51", "T1"},
+	},
+	{
+		name: "drops service_id",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(r.URL.Path, "/resources") {
+					edits(rec, func(m map[string]any) { delete(m, "service_id") })
+				}
+			})
+		},
+		fails: []string{"R1", "U1"},
+	},
+	{
+		name: "never delivers what is paid, nor plans",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if isCreate(r) && rec.Code == http.StatusOK && (bytes.Contains(body, []byte(`"paid"`)) || bytes.Contains(body, []byte(`"plan"`))) {
+					says(rec, http.StatusOK, `{"status":"error","id":"","error":{"code":"server_error","message":""}}`)
+				}
+			})
+		},
+		fails: []string{"R6", "R18", "Q4"},
+	},
+	{
+		name: "shows everybody everything",
+		tamper: func() func(http.Handler) http.Handler {
+			var mu sync.Mutex
+			first, issued := "", map[string]bool{}
+			return func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					if issued[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")] {
+						r.Header.Set("Authorization", "Bearer "+first)
+					}
+					mu.Unlock()
+					answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+						var token app.Token
+						if !at(r, "/oauth/token") || json.Unmarshal(rec.Body.Bytes(), &token) != nil || token.AccessToken == "" {
+							return
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						issued[token.AccessToken] = true
+						if first == "" {
+							first = token.AccessToken
+						}
+					})(next).ServeHTTP(w, r)
+				})
+			}
+		},
+		fails: []string{"T52", "R12", "R15", "R55", "F3", "F4", "E1"},
+	},
+	{
+		name: "works on what was removed",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.CodeInvalidState) {
+					says(rec, http.StatusOK, `{"status":"complete","id":"r","complete":{"access_configuration":{"a":"b"}}}`)
+				}
+			})
+		},
+		fails: []string{"M2"},
+	},
+	{
+		name: "finds what it never made",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.TrimSpace(rec.Body.String()) == `{"data":[]}` {
+					says(rec, http.StatusOK, `{"data":[{"status":"complete","id":"res_other"}]}`)
+				}
+			})
+		},
+		fails: []string{"F2", "F4"},
+	},
+	{
+		name: "quotes without naming the item",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/quotes") {
+					edits(rec, func(m map[string]any) { delete(m, "item") })
+				}
+			})
+		},
+		fails: []string{"Q1"},
 	},
 }
 
