@@ -27,9 +27,6 @@ const (
 // Secret is in the cause of each fault of the fake office; no door may show it.
 const Secret = "postgres://purser:hunter2@db/purser"
 
-// Delay is how late an answer to the words "late" is.
-const Delay = 20 * time.Millisecond
-
 // Office is a stand-in that answers by the words of a request: what a door makes
 // of each kind of outcome is the question, not the outcome.
 type Office struct {
@@ -116,12 +113,6 @@ type dropped struct{ error }
 
 func (dropped) Drop() bool { return true }
 
-// late stands for a result whose answer is to be late.
-type late struct{ error }
-
-func (late) Delay() time.Duration { return Delay }
-func (l late) Unwrap() error      { return l.error }
-
 // outcome is the error that a request's words ask for.
 func outcome(words string) error {
 	switch words {
@@ -133,8 +124,6 @@ func outcome(words string) error {
 		panic("reading " + Secret)
 	case "drop":
 		return dropped{errors.New("lost on purpose")}
-	case "late":
-		return late{}
 	case "busy":
 		e := purser.Errorf(purser.Overloaded, "the queue is full").WithCause(errors.New(Secret))
 		e.RetryAfter = 90 * time.Second

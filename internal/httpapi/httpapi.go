@@ -136,10 +136,6 @@ type door struct {
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name(d.op.Name)
 	out, err := d.serve(w, r)
-	var later interface{ Delay() time.Duration }
-	if errors.As(err, &later) {
-		err = hold(r.Context(), later.Delay(), errors.Unwrap(err))
-	}
 	var lost interface{ Drop() bool }
 	switch {
 	case errors.As(err, &lost) && lost.Drop():
@@ -151,17 +147,6 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer(w, form.Whole(out))
 	}
-}
-
-// hold waits before an answer that was asked to be late.
-func hold(ctx context.Context, d time.Duration, err error) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-	return err
 }
 
 // serve checks in the order that gives nothing away: who, then how, then what.

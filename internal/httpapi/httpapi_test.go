@@ -304,15 +304,6 @@ func TestARailThatLosesItsAnswerBreaksTheConnectionAfterTheDecision(t *testing.T
 	}
 }
 
-func TestAnAnswerThatIsAskedToBeLateIsLateAndWhole(t *testing.T) {
-	s, _ := serve(t)
-	began := time.Now()
-	resp, body := ask(t, "POST", s.URL+"/v1/plans", plan("late"), auth, agent, keyed, "k", kind, jsonDoc)
-	if took := time.Since(began); resp.StatusCode != 200 || !strings.Contains(body, `"purpose":"late"`) || took < doortest.Delay {
-		t.Errorf("%d after %v: %s", resp.StatusCode, took, body)
-	}
-}
-
 func TestNeitherAnAnswerNorALogLineHoldsATokenOrACause(t *testing.T) {
 	var log bytes.Buffer
 	o := &doortest.Office{}
