@@ -147,6 +147,7 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	if err := canonicalDomain(entry, &s); err != nil {
 		return err
 	}
+	domain := d.answersAt(entry, &s)
 	offer, err := catalog.MakeOffer(entry, s.Configuration, d.plans(entry.Ref.Provider))
 	if err != nil {
 		return d.missingSetting(err, entry, s)
@@ -155,14 +156,14 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 		d.block(n, obstacle)
 	}
 	if s.Name == "" {
-		s.Name = defaultName(entry, offer.Configuration)
+		s.Name = defaultName(entry, domain)
 	}
 	if !nameForm.MatchString(s.Name) {
 		return purser.Errorf(purser.InvalidRequest, "%q is not a resource's name: up to 63 of a-z, 0-9 and -", s.Name)
 	}
 	existing, taken := d.existing(entry, s.Name)
 	if taken && s.Manifest != "" {
-		return d.deploy(ctx, n, entry, s, existing, 0)
+		return d.deploy(ctx, n, entry, s, files{domain, existing, 0})
 	}
 	if taken && !s.Meant {
 		return purser.Errorf(purser.AlreadyExists, "%s is there already as %q (%s)", entry.Ref, s.Name, existing).
@@ -180,7 +181,7 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	if s.Manifest == "" {
 		return nil
 	}
-	return d.deploy(ctx, n, entry, s, "", len(d.terms.Steps))
+	return d.deploy(ctx, n, entry, s, files{domain, "", len(d.terms.Steps)})
 }
 
 // missingSetting adds the command that would work.
@@ -218,10 +219,21 @@ func canonicalDomain(entry catalog.Entry, s *purser.StepRequest) error {
 	return nil
 }
 
+// answersAt is the domain of a step. A service that takes files and has no such
+// setting of its own does not need to know it: the files are made to answer there
+// when they are deployed.
+func (d *draft) answersAt(entry catalog.Entry, s *purser.StepRequest) string {
+	domain, _ := s.Configuration["domain"].(string)
+	if _, knows := entry.Service.Configuration.Properties["domain"]; !knows && d.o.Deployer.Takes(entry.Categories, entry.Outputs) {
+		delete(s.Configuration, "domain")
+	}
+	return domain
+}
+
 // defaultName names a resource after its domain, or after its service.
-func defaultName(entry catalog.Entry, configuration map[string]any) string {
+func defaultName(entry catalog.Entry, domain string) string {
 	name := entry.Ref.Service
-	if domain, ok := configuration["domain"].(string); ok {
+	if domain != "" {
 		name = domain
 	}
 	name = strings.Trim(strings.Map(func(r rune) rune {
@@ -469,8 +481,16 @@ func fromQuote(step *purser.PlanStep, q app.Quote) {
 	}
 }
 
+// files say where a folder goes: to which domain, on a resource that is there or
+// that an earlier step makes.
+type files struct {
+	domain   string
+	resource string
+	after    int
+}
+
 // deploy adds the step that puts a staged folder on a hosting resource.
-func (d *draft) deploy(ctx context.Context, n int, entry catalog.Entry, s purser.StepRequest, resource string, after int) error {
+func (d *draft) deploy(ctx context.Context, n int, entry catalog.Entry, s purser.StepRequest, to files) error {
 	if !d.o.Deployer.Takes(entry.Categories, entry.Outputs) {
 		return purser.Errorf(purser.InvalidRequest, "%s takes no files", entry.Ref).WithHint("purser search hosting")
 	}
@@ -485,23 +505,19 @@ func (d *draft) deploy(ctx context.Context, n int, entry catalog.Entry, s purser
 		d.block(n, purser.Errorf(purser.DirtyTree, "the folder has changes that are not committed").WithHint("git commit, then deploy again; or deploy to --env development"))
 	}
 	before := ""
-	domain, _ := s.Configuration["domain"].(string)
 	for _, r := range d.live {
-		if r.ID == resource {
+		if r.ID == to.resource {
 			before = r.Manifest
-			if configuration, err := fromJSON[map[string]any](r.Configuration); err == nil && domain == "" {
-				domain, _ = configuration["domain"].(string)
-			}
 		}
 	}
-	dep, err := d.o.deployment(ctx, d.q, d.by.Organization, f, before, domain)
+	dep, err := d.o.deployment(ctx, d.q, d.by.Organization, f, before, to.domain)
 	if err != nil {
 		return err
 	}
 	step := purser.PlanStep{
 		N: len(d.terms.Steps) + 1, Kind: purser.DeployStep, Provider: entry.Ref.Provider, Service: entry.Ref.Service, Name: s.Name,
-		Item: fmt.Sprintf("%d files, %d bytes to %s", dep.Files, dep.Bytes, orName(domain, s.Name)), Effect: purser.Changes,
-		Price: purser.Price{Cap: "fixed"}, Deployment: dep, Resource: resource, After: after,
+		Item: fmt.Sprintf("%d files, %d bytes to %s", dep.Files, dep.Bytes, orName(to.domain, s.Name)), Effect: purser.Changes,
+		Price: purser.Price{Cap: "fixed"}, Deployment: dep, Resource: to.resource, After: to.after,
 	}
 	d.terms.Steps = append(d.terms.Steps, step)
 	if d.terms.Env == "production" {
