@@ -65,7 +65,7 @@ func Run(t *testing.T, o *Office, d Door) {
 	t.Helper()
 	for _, c := range Cases() {
 		t.Run(c.Name, func(t *testing.T) {
-			want, wantErr, calls := direct(t, o, c)
+			want, calls, wantErr := direct(t, o, c)
 			got, err := d.Call(t.Context(), c.Token, c.Op, "key_1", clone(t, c.Members))
 			if purser.CodeOf(err) != c.Code && (err != nil || c.Code != "") {
 				t.Fatalf("the door says %v, not %q", err, c.Code)
@@ -98,7 +98,7 @@ func clone(t *testing.T, members map[string]any) map[string]any {
 }
 
 // direct does a case without a door.
-func direct(t *testing.T, o *Office, c Case) (result []byte, err error, calls []any) {
+func direct(t *testing.T, o *Office, c Case) (result []byte, calls []any, err error) {
 	t.Helper()
 	o.Made()
 	defer func() {
@@ -109,19 +109,19 @@ func direct(t *testing.T, o *Office, c Case) (result []byte, err error, calls []
 	}()
 	by, err := o.Authenticate(t.Context(), c.Token, "")
 	if err != nil {
-		return nil, err, nil
+		return nil, nil, err
 	}
 	op := find(t, o.Operations(), c.Op)
 	in, err := form.Fill(op.In, clone(t, c.Members))
 	if err != nil {
-		return nil, err, nil
+		return nil, nil, err
 	}
 	out, err := op.Do(t.Context(), by, in)
 	if err != nil {
-		return nil, err, nil
+		return nil, nil, err
 	}
 	text, err := json.Marshal(form.Whole(out))
-	return text, err, nil
+	return text, nil, err
 }
 
 func find(t *testing.T, ops []office.Operation, name string) office.Operation {
