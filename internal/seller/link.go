@@ -98,6 +98,7 @@ type linking struct {
 	c        *app.Client
 	req      app.AccountRequest
 	verifier string
+	burnt    bool // a code was refused already
 }
 
 // round sends the request once. A wait above zero says to send it again after it.
@@ -141,8 +142,9 @@ func (l *linking) exchange(ctx context.Context, code *app.OAuthCode) (token app.
 		return token, 0, err
 	case errors.As(err, &e) && !e.Unknown && (e.Code == app.CodeRateLimited || e.HTTPStatus == http.StatusTooManyRequests):
 		return app.Token{}, max(e.RetryAfter, time.Second), nil // the code is burnt (APP 10.2): the request is sent again for a new one
-	case errors.As(err, &e) && !e.Unknown && e.Code == app.CodeInvalidGrant:
-		return app.Token{}, time.Second, nil // it ran out, or an answer that was lost had redeemed it: the same
+	case errors.As(err, &e) && !e.Unknown && e.Code == app.CodeInvalidGrant && !l.burnt:
+		l.burnt = true // it ran out, or an answer that was lost had redeemed it: the same, once
+		return app.Token{}, time.Second, nil
 	}
 	return app.Token{}, 0, changing(l.p, "exchange a code", err)
 }

@@ -69,6 +69,7 @@ func TestALinkGoesOnUntilItHasATokenOrAReason(t *testing.T) {
 		"registering for ever":           {[]string{registering}, nil, purser.ProviderDown, maxRounds, maxRounds * 5 * time.Second},
 		"a limit on tokens":              {[]string{code}, []string{limited, granted}, "", 2, 5 * time.Second},
 		"a code that ran out":            {[]string{code}, []string{burnt, granted}, "", 2, time.Second},
+		"codes that never work":          {[]string{code}, []string{burnt}, purser.ProviderFailure, 2, time.Second},
 		"a limit on account requests":    {[]string{limited}, nil, purser.ProviderDown, 1, 0},
 		"credentials at once":            {[]string{`200 {"type":"credentials","credentials":{"type":"bearer","bearer":{"access_token":"at"}}}`}, nil, "", 1, 0},
 		"credentials without a token":    {[]string{`200 {"type":"credentials","credentials":{"type":"bearer"}}`}, nil, purser.ProviderFailure, 1, 0},

@@ -62,22 +62,19 @@ func (s *Seller) Terms(ctx context.Context, url string) (string, error) {
 	return textOf(body, resp.Header.Get("Content-Type"))
 }
 
-var errRedirect = errors.New("redirected to another host")
+var errRedirect = errors.New("redirected to another host, or too often")
 
 func sameHost(next *http.Request, via []*http.Request) error {
 	first := via[0].URL
-	if next.URL.Host != first.Host || next.URL.Scheme != first.Scheme || next.URL.User != nil {
+	if next.URL.Host != first.Host || next.URL.Scheme != first.Scheme || next.URL.User != nil || len(via) > termsRedirects {
 		return errRedirect
-	}
-	if len(via) > termsRedirects {
-		return errors.New("redirected too often")
 	}
 	return nil
 }
 
 func lostTerms(err error) error {
 	if errors.Is(err, errRedirect) {
-		return purser.Errorf(purser.ProviderFailure, "the terms were moved to another host, and are not followed there").WithCause(err)
+		return purser.Errorf(purser.ProviderFailure, "the terms were moved to another host or too often, and are not followed there").WithCause(err)
 	}
 	return purser.Errorf(purser.ProviderDown, "the terms cannot be read now").WithCause(err)
 }
