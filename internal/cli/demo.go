@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/idna"
 	"golang.org/x/term"
 
 	"github.com/purser-dev/purser"
@@ -87,6 +88,10 @@ func (s *session) demoOptions(cmd *cobra.Command, f demoFlags) (demo.Options, er
 	if err != nil {
 		return demo.Options{}, err
 	}
+	domain, err := idna.Lookup.ToASCII(f.domain) // the form that is bought, served and certified
+	if err != nil || domain == "" {
+		return demo.Options{}, purser.Errorf(purser.InvalidRequest, "%q is not a domain name", f.domain).WithHint("purser demo --domain superseal.club")
+	}
 	if f.site != "" {
 		f.site = s.path(f.site)
 	}
@@ -96,7 +101,7 @@ func (s *session) demoOptions(cmd *cobra.Command, f demoFlags) (demo.Options, er
 	}
 	began := s.Now()
 	return demo.Options{
-		Program: program, Site: f.site, Domain: f.domain, Budget: budget, Auto: f.approve == "auto",
+		Program: program, Site: f.site, Domain: domain, Budget: budget, Auto: f.approve == "auto",
 		Path: s.getenv("PATH"), Now: s.Now, Random: s.Random,
 		Say: func(format string, args ...any) {
 			s.note("%6.2f s  %s", s.Now().Sub(began).Seconds(), fmt.Sprintf(format, args...))
@@ -131,6 +136,9 @@ func (s *session) decider(auto bool) func(context.Context, purser.Plan) (bool, e
 			}
 			return []byte(text), nil
 		})
+		if !term.IsTerminal(int(s.In.Fd())) { // nobody typed a line's end
+			fmt.Fprintln(s.Err)
+		}
 		answer := strings.ToLower(strings.TrimSpace(string(line)))
 		return answer == "y" || answer == "yes", err
 	}

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
@@ -42,8 +47,17 @@ type bearer struct {
 func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+b.token)
-	return b.next.RoundTrip(r)
+	answer, err := b.next.RoundTrip(r)
+	if err == nil && answer.StatusCode == http.StatusUnauthorized {
+		return nil, errors.Join(errRefused, answer.Body.Close())
+	}
+	return answer, err
 }
+
+// errRefused is a token that the server does not take; the MCP library would say
+// so in words only.
+var errRefused error = purser.Errorf(purser.NotSignedIn, "the server does not take this token").
+	WithHint("a person makes a new one: purser run create")
 
 // dialMCP opens an MCP session with a server's /mcp.
 func dialMCP(ctx context.Context, url, token, version string) (*mcp.ClientSession, error) {
@@ -56,6 +70,9 @@ func dialMCP(ctx context.Context, url, token, version string) (*mcp.ClientSessio
 		},
 		DisableStandaloneSSE: true, // the server sends nothing unasked
 	}, nil)
+	if errors.Is(err, errRefused) {
+		return nil, errRefused
+	}
 	if err != nil {
 		return nil, purser.Errorf(purser.Unavailable, "%s/mcp cannot be used: %v", url, err).WithHint("purser up")
 	}
@@ -80,13 +97,86 @@ func (s *session) pipe(ctx context.Context, token string) error {
 			return upstream.CallTool(ctx, &mcp.CallToolParams{Meta: r.Params.Meta, Name: r.Params.Name, Arguments: r.Params.Arguments})
 		})
 	}
-	err = here.Run(ctx, &mcp.IOTransport{Reader: s.In, Writer: nopCloser{s.Out}})
+	turns := &turns{answered: make(chan struct{}, 1)}
+	err = here.Run(ctx, &mcp.IOTransport{Reader: &asking{turns: turns, in: s.In, stop: ctx.Done()}, Writer: &answering{turns: turns, out: s.Out}})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
 }
 
-type nopCloser struct{ io.Writer }
+// turns counts requests and answers, because an input that ends (a pipe, a here
+// document) must not end the session before the last answer.
+type turns struct {
+	open     atomic.Int64
+	answered chan struct{}
+}
 
-func (nopCloser) Close() error { return nil }
+// count adds n for each message of a chunk that is a request or an answer:
+// both have an id, and are one line each.
+func (t *turns) count(rest *[]byte, chunk []byte, n int64) {
+	*rest = append(*rest, chunk...)
+	for {
+		line, after, whole := bytes.Cut(*rest, []byte("\n"))
+		if !whole {
+			return
+		}
+		*rest = after
+		var m struct {
+			ID     json.RawMessage `json:"id"`
+			Method string          `json:"method"`
+		}
+		if json.Unmarshal(line, &m) == nil && m.ID != nil && (m.Method != "") == (n > 0) {
+			t.open.Add(n)
+		}
+	}
+}
+
+// asking is standard input; its end waits for the answers.
+type asking struct {
+	*turns
+	in   io.ReadCloser
+	stop <-chan struct{}
+	line []byte
+}
+
+func (a *asking) Close() error { return a.in.Close() }
+
+func (a *asking) Read(p []byte) (int, error) {
+	n, err := a.in.Read(p)
+	a.count(&a.line, p[:n], 1)
+	if err == nil || n > 0 {
+		return n, nil
+	}
+	// A call takes at most a minute; one that was cancelled is never answered.
+	patience := time.After(time.Minute)
+	for a.open.Load() > 0 {
+		select {
+		case <-a.answered:
+		case <-patience:
+			return 0, err
+		case <-a.stop:
+			return 0, err
+		}
+	}
+	return 0, err
+}
+
+// answering is standard output.
+type answering struct {
+	*turns
+	out  io.Writer
+	line []byte
+}
+
+func (a *answering) Close() error { return nil }
+
+func (a *answering) Write(p []byte) (int, error) {
+	n, err := a.out.Write(p)
+	a.count(&a.line, p[:n], -1)
+	select {
+	case a.answered <- struct{}{}:
+	default: // whoever waits is told already
+	}
+	return n, err
+}

@@ -30,7 +30,12 @@ func (s *session) consent(c *client.Client) consent.Consent {
 func signed[In, Out any](ctx context.Context, s *session, c *client.Client, operation string, in In, put func(*In, *purser.Signature), call func(context.Context, In) (Out, error)) (Out, error) {
 	var none Out
 	signature, err := s.consent(c).Sign(ctx, operation, in)
-	if err != nil {
+	switch {
+	case purser.CodeOf(err) == purser.Forbidden:
+		// Only a person may ask what to sign. The operation itself says why in the
+		// right words, and puts the attempt on the record.
+		return call(ctx, in)
+	case err != nil:
 		return none, err
 	}
 	put(&in, signature)

@@ -92,7 +92,7 @@ func (w Worker) plan(ctx context.Context, staged purser.Staged) (purser.Plan, er
 		Steps: []purser.StepRequest{
 			{Service: "local/hosting:pro"},
 			{Service: "local/registrar:domain", Configuration: map[string]any{"domain": w.Domain}},
-			{Service: "local/hosting:static", Manifest: staged.Manifest},
+			{Service: "local/hosting:static", Configuration: map[string]any{"domain": w.Domain}, Manifest: staged.Manifest},
 		},
 	}, &plan)
 	if err != nil {
