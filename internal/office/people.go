@@ -310,15 +310,13 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 		return purser.Actor{}, notFound(err, "agent", by.ID)
 	}
 	by.Name, by.Project, by.DelegatedBy = a.Name, run.Project, run.Person
-	if token.RevokedAt == 0 && run.EndedAt == 0 && store.Micro(o.Now()) < token.ExpiresAt {
-		return by, nil
-	}
+	// A stop counts from its own turn, not from the revocations that follow it.
 	stops, err := o.stopsInForce(ctx, q, by.Organization)
 	if err != nil {
 		return purser.Actor{}, err
 	}
 	for _, s := range stops {
-		if pathOf(by).Covered(s.Scope, s.Target) && s.Scope != "provider" {
+		if s.Scope != "provider" && pathOf(by).Covered(s.Scope, s.Target) {
 			return purser.Actor{}, stoppedBy(s)
 		}
 	}
@@ -326,6 +324,8 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 	case run.EndedAt != 0 || store.Micro(o.Now()) >= run.ExpiresAt:
 		return purser.Actor{}, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
 			WithHint("a person can create another: purser run create --budget 20")
+	case token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt:
+		return purser.Actor{}, notSignedIn("the agent's token was revoked")
 	}
-	return purser.Actor{}, notSignedIn("the agent's token was revoked")
+	return by, nil
 }
