@@ -24,6 +24,7 @@ var allowed = map[string]string{
 	"provider/providertest": "app provider",
 	"client":                ".",
 	"cmd/purser":            "internal/cli",
+	"examples/notes":        "app provider",
 
 	// Pure: no I/O, see pure below.
 	"internal/act":        ". internal/canonical",
@@ -43,7 +44,9 @@ var allowed = map[string]string{
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
 		"internal/ledger internal/rail internal/seal internal/store internal/store/db",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
-	"internal/seller":   ". app internal/catalog internal/canonical internal/seal",
+	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
+	"internal/blob":     ".",
+	"internal/backup":   ". internal/seal internal/store",
 	// The shape of static assets is Cloudflare's; the local cloud and the bridge share it.
 	"internal/bridge/...": "app provider internal/domainname internal/cloud/assets internal/bridge/...",
 
@@ -54,15 +57,16 @@ var allowed = map[string]string{
 	"internal/mcpapi":  ". internal/form internal/gate internal/office",
 	"internal/console": ". internal/form internal/gate internal/office",
 	"internal/cli": ". client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
-		"internal/folder internal/server provider/providertest",
+		"internal/backup internal/demo internal/folder internal/seal internal/server provider/providertest",
 
 	// What joins them, and what stands apart.
 	"internal/child":  "",
+	"internal/demo":   ". client internal/act internal/audit internal/child internal/consent internal/folder",
 	"internal/folder": ".",
 	"internal/config": ".",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
 		"internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
-		"internal/office internal/rail internal/seal internal/seller internal/store",
+		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
 	// For tests only, see testOnly below.
@@ -102,8 +106,8 @@ var (
 	// only says which files of a package may import a package: the command line
 	// works over the client, and starts a server or a local cloud from these alone.
 	only = map[[2]string][]string{
-		{"internal/cli", "internal/server"}: {"up.go", "demo.go"},
-		{"internal/cli", "internal/cloud"}:  {"up.go", "demo.go", "cloud.go"},
+		{"internal/cli", "internal/server"}: {"up.go", "backup.go"},
+		{"internal/cli", "internal/cloud"}:  {"cloud.go", "localcloud.go"},
 	}
 )
 

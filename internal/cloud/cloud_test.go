@@ -29,6 +29,7 @@ import (
 	"github.com/purser-dev/purser/internal/cloud/fault"
 	"github.com/purser-dev/purser/internal/cloud/shop"
 	"github.com/purser-dev/purser/internal/cloud/till/railtest"
+	"github.com/purser-dev/purser/internal/testneed"
 )
 
 const (
@@ -701,10 +702,7 @@ func TestARotatedTokenIsTheOnlyOne(t *testing.T) {
 }
 
 func TestCurlReadsTheSiteWithTheRootAlone(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
+	curl := testneed.Program(t, "curl")
 	w := newWorld(t)
 	w.domain("superseal.club")
 	w.deploy(values(t, w.create("hosting", shop.HostingStatic, nil, "")), "superseal.club", map[string]string{"/index.html": "<h1>Superseal</h1>"})
