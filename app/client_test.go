@@ -92,6 +92,22 @@ func TestTheBodyDecidesBeforeTheHTTPStatus(t *testing.T) {
 	}
 }
 
+func TestNoRedirectIsFollowed(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		var calls atomic.Int64
+		base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			calls.Add(1)
+			http.Redirect(w, r, "/elsewhere", status)
+		})
+		c := clientOf(t, base, nil)
+		_, read := c.Get(t.Context(), Call{Bearer: "b"}, "r")
+		_, made := c.Create(t.Context(), Call{Bearer: "b"}, CreateRequest{ServiceID: "s"})
+		if read == nil || made == nil || calls.Load() != 2 {
+			t.Errorf("%d: %v, %v after %d calls; want two failures after two", status, read, made, calls.Load())
+		}
+	}
+}
+
 func TestAnAnswerThatNeverComesIsUnknownUnlessNothingWasSent(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -220,6 +220,23 @@ func TestAnAccountRequestInterruptedAfterTheAccountWasMadeIsFinished(t *testing.
 	}
 }
 
+func TestAnInterruptedRequestDoesNotGetAnAccountThatAnotherMade(t *testing.T) {
+	store := provider.NewMemoryStore()
+	book := &bookWith{Accounts: provider.NewAccountBook(store)}
+	r := newRig(t, func(c *provider.Config) { c.Store, c.Hooks.Accounts = store, book })
+	book.create = func(context.Context, provider.NewAccount) (provider.Account, error) {
+		return provider.Account{}, errors.New("not made")
+	}
+	if _, err := r.client.AccountRequest(t.Context(), r.request("acctreq_1", "ann@example.com")); !unknown(err) {
+		t.Fatalf("answered %v, want an unknown outcome", err)
+	}
+	book.create = nil
+	r.connect("ann@example.com")
+	if answer, err := r.client.AccountRequest(t.Context(), r.request("acctreq_1", "ann@example.com")); err != nil || answer.Type != app.AnswerRequiresAuth {
+		t.Errorf("the retry: %+v, %v; want requires_auth", answer, err)
+	}
+}
+
 func TestACreationConflictTakesTheExistingBranchOrFails(t *testing.T) {
 	store := provider.NewMemoryStore()
 	book := &bookWith{Accounts: provider.NewAccountBook(store)}

@@ -316,7 +316,7 @@ var wrongProviders = []struct {
 		tamper: func() func(http.Handler) http.Handler {
 			return requests(func(r *http.Request, _ []byte) { r.Header.Del(app.HeaderIdempotencyKey) })
 		},
-		fails: []string{"R51", "R56", "X51", "M1"},
+		fails: []string{"R51", "R54", "R56", "X51", "M1"},
 	},
 	{
 		name: "makes a second resource for the same orchestrator_resource_id",
