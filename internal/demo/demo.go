@@ -118,8 +118,9 @@ type Voyage struct {
 	asked  time.Duration // the person's time
 }
 
-// grace is how long the server may drain before it is killed.
-const grace = 12 * time.Second
+// grace is how long the server may drain before it is killed. It is short: its
+// data is thrown away with the folder.
+const grace = 3 * time.Second
 
 // Sail plays the voyage. On success the caller looks around and then calls
 // Close; on failure everything is gone already.
