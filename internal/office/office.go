@@ -144,6 +144,9 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	if cfg.Store.Dialect() == store.SQLite {
 		err = o.endLeases(ctx)
 	}
+	if err == nil {
+		err = o.freezeRestored(ctx)
+	}
 	return o, err
 }
 

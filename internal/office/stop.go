@@ -319,6 +319,9 @@ func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.Page) 
 // Resume lifts a stop. It makes a new epoch and revives nothing: tokens stay
 // dead, plans stay void. It needs a person's signature.
 func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) (purser.StopInfo, error) {
+	if err := o.lifting(ctx, by, in); err != nil {
+		return purser.StopInfo{}, err
+	}
 	return once(ctx, o, by, "resume", in, func(t *store.Turn) (purser.StopInfo, error) {
 		signed, err := o.signed(ctx, t, by, "resume", in, in.Act)
 		if err != nil {

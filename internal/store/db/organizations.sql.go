@@ -44,6 +44,15 @@ func (q *Queries) CountPeople(ctx context.Context) (int64, error) {
 	return count, err
 }
 
+const dropInstallationValue = `-- name: DropInstallationValue :exec
+DELETE FROM installation WHERE name = $1
+`
+
+func (q *Queries) DropInstallationValue(ctx context.Context, name string) error {
+	_, err := q.db.ExecContext(ctx, dropInstallationValue, name)
+	return err
+}
+
 const dropOldChallenges = `-- name: DropOldChallenges :exec
 DELETE FROM challenges WHERE organization = $1 AND not_after < $2
 `

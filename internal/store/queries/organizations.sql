@@ -78,3 +78,6 @@ INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) 
 
 -- name: LiveAgentTokens :many
 SELECT * FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > sqlc.arg(now) ORDER BY id;
+
+-- name: DropInstallationValue :exec
+DELETE FROM installation WHERE name = $1;
