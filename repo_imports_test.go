@@ -56,7 +56,7 @@ var allowed = map[string]string{
 	"internal/httpapi": ". internal/form internal/gate internal/office",
 	"internal/mcpapi":  ". internal/form internal/gate internal/office",
 	"internal/console": ". internal/form internal/gate internal/office",
-	"internal/cli": ". client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
+	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
 		"internal/backup internal/demo internal/folder internal/seal internal/server provider/providertest",
 
 	// What joins them, and what stands apart.

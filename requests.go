@@ -132,8 +132,7 @@ type AgentRef struct {
 
 // AddProvider registers a provider by its manifest (APP 3.1).
 type AddProvider struct {
-	ManifestURL   string     `json:"manifest_url,omitempty"`
-	Manifest      string     `json:"manifest,omitempty"`       // or the JSON itself
+	Manifest      string     `json:"manifest"`                 // its JSON; the client fetches it, so that its text is signed
 	SigningSecret string     `json:"signing_secret,omitempty"` // sealed at rest
 	Act           *Signature `json:"act,omitempty"`
 }

@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 )
 
 func (s *session) provider() *cobra.Command {
@@ -28,7 +31,7 @@ func (s *session) providerAdd() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&secret, "secret", "", "- reads the signing secret from standard input (default: asked)")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
-		if err := s.manifest(args[0], &in); err != nil {
+		if in.Manifest, err = s.manifest(ctx, args[0]); err != nil {
 			return v, err
 		}
 		if in.SigningSecret, err = s.sharedSecret(ctx, cmd, secret); err != nil {
@@ -56,17 +59,35 @@ func (s *session) providerAdd() *cobra.Command {
 // manifestLimit bounds a manifest file, in bytes.
 const manifestLimit = 1 << 20
 
-func (s *session) manifest(from string, in *purser.AddProvider) error {
-	if u, err := url.Parse(from); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
-		in.ManifestURL = from
-		return nil
+// manifest reads a manifest here, not at the server: what is signed is its text.
+func (s *session) manifest(ctx context.Context, from string) (string, error) {
+	unreadable := purser.Errorf(purser.InvalidRequest, "%s is neither a URL nor a file that can be read as a manifest", from)
+	if u, err := url.Parse(from); err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		text, err := os.ReadFile(s.path(from))
+		if err != nil || len(text) > manifestLimit {
+			return "", unreadable.WithCause(err)
+		}
+		return string(text), nil
 	}
-	text, err := os.ReadFile(s.path(from))
-	if err != nil || len(text) > manifestLimit {
-		return purser.Errorf(purser.InvalidRequest, "%s is neither a URL nor a file that can be read", from).WithCause(err)
+	if err := app.CheckURL(from); err != nil {
+		return "", purser.Errorf(purser.InvalidRequest, "a manifest comes over https, or http from this machine").WithCause(err)
 	}
-	in.Manifest = string(text)
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return "", unreadable.WithCause(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", unreadable.WithCause(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, manifestLimit+1))
+	if err != nil || resp.StatusCode != http.StatusOK || len(text) > manifestLimit {
+		return "", unreadable.WithCause(err)
+	}
+	return string(text), nil
 }
 
 func (s *session) sharedSecret(ctx context.Context, cmd *cobra.Command, from string) (string, error) {
