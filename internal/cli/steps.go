@@ -199,7 +199,7 @@ func (s *session) stage(ctx context.Context, c *client.Client, dir string) (purs
 	}
 	if len(staged.Missing) > 0 {
 		s.note("uploading %d of %d files", len(staged.Missing), len(f.Files))
-		if err := c.UploadBlobs(ctx, staged.Missing, f.Open, nil); err != nil {
+		if err := f.Send(ctx, c, staged.Missing); err != nil {
 			return purser.Staged{}, fmt.Errorf("uploading the files of %s: %w", dir, err)
 		}
 	}

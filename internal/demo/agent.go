@@ -78,7 +78,7 @@ func (w Worker) stage(ctx context.Context) (purser.Staged, error) {
 		return staged, err
 	}
 	if len(staged.Missing) > 0 {
-		if err := w.Upload.UploadBlobs(ctx, staged.Missing, f.Open, nil); err != nil {
+		if err := f.Send(ctx, w.Upload, staged.Missing); err != nil {
 			return staged, fmt.Errorf("uploading the folder: %w", err)
 		}
 	}

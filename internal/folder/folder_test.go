@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -205,5 +206,59 @@ func TestFiveThousandFilesAndFiftyMegabytesAreWalkedQuickly(t *testing.T) {
 	t.Logf("5,000 files and %d bytes in %v", f.Bytes, took)
 	if took > 5*time.Second { // the aim is 0.5 s; a loaded test machine gets room
 		t.Errorf("walking took %v", took)
+	}
+}
+
+// counter takes uploads and keeps which files came.
+type counter struct {
+	mu   sync.Mutex
+	got  map[string]int
+	fail bool
+}
+
+func (c *counter) UploadBlobs(ctx context.Context, missing []string, open func(string) (io.ReadCloser, int64, error), _ func(int64)) error {
+	for _, sha := range missing {
+		r, _, err := open(sha)
+		if err != nil {
+			return err
+		}
+		_ = r.Close()
+		c.mu.Lock()
+		c.got[sha]++
+		c.mu.Unlock()
+	}
+	if c.fail {
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
+func TestEachMissingFileIsSentOnce(t *testing.T) {
+	root := t.TempDir()
+	for i := range 50 {
+		write(t, root, fmt.Sprintf("f%d", i), fmt.Sprint("content ", i))
+	}
+	f, err := Walk(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var missing []string
+	for _, file := range f.Files[:41] {
+		missing = append(missing, file.SHA256)
+	}
+	to := &counter{got: map[string]int{}}
+	if err := f.Send(t.Context(), to, missing); err != nil {
+		t.Fatal(err)
+	}
+	for _, sha := range missing {
+		if to.got[sha] != 1 {
+			t.Errorf("%s was sent %d times", sha, to.got[sha])
+		}
+	}
+	if len(to.got) != 41 {
+		t.Errorf("%d files were sent, want 41", len(to.got))
+	}
+	if err := f.Send(t.Context(), &counter{got: map[string]int{}, fail: true}, missing); err == nil {
+		t.Error("a failed upload counts as sent")
 	}
 }
