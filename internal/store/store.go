@@ -31,9 +31,11 @@ type Config struct {
 	Database string
 	// Now is the clock of this process; it may be wrong, and then nothing is spent.
 	Now func() time.Time
-	// Trace, when set, is told each statement with the number of its transaction.
-	// Tests use it to prove that the turn comes first (RULES 19).
-	Trace func(tx int64, statement string)
+	// Trace, when set, is told each statement with the number of its transaction,
+	// Commit before and Committed after its end. Tests use it to prove that the
+	// turn comes first (RULES 19), and to die there: an error is as if the
+	// connection had been lost at that point.
+	Trace func(tx int64, statement string) error
 	Log   *slog.Logger
 }
 
@@ -42,12 +44,18 @@ type Store struct {
 	writer, reader *sql.DB
 	dialect        string
 	now            func() time.Time
-	trace          func(tx int64, statement string)
+	trace          func(tx int64, statement string) error
 	log            *slog.Logger
 
 	mu  sync.Mutex
 	txs int64
 }
+
+// What Trace is told of the end of a transaction.
+const (
+	Commit    = "COMMIT"
+	Committed = "COMMITTED"
+)
 
 // Dialects.
 const (
@@ -185,13 +193,17 @@ func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error)
 			err = errors.Join(err, ignoreDone(tx.Rollback()))
 		}
 	}()
-	if err := f(s.traced(tx)); err != nil {
+	traced := s.traced(tx)
+	if err := f(traced); err != nil {
 		return err
+	}
+	if err := traced.tell(Commit); err != nil {
+		return fmt.Errorf("committing: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
-	return nil
+	return traced.tell(Committed)
 }
 
 func ignoreDone(err error) error {
