@@ -3,10 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
 )
 
 func (s *session) stop() *cobra.Command {
@@ -30,9 +33,38 @@ func (s *session) stop() *cobra.Command {
 		if ctx, err = s.keyed(ctx, c); err != nil {
 			return stop, err
 		}
-		return c.Stop(ctx, in)
+		if stop, err = c.Stop(ctx, in); err != nil {
+			return stop, err
+		}
+		return followed(ctx, c, stop), nil
 	}, showStop)
 	return cmd
+}
+
+// patience is how long stop looks after the revocations. The stop itself holds
+// from its acknowledgement on.
+const patience = 3 * time.Second
+
+// followed looks what became of the revocations. What is still pending then is
+// shown as that; a look that fails does not take the stop back.
+func followed(ctx context.Context, c *client.Client, stop purser.StopInfo) purser.StopInfo {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for pending(stop) {
+		select {
+		case <-ctx.Done():
+			return stop
+		case <-time.After(100 * time.Millisecond):
+		}
+		if seen, err := c.ShowStop(ctx, purser.StopRef{Stop: stop.ID}); err == nil {
+			stop = seen
+		}
+	}
+	return stop
+}
+
+func pending(stop purser.StopInfo) bool {
+	return slices.ContainsFunc(stop.Effects, func(e purser.StopEffect) bool { return e.State == "pending" })
 }
 
 func showStop(p *page, v purser.StopInfo) {
