@@ -1,0 +1,79 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// program is the binary that all tests run, built once.
+var program string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "purser-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "purser")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "github.com/purser-dev/purser/cmd/purser")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// whole is for tests that start servers.
+func whole(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts servers: run without -short")
+	}
+	t.Parallel()
+}
+
+// patience bounds every wait in this package that no deadline of the program's bounds.
+const patience = 30 * time.Second
+
+// eventually polls until it holds. what says it as a sentence.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	within(t, patience, what, holds)
+}
+
+func within(t testing.TB, most time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(most); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("within %s it does not come about that %s", most, what)
+		}
+	}
+}
+
+// journal collects what a process says; it may be read while it grows.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
