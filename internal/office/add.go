@@ -9,7 +9,7 @@ import (
 // Add plans and applies one service. When a person must decide first, it stops
 // with needs_approval and the plan's identifier; apply goes on from there.
 func (o *Office) Add(ctx context.Context, by purser.Actor, in purser.Add) (purser.Plan, error) {
-	return o.planAndApply(ctx, by, purser.MakePlan{
+	return o.planAndApply(ctx, by, "add", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{in.StepRequest},
 	})
 }
@@ -28,7 +28,7 @@ func (o *Office) Deploy(ctx context.Context, by purser.Actor, in purser.Deploy) 
 	if in.Domain != "" {
 		step.Configuration["domain"] = in.Domain
 	}
-	return o.planAndApply(ctx, by, purser.MakePlan{
+	return o.planAndApply(ctx, by, "deploy", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
 	})
 }
@@ -52,8 +52,8 @@ func (o *Office) hosting(ctx context.Context) (string, error) {
 	return found[0], nil
 }
 
-func (o *Office) planAndApply(ctx context.Context, by purser.Actor, in purser.MakePlan) (purser.Plan, error) {
-	plan, err := o.Plan(ctx, by, in)
+func (o *Office) planAndApply(ctx context.Context, by purser.Actor, operation string, in purser.MakePlan) (purser.Plan, error) {
+	plan, err := o.makePlan(ctx, by, operation, in)
 	if err != nil || in.DryRun {
 		return plan, err
 	}

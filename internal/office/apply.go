@@ -40,15 +40,16 @@ func (o *Office) Apply(ctx context.Context, by purser.Actor, in purser.Apply) (p
 	return plan, err
 }
 
-// applied goes on until the plan has ended or the context has.
+// applied goes on until the plan has ended or the context has. What stands in the
+// way for now is told after one try; Recover goes on trying.
 func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purser.Plan, error) {
-	for {
+	for tried := false; ; {
 		news := o.news.next(by.Organization)
 		plan, err := o.ShowPlan(ctx, by, purser.PlanRef{Plan: id})
 		if err != nil {
 			return plan, err
 		}
-		wake := (<-chan struct{})(nil)
+		walked := (<-chan struct{})(nil)
 		switch plan.State {
 		case purser.PlanReady:
 			if err := o.start(ctx, by, id); err != nil {
@@ -56,10 +57,10 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 			}
 			continue
 		case purser.PlanApplying:
-			if failed := plan.Error; failed != nil && failed.Code == purser.OutcomeUnknown {
-				return purser.Plan{}, failed // it goes on by itself; the caller learns the truth now
+			if plan.Error != nil && tried {
+				return purser.Plan{}, ended(plan)
 			}
-			wake = o.walk(by.Organization, id)
+			walked = o.walk(by.Organization, id)
 		case purser.PlanWaiting: // a person's yes or no is news
 		case purser.PlanDone:
 			return plan, nil
@@ -67,7 +68,8 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 			return purser.Plan{}, ended(plan)
 		}
 		select {
-		case <-wake:
+		case <-walked:
+			tried = true
 		case <-news:
 		case <-time.After(shortWait): // replicas do not hear each other
 		case <-ctx.Done():
@@ -272,8 +274,10 @@ func (o *Office) endPlan(ctx context.Context, org, id string, failed error) erro
 		state, text := purser.PlanDone, ""
 		if coded != nil {
 			state, text = purser.PlanFailed, toJSON(coded)
+			var final failedOrder
 			late := store.Micro(t.Now) >= plan.Deadline
-			if waits := coded.Code == purser.OutcomeUnknown || coded.Code.Info().Class == purser.ClassRetry; waits && !late {
+			waits := coded.Code == purser.OutcomeUnknown || coded.Code.Info().Class == purser.ClassRetry
+			if waits && !late && !errors.As(failed, &final) {
 				state = purser.PlanApplying
 			}
 		}

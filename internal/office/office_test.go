@@ -3,6 +3,7 @@ package office_test
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,10 +19,12 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/act"
+	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/blob"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -44,9 +47,12 @@ type house struct {
 	dir    string
 	db     string
 	seed   []byte
+	lease  time.Duration
+	wire   string // the provider's manifest
 
 	mu    sync.Mutex
 	shift time.Duration // of the clock
+	trace func(tx int64, statement string) error
 
 	signer  act.Signer
 	owner   purser.Actor
@@ -57,9 +63,15 @@ type house struct {
 
 const passphrase = "correct horse battery staple"
 
-func open(t *testing.T, database string) *house {
+func open(t *testing.T, database string, change ...func(*house)) *house {
 	t.Helper()
-	h := &house{t: t, ctx: t.Context(), dir: t.TempDir(), db: database, seller: newSeller(), shop: &deployer{}, seed: make([]byte, 32)}
+	h := &house{
+		t: t, ctx: t.Context(), dir: t.TempDir(), db: database, seller: newSeller(), shop: &deployer{}, seed: make([]byte, 32), lease: 5 * time.Second,
+		wire: manifest,
+	}
+	for _, f := range change {
+		f(h)
+	}
 	if _, err := rand.Read(h.seed); err != nil {
 		t.Fatal(err)
 	}
@@ -80,10 +92,34 @@ func (h *house) now() time.Time {
 	return time.Now().Add(h.shift)
 }
 
+// later moves the clock of the house. Spends are refused from then on, because it
+// no longer agrees with the database's.
+func (h *house) later(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.shift += d
+}
+
+func (h *house) traced(tx int64, statement string) error {
+	h.mu.Lock()
+	f := h.trace
+	h.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(tx, statement)
+}
+
+func (h *house) watch(f func(tx int64, statement string) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.trace = f
+}
+
 // start opens the office over the database as it is.
 func (h *house) start() {
 	h.t.Helper()
-	s, err := store.Open(context.WithoutCancel(h.ctx), store.Config{Database: h.db, Now: h.now})
+	s, err := store.Open(context.WithoutCancel(h.ctx), store.Config{Database: h.db, Now: h.now, Trace: h.traced})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -97,7 +133,7 @@ func (h *house) start() {
 		Store: s, Seller: h.seller, Deployer: h.shop, Blobs: blobs, Box: h.box, AuditSeed: h.seed, PublicURL: func() string { return "http://localhost:7627" },
 		Defaults: office.Defaults{
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(10000), OrdersPerHour: 5, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
-			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: 5 * time.Second,
+			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: h.lease,
 		},
 		Now: h.now, Random: rand.Reader,
 	})
@@ -148,7 +184,7 @@ func (h *house) setUp() {
 	}
 	h.project = must[purser.Project](h, h.owner, "create_project", purser.CreateProject{Name: "shop"})
 	secret, key := seal.NewSecret("signing"), seal.NewSecret("pur_prv_"+strings.Repeat("a", 52))
-	name, err := h.o.RegisterProvider(h.ctx, manifest, secret, key)
+	name, err := h.o.RegisterProvider(h.ctx, h.wire, secret, key)
 	if err == nil {
 		err = h.o.Fetch(h.ctx, name)
 	}
@@ -253,6 +289,117 @@ func (h *house) books() {
 	}
 }
 
+// records reads the organization's whole log.
+func (h *house) records() []audit.Record {
+	h.t.Helper()
+	rows, err := h.store.Read().AuditAfter(context.WithoutCancel(h.ctx), db.AuditAfterParams{Organization: h.owner.Organization, Until: 1 << 40, RowLimit: 100000})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var out []audit.Record
+	for _, row := range rows {
+		r, err := audit.ParseRecord([]byte(row.Leaf))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// counted counts records of an action with an outcome.
+func (h *house) counted(action, outcome string) int {
+	h.t.Helper()
+	n := 0
+	for _, r := range h.records() {
+		if r.Action == action && r.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
+
+// moved sums the money events of a kind, in minor units.
+func (h *house) moved(kind string) (n int, sum int64) {
+	h.t.Helper()
+	spend := must[purser.Spend](h, h.owner, "spend", purser.AskSpend{Page: purser.Page{Limit: 200}})
+	for _, e := range spend.Events {
+		if e.Kind == kind {
+			n, sum = n+1, sum+e.Amount.Amount
+		}
+	}
+	return n, sum
+}
+
+// sql changes a row behind the office's back.
+func (h *house) sql(statement string, args ...any) {
+	h.t.Helper()
+	if err := h.trySQL(statement, args...); err != nil {
+		h.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func (h *house) trySQL(statement string, args ...any) error {
+	driver, dsn := "sqlite", "file:"+h.db+"?_pragma=busy_timeout(10000)"
+	if strings.HasPrefix(h.db, "postgres://") {
+		driver, dsn = "pgx", h.db
+	}
+	conn, err := sql.Open(driver, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	out, err := conn.ExecContext(h.ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := out.RowsAffected(); err != nil || n == 0 {
+		return fmt.Errorf("changed %d rows: %w", n, err)
+	}
+	return nil
+}
+
+// planned makes a plan, with a person's yes where one is needed.
+func (h *house) planned(agent purser.Actor, steps ...purser.StepRequest) purser.Plan {
+	h.t.Helper()
+	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: steps})
+	if plan.State == purser.PlanWaiting {
+		plan = h.approve(plan.ID)
+	}
+	return plan
+}
+
+func domain(name string) purser.StepRequest {
+	return purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": name}}
+}
+
+func refused(t *testing.T, err error, want purser.Code) *purser.Error {
+	t.Helper()
+	if purser.CodeOf(err) != want {
+		t.Fatalf("got %v, want %s", explainOrNil(err), want)
+	}
+	var e *purser.Error
+	errors.As(err, &e)
+	return e
+}
+
+func explainOrNil(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	return explain(err)
+}
+
+// eventually polls until it holds, for ten seconds at most.
+func (h *house) eventually(what string, holds func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not in ten seconds: %s", what)
+		}
+	}
+}
+
 // seller is a provider that counts, and can lose its answers, answer late, twice
 // and lie. What it sold stays sold, whatever the answer was.
 type seller struct {
@@ -264,14 +411,41 @@ type seller struct {
 	renewal  int64
 	item     func(domain string) string
 	email    string
-	create   func(n int, work func() (app.Resource, error)) (app.Resource, error) // nil: works
+	terms    string
+	links    int
+	create   func(create) (app.Resource, error) // nil: works
+	link     func(ctx context.Context, work func() (app.Token, error)) (app.Token, error)
 	pay      func(ctx context.Context, token string, order string, amount int64) error
+	quote    func(*app.Quote)
 	quoteErr error
+	find     func(work func() (app.Resource, bool, error)) (app.Resource, bool, error)
+	get      func(app.Resource) (app.Resource, error)
+	finds    int
 	removing error
 }
 
+// create is one call that reached the seller. Its work sells, once for an order.
+type create struct {
+	n    int
+	ctx  context.Context
+	req  app.CreateRequest
+	work func() (app.Resource, error)
+}
+
+func (s *seller) set(f func(*seller)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+func (s *seller) count() (creates, sold int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.creates, len(s.sold)
+}
+
 func newSeller() *seller {
-	return &seller{sold: map[string]app.Resource{}, price: 1200, renewal: 2400, item: func(d string) string { return d }}
+	return &seller{sold: map[string]app.Resource{}, price: 1200, renewal: 2400, terms: "Be kind.", item: func(d string) string { return d }}
 }
 
 func (s *seller) Services(context.Context, office.Provider) ([]app.Service, error) {
@@ -298,14 +472,27 @@ func (s *seller) Services(context.Context, office.Provider) ([]app.Service, erro
 	return out, nil
 }
 
-func (s *seller) Terms(context.Context, string) (string, error) { return "Be kind.", nil }
+func (s *seller) Terms(context.Context, string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.terms, nil
+}
 
-func (s *seller) Link(_ context.Context, _ office.Provider, req app.AccountRequest) (app.Token, error) {
-	email := req.Email
+func (s *seller) Link(ctx context.Context, _ office.Provider, req app.AccountRequest) (app.Token, error) {
+	s.mu.Lock()
+	s.links++
+	hook, email := s.link, req.Email
 	if s.email != "" {
 		email = s.email
 	}
-	return app.Token{AccessToken: "access", RefreshToken: "refresh", ExpiresIn: 3600, Account: &app.TokenAccount{ID: "acct_1", PrimaryEmail: email}}, nil
+	s.mu.Unlock()
+	work := func() (app.Token, error) {
+		return app.Token{AccessToken: "access", RefreshToken: "refresh", ExpiresIn: 3600, Account: &app.TokenAccount{ID: "acct_1", PrimaryEmail: email}}, nil
+	}
+	if hook != nil {
+		return hook(ctx, work)
+	}
+	return work()
 }
 
 func (s *seller) Refresh(context.Context, office.Provider, seal.Secret) (app.Token, error) {
@@ -328,6 +515,9 @@ func (s *seller) Quote(_ context.Context, _ office.Provider, _ seal.Secret, req 
 		q.AmountMinor, q.Interval, q.Renewal = 500, "month", &app.Renewal{AmountMinor: 500, Currency: "USD", Interval: "month"}
 	case "odd:thing":
 		return q, purser.Errorf(purser.ProviderFailure, "no quote")
+	}
+	if s.quote != nil {
+		s.quote(&q)
 	}
 	return q, nil
 }
@@ -360,22 +550,40 @@ func (s *seller) Create(ctx context.Context, _ office.Provider, _ seal.Secret, _
 		return r, nil
 	}
 	if hook != nil {
-		return hook(n, work)
+		return hook(create{n, ctx, req, work})
 	}
 	return work()
 }
 
 func (s *seller) Get(_ context.Context, _ office.Provider, _ seal.Secret, id string) (app.Resource, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sold[strings.TrimPrefix(id, "r_")], nil
+	r, hook := s.sold[strings.TrimPrefix(id, "r_")], s.get
+	s.mu.Unlock()
+	if hook != nil {
+		return hook(r)
+	}
+	return r, nil
 }
 
+// Find answers without credentials, as APP section 19 says.
 func (s *seller) Find(_ context.Context, _ office.Provider, _ seal.Secret, order string) (app.Resource, bool, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, ok := s.sold[order]
-	return r, ok, nil
+	s.finds++
+	hook := s.find
+	s.mu.Unlock()
+	work := func() (app.Resource, bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r, ok := s.sold[order]
+		if ok {
+			r.Complete = &app.Complete{}
+		}
+		return r, ok, nil
+	}
+	if hook != nil {
+		return hook(work)
+	}
+	return work()
 }
 
 func (s *seller) List(context.Context, office.Provider, seal.Secret) ([]app.Resource, error) {
@@ -401,13 +609,24 @@ func (s *seller) Remove(_ context.Context, _ office.Provider, _ seal.Secret, _, 
 type deployer struct {
 	mu       sync.Mutex
 	deployed []string
+	hook     func(ctx context.Context, work func() (string, error)) (string, error)
 }
 
 func (d *deployer) Takes(categories, outputs []string) bool {
 	return slices.Contains(categories, "compute") && slices.Contains(outputs, "CLOUDFLARE_API_TOKEN")
 }
 
-func (d *deployer) Deploy(_ context.Context, dep office.Deployment) (string, error) {
+func (d *deployer) Deploy(ctx context.Context, dep office.Deployment) (string, error) {
+	d.mu.Lock()
+	hook := d.hook
+	d.mu.Unlock()
+	if hook != nil {
+		return hook(ctx, func() (string, error) { return d.work(dep) })
+	}
+	return d.work(dep)
+}
+
+func (d *deployer) work(dep office.Deployment) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range dep.Files {
@@ -438,4 +657,18 @@ func (h *house) rail() func(ctx context.Context, token, order string, amount int
 		}
 		return nil
 	}
+}
+
+// link makes the account at the provider, which needs a person the first time.
+func (h *house) link(agent purser.Actor) {
+	h.t.Helper()
+	plan := h.planned(agent, purser.StepRequest{Service: "local/hosting:static", Name: "first"})
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+}
+
+// refundable makes the seller give money back within a week of buying.
+func (s *seller) refundable() {
+	s.set(func(s *seller) {
+		s.quote = func(q *app.Quote) { q.RefundableUntil = app.Time{Time: time.Now().Add(7 * 24 * time.Hour)} }
+	})
 }

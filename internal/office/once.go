@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
@@ -13,11 +12,12 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-// sticky are the refusals about money that a key keeps; anything that a person,
-// time or another try can change is not stored, and the same key goes on (RULES 10).
-var sticky = []purser.Code{
-	purser.BudgetExceeded, purser.CurrencyNotBudgeted, purser.PaymentDeclined, purser.TokenInvalid, purser.TokenExpired,
-	purser.TokenRevoked, purser.TokenLimit, purser.WrongProvider,
+// sticky reports that a key keeps a refusal: all that were decided for good.
+// Anything that a person, time or another try can change is not stored, and the
+// same key goes on (RULES 10); a fault of ours is no decision.
+func sticky(code purser.Code) bool {
+	fault := code == purser.Internal || code == purser.BooksBroken || code == purser.NewerDatabase
+	return code.Info().Class == purser.ClassFinal && !fault
 }
 
 // once does f in the organization's turn, and remembers the answer under the
@@ -50,7 +50,7 @@ func onceIn[In, Out any](ctx context.Context, o *Office, t *store.Turn, by purse
 	out, err = f()
 	code := purser.Code("")
 	if err != nil {
-		if code = purser.CodeOf(err); !slices.Contains(sticky, code) {
+		if code = purser.CodeOf(err); !sticky(code) {
 			return out, err
 		}
 	}

@@ -17,6 +17,12 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
+// failedOrder is the error of an order that is over: the plan ends with it,
+// whatever its code.
+type failedOrder struct{ error }
+
+func (f failedOrder) Unwrap() error { return f.error }
+
 // errLeased says that another process is in a call for this order.
 var errLeased = errors.New("another process works on this order")
 
@@ -24,6 +30,7 @@ const (
 	holdTTL     = 24 * time.Hour
 	tries       = 3 // of one order, while its outcome is unknown
 	retryWindow = 24 * time.Hour
+	downWindow  = 10 * time.Minute // an order waits so long for a provider that is not there
 )
 
 // doStep brings the order of one step to live: place (one turn), begin (one
@@ -43,7 +50,7 @@ func (o *Office) doStep(ctx context.Context, plan db.Plan, step purser.PlanStep)
 			if err != nil {
 				return err
 			}
-			return &failed
+			return failedOrder{&failed}
 		case purser.OrderUnknown:
 			if order, err = o.lookUp(ctx, plan, step, order); err != nil {
 				return err

@@ -23,10 +23,16 @@ type planDetail struct {
 // are asked for quotes; nothing is bought. Everything that stands in the way is
 // listed at once.
 func (o *Office) Plan(ctx context.Context, by purser.Actor, in purser.MakePlan) (purser.Plan, error) {
+	return o.makePlan(ctx, by, "plan", in)
+}
+
+// makePlan makes the plan of an operation; a key belongs to the operation that it
+// was sent with (RULES 10).
+func (o *Office) makePlan(ctx context.Context, by purser.Actor, operation string, in purser.MakePlan) (purser.Plan, error) {
 	if len(in.Steps) == 0 || len(in.Steps) > 20 {
 		return purser.Plan{}, purser.Errorf(purser.InvalidRequest, "a plan has 1 to 20 steps").WithHint("purser plan PROVIDER/SERVICE --set KEY=VALUE")
 	}
-	if out, done, err := replayed[purser.Plan](ctx, o, by, "plan", in); done {
+	if out, done, err := replayed[purser.Plan](ctx, o, by, operation, in); done {
 		return out, err
 	}
 	d, err := o.resolve(ctx, by, in)
@@ -34,12 +40,12 @@ func (o *Office) Plan(ctx context.Context, by purser.Actor, in purser.MakePlan) 
 		return purser.Plan{}, err
 	}
 	if err := d.refusal(); err != nil {
-		return purser.Plan{}, o.recordBlocked(ctx, by, d, err)
+		return o.blocked(ctx, by, operation, in, d, err)
 	}
 	if in.DryRun {
 		return d.show(o, by)
 	}
-	return once(ctx, o, by, "plan", in, func(t *store.Turn) (purser.Plan, error) { return o.storePlan(ctx, t, by, d) })
+	return once(ctx, o, by, operation, in, func(t *store.Turn) (purser.Plan, error) { return o.storePlan(ctx, t, by, d) })
 }
 
 // replayed answers from the kept key before any provider is asked again.
@@ -62,12 +68,16 @@ func replayed[Out any, In any](ctx context.Context, o *Office, by purser.Actor, 
 	return out, true, err
 }
 
-// recordBlocked keeps a refused plan in the log, and nothing else of it.
-func (o *Office) recordBlocked(ctx context.Context, by purser.Actor, d *draft, err *purser.Error) error {
-	return o.turn(ctx, by.Organization, func(t *store.Turn) error {
+// blocked keeps a refused plan in the log, and its answer under the key if it is
+// final: what money refused stays refused for the same request (RULES 10).
+func (o *Office) blocked(ctx context.Context, by purser.Actor, operation string, in purser.MakePlan, d *draft, no *purser.Error) (purser.Plan, error) {
+	if in.DryRun {
+		by.Key = "" // looking is not asking
+	}
+	return once(ctx, o, by, operation, in, func(t *store.Turn) (purser.Plan, error) {
 		r := recordOf(by, "plan", d.terms.Project)
 		r.Project, r.Env, r.Run = d.terms.Project, d.terms.Env, d.terms.Run
-		return o.refuse(t, r, err)
+		return purser.Plan{}, o.refuse(t, r, no)
 	})
 }
 

@@ -48,7 +48,7 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 	} else if failed != nil && !asCoded(failed, &coded) {
 		return b.order, failed
 	}
-	out := b.order
+	out, down := b.order, false
 	// The turn must not be cut short by whoever waits for it.
 	err := o.turn(context.WithoutCancel(ctx), b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
@@ -64,6 +64,8 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		switch {
 		case coded != nil && uncertain(coded):
 			err = o.settleUnknown(ctx, t, b, coded)
+		case coded != nil && coded.Code == purser.ProviderDown && !s.missing && t.Now.Sub(store.Time(order.CreatedAt)) < downWindow:
+			down, err = true, o.settleDown(ctx, t, b, coded)
 		case coded != nil:
 			err = o.settleFailed(ctx, t, b, s, coded)
 		default:
@@ -75,7 +77,24 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		out, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
 		return err
 	})
+	if err == nil && down {
+		err = coded
+	}
 	return out, err
+}
+
+// settleDown takes an order back to placed: the provider was not there and
+// certainly did nothing, so the order waits, with its money held.
+func (o *Office) settleDown(ctx context.Context, t *store.Turn, b begun, coded *purser.Error) error {
+	r := orderRecord("settle", b.plan, b.step, b.order.ID)
+	r.Outcome, r.Detail["code"] = audit.Failed, string(coded.Code)
+	t.Record(r)
+	if _, err := t.ClosePaymentTokens(ctx, db.ClosePaymentTokensParams{Organization: t.Org, Hold: b.order.Hold, State: rail.Revoked}); err != nil {
+		return err
+	}
+	return t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderPlaced), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
+	})
 }
 
 // settleUnknown keeps the money held: it may be gone.

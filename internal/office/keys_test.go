@@ -1,0 +1,68 @@
+package office_test
+
+import (
+	"testing"
+
+	"github.com/purser-dev/purser"
+)
+
+// RULES 10: what money refused for good stays refused under its key; what a
+// person, time or another try can change does not.
+func TestAKeyKeepsFinalRefusalsOnly(t *testing.T) {
+	t.Parallel()
+	usd := func(n int64) purser.Money { return purser.Money{Amount: n, Currency: "USD"} }
+	tests := []struct {
+		name  string
+		first purser.Code
+		heal  func(h *house, run purser.Run) // of the reason for the refusal
+		want  purser.Code                    // of the same request under the same key; empty: it goes on
+	}{
+		{"a budget that was too small", purser.BudgetExceeded, func(h *house, run purser.Run) {
+			in := purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(5000)}
+			in.Act = h.sign("set_budget", in)
+			must[purser.BudgetLine](h, h.owner, "set_budget", in)
+		}, purser.BudgetExceeded},
+		{"another name than the one asked", purser.DomainMismatch, func(h *house, _ purser.Run) {
+			h.seller.set(func(s *seller) { s.item = func(d string) string { return d } })
+		}, purser.DomainMismatch},
+		{"a provider that was away", purser.ProviderDown, func(h *house, _ purser.Run) {
+			h.seller.set(func(s *seller) { s.quoteErr = nil })
+		}, ""},
+		{"a stop", purser.Stopped, func(h *house, _ purser.Run) {
+			in := purser.Resume{Stop: must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items[0].ID}
+			in.Act = h.sign("resume", in)
+			must[purser.StopInfo](h, h.owner, "resume", in)
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := open(t, t.TempDir()+"/purser.db")
+			run, agent := h.run(2000)
+			switch tt.first {
+			case purser.BudgetExceeded:
+				h.seller.set(func(s *seller) { s.price = 2001 })
+			case purser.DomainMismatch:
+				h.seller.set(func(s *seller) { s.item = func(string) string { return "superseal.cc" } })
+			case purser.ProviderDown:
+				h.seller.set(func(s *seller) { s.quoteErr = purser.Errorf(purser.ProviderDown, "away") })
+			case purser.Stopped:
+				must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "to see"})
+			}
+			agent.Key = "k"
+			in := purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}}
+			_, err := do[purser.Plan](h, agent, "plan", in)
+			refused(t, err, tt.first)
+			tt.heal(h, run)
+			if tt.want == "" {
+				must[purser.Plan](h, agent, "plan", in)
+			} else {
+				_, err = do[purser.Plan](h, agent, "plan", in)
+				refused(t, err, tt.want)
+				agent.Key = "a new one"
+				must[purser.Plan](h, agent, "plan", in)
+			}
+			h.books()
+			h.verify()
+		})
+	}
+}
