@@ -62,7 +62,7 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		}
 		b.order = order
 		switch {
-		case coded != nil && uncertain(coded):
+		case coded != nil && (uncertain(coded) || coded.Code == purser.ProviderDown && repeated(b) && !s.missing):
 			err = o.settleUnknown(ctx, t, b, coded)
 		case coded != nil && coded.Code == purser.ProviderDown && !s.missing && t.Now.Sub(store.Time(order.CreatedAt)) < downWindow:
 			down, err = true, o.settleDown(ctx, t, b, coded)
@@ -82,6 +82,10 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 	}
 	return out, err
 }
+
+// repeated reports that an earlier call for the same purchase may still have had
+// its effect, whatever came of this one.
+func repeated(b begun) bool { return b.step.Kind == purser.ServiceStep && b.order.Attempts > 1 }
 
 // settleDown takes an order back to placed: the provider was not there and
 // certainly did nothing, so the order waits, with its money held.
