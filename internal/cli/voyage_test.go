@@ -117,30 +117,68 @@ func TestCtrlCDuringTheDemoLeavesNothing(t *testing.T) {
 		t.Skip("starts servers: run without -short")
 	}
 	program := buildPurser(t)
-	for _, after := range []time.Duration{0, 30, 100, 200, 350, 500, 700, 1000, 1400} {
+	for _, after := range []time.Duration{0, 40, 120, 250, 400, 600, 900} {
 		t.Run(fmt.Sprintf("after %d ms", after), func(t *testing.T) {
-			tmp := t.TempDir()
-			var errs bytes.Buffer
-			cmd := exec.Command(program, "demo", "--approve", "auto", "--keep")
-			cmd.Env = []string{"TMPDIR=" + tmp, "HOME=" + tmp, "PATH=" + os.Getenv("PATH")}
-			cmd.Stderr, cmd.SysProcAttr = &errs, &syscall.SysProcAttr{Setpgid: true}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			cmd, _ := startDemo(t, program, "--approve", "auto", "--keep")
 			time.Sleep(after * time.Millisecond) // not a hope: each moment is one to be interrupted at
-			// The whole group, as a terminal does.
-			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
-				t.Fatal(err)
-			}
-			err := cmd.Wait()
-			if left, _ := os.ReadDir(tmp); len(left) > 0 {
-				t.Errorf("%s was left behind (%v)\n%s", left[0].Name(), err, errs.String())
-			}
-			if left := processesIn(tmp); len(left) > 0 {
-				t.Errorf("processes were left behind: %v", left)
-			}
+			interrupt(t, cmd)
 		})
 	}
+	t.Run("while the person thinks", func(t *testing.T) {
+		cmd, errs := startDemo(t, program)
+		for end := time.Now().Add(20 * time.Second); !strings.Contains(errs(), "[y/N]"); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the person was not asked:\n%s", errs())
+			}
+		}
+		if code := interrupt(t, cmd); code != 130 {
+			t.Errorf("exit code %d, want 130", code)
+		}
+	})
+}
+
+// startDemo starts a demo in a TMPDIR of its own, in a process group of its own,
+// with a standard input that stays open. It returns what was said so far.
+func startDemo(t *testing.T, program string, args ...string) (*exec.Cmd, func() string) {
+	t.Helper()
+	tmp := t.TempDir()
+	said := filepath.Join(t.TempDir(), "said")
+	out, err := os.Create(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command(program, append([]string{"demo"}, args...)...)
+	cmd.Env = []string{"TMPDIR=" + tmp, "HOME=" + tmp, "PATH=" + os.Getenv("PATH")}
+	cmd.Dir, cmd.Stderr, cmd.SysProcAttr = tmp, out, &syscall.SysProcAttr{Setpgid: true}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	return cmd, func() string {
+		text, _ := os.ReadFile(said)
+		return string(text)
+	}
+}
+
+// interrupt sends ctrl-C as a terminal does, waits for the end, and looks what
+// is left.
+func interrupt(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code is returned
+	if left, _ := os.ReadDir(cmd.Dir); len(left) > 0 {
+		t.Errorf("%s was left behind", left[0].Name())
+	}
+	if left := processesIn(cmd.Dir); len(left) > 0 {
+		t.Errorf("processes were left behind: %v", left)
+	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // A server that is killed takes its cloud with it, and starts again on the same folder.
