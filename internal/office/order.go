@@ -77,6 +77,9 @@ func (o *Office) placed(ctx context.Context, plan db.Plan, step purser.PlanStep)
 	if !missing(err) {
 		return order, err
 	}
+	if err := o.sameText(ctx, step); err != nil {
+		return order, err
+	}
 	quote, err := o.freshQuote(ctx, plan, step)
 	if err != nil {
 		return order, err
@@ -86,6 +89,19 @@ func (o *Office) placed(ctx context.Context, plan db.Plan, step purser.PlanStep)
 		return err
 	})
 	return order, err
+}
+
+// sameText reads the terms of an account again: what is accepted is the text that
+// a person said yes to (RULES 13).
+func (o *Office) sameText(ctx context.Context, step purser.PlanStep) error {
+	if step.Account == nil || step.Account.TermsHash == "" {
+		return nil
+	}
+	text, err := o.Seller.Terms(ctx, step.Account.TermsURL)
+	if err != nil || textHash(text) == step.Account.TermsHash {
+		return err
+	}
+	return purser.Errorf(purser.QuoteChanged, "the terms of %s are not those of the plan any more", step.Provider).WithHint("make a new plan, and have it approved")
 }
 
 // freshQuote asks the price again just before the money is held. The same or a
@@ -131,6 +147,8 @@ func sameTerms(planned, now purser.PlanStep) error {
 			purser.Money{Amount: a.Recurring, Currency: a.Currency}, a.Interval)
 	case now.Effect == purser.Final && planned.Effect != purser.Final:
 		changed = "it is no longer refundable"
+	case b.RefundableTill < a.RefundableTill && now.Effect != purser.Final:
+		changed = fmt.Sprintf("it is refundable until %s, it was %s", b.RefundableTill, a.RefundableTill)
 	}
 	if changed == "" {
 		return nil
