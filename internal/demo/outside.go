@@ -53,7 +53,7 @@ func (v *Voyage) resolves(ctx context.Context) error {
 		return unseen("the name server does not answer: %v", err)
 	}
 	for _, record := range answer.Answer {
-		if a, ok := record.(*dns.A); ok && a.A.IsLoopback() {
+		if a, ok := record.(*dns.A); ok && a.A.IsLoopback() && strings.EqualFold(a.Hdr.Name, dns.Fqdn(v.Domain)) {
 			v.Result.Checks.DNS = true
 		}
 	}
