@@ -18,6 +18,7 @@ const (
 	LinkStep    StepKind = "link"    // an account at a provider, and its terms
 	ServiceStep StepKind = "service" // one service of the catalog
 	DeployStep  StepKind = "deploy"  // files to a hosting resource
+	UpdateStep  StepKind = "update"  // another configuration or service of a resource
 )
 
 // Plan states.

@@ -134,25 +134,113 @@ type AgentRef struct {
 type AddProvider struct {
 	Manifest      string     `json:"manifest"`                 // its JSON; the client fetches it, so that its text is signed
 	SigningSecret string     `json:"signing_secret,omitempty"` // sealed at rest
+	Profile       string     `json:"profile,omitempty"`        // purser (default), stripe, generic (APP 3.4)
 	Act           *Signature `json:"act,omitempty"`
 }
 
 // ProviderInfo is a registered provider.
 type ProviderInfo struct {
-	Name         string     `json:"name"`
-	BaseURL      string     `json:"base_url"`
-	Capabilities []string   `json:"capabilities"`
-	Services     int        `json:"services"`
-	CatalogAt    *time.Time `json:"catalog_at,omitempty"`
-	State        string     `json:"state"`                  // ok, unreachable, incompatible, frozen
-	ProviderKey  string     `json:"provider_key,omitempty"` // for the rail; only in the answer that registers
-	Connection   string     `json:"connection,omitempty"`
-	Account      string     `json:"account,omitempty"`
+	Name         string       `json:"name"`
+	BaseURL      string       `json:"base_url"`
+	Capabilities []string     `json:"capabilities"`
+	Services     int          `json:"services"`
+	CatalogAt    *time.Time   `json:"catalog_at,omitempty"`
+	State        string       `json:"state"`                  // ok, unreachable, incompatible, frozen
+	ProviderKey  string       `json:"provider_key,omitempty"` // for the rail; only in the answer that registers
+	Profile      string       `json:"profile,omitempty"`
+	Terms        string       `json:"tos_url,omitempty"`
+	Conformance  *Conformance `json:"conformance,omitempty"` // of the last run; nil: untested
+	Connection   string       `json:"connection,omitempty"`
+	Account      string       `json:"account,omitempty"`
 }
 
 // ProviderRef names a provider.
 type ProviderRef struct {
 	Provider string `json:"provider"`
+}
+
+// Conformance is the result of a provider's last run of the conformance suite.
+type Conformance struct {
+	At         time.Time         `json:"at"`
+	Passed     bool              `json:"passed"`
+	SafeResend bool              `json:"safe_resend"`          // the cases of duplicates passed (RULES 16)
+	Operations map[string]string `json:"operations,omitempty"` // operation to passed, failed or skipped
+}
+
+// RecordConformance keeps the result of a run of the conformance suite. It needs
+// a signed act: a provider that passed may be sent the same order again.
+type RecordConformance struct {
+	Provider   string            `json:"provider"`
+	Passed     bool              `json:"passed"`
+	SafeResend bool              `json:"safe_resend"`
+	Operations map[string]string `json:"operations,omitempty"`
+	Act        *Signature        `json:"act,omitempty"`
+}
+
+// LinkProvider plans and applies the linking of an account at a provider.
+type LinkProvider struct {
+	Provider string `json:"provider"`
+	Project  string `json:"project,omitempty"`
+	Env      string `json:"env,omitempty"`
+	Run      string `json:"run,omitempty"`
+	Purpose  string `json:"purpose,omitempty"`
+	DryRun   bool   `json:"dry_run,omitempty"`
+}
+
+// UpdateResource plans and applies a change of a resource: another service of the
+// same provider, another configuration, or both.
+type UpdateResource struct {
+	Resource      string         `json:"resource"`
+	Service       string         `json:"service,omitempty"`       // the provider's service id; default: the same
+	Configuration map[string]any `json:"configuration,omitempty"` // default: as it is
+	Ceiling       *Money         `json:"ceiling,omitempty"`
+	Project       string         `json:"project,omitempty"`
+	Env           string         `json:"env,omitempty"`
+	Run           string         `json:"run,omitempty"`
+	Purpose       string         `json:"purpose,omitempty"`
+	DryRun        bool           `json:"dry_run,omitempty"`
+}
+
+// Rotation tells what a rotation of credentials came to.
+type Rotation struct {
+	Resource           Resource   `json:"resource"`
+	Rotated            bool       `json:"rotated"`                        // false: the provider does not offer it, and the old one works
+	PreviousValidUntil *time.Time `json:"previous_valid_until,omitempty"` // nil: the old credential is dead
+}
+
+// OpenLink asks for a page of the provider on which a person is signed in.
+type OpenLink struct {
+	Provider string     `json:"provider"`
+	Purpose  string     `json:"purpose,omitempty"` // default dashboard
+	Path     string     `json:"path,omitempty"`
+	Act      *Signature `json:"act,omitempty"` // whoever opens it is signed in there
+}
+
+// Link is a single-use page. Its URL is a secret until it is opened.
+type Link struct {
+	Provider  string     `json:"provider"`
+	URL       string     `json:"url"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Adopt takes in a resource that is at the provider already, by its exact
+// identifier there. Nothing is bought; what the provider says is read back.
+type Adopt struct {
+	Provider   string     `json:"provider"`
+	ProviderID string     `json:"provider_resource_id"`
+	Service    string     `json:"service"`
+	Name       string     `json:"name,omitempty"`
+	Project    string     `json:"project,omitempty"`
+	Env        string     `json:"env,omitempty"`
+	Act        *Signature `json:"act,omitempty"`
+}
+
+// Inform answers what a provider asked for before it goes on with an order. It
+// hands data out, so a person signs it.
+type Inform struct {
+	Order       string         `json:"order"`
+	Information map[string]any `json:"information"`
+	Act         *Signature     `json:"act,omitempty"`
 }
 
 // Status is what a person wants to see first.

@@ -235,3 +235,63 @@ func (c *Client) Charge(ctx context.Context, in purser.Charge) (purser.Charged, 
 func (c *Client) Refund(ctx context.Context, in purser.RefundCharge) (purser.Charged, error) {
 	return call[purser.Charged](ctx, c, "refund", in)
 }
+
+// ShowProvider: show a provider with its last conformance.
+func (c *Client) ShowProvider(ctx context.Context, in purser.ProviderRef) (purser.ProviderInfo, error) {
+	return call[purser.ProviderInfo](ctx, c, "show_provider", in)
+}
+
+// RemoveProvider: forget a provider that nothing lives at.
+func (c *Client) RemoveProvider(ctx context.Context, in purser.ProviderRef) (purser.Accepted, error) {
+	return call[purser.Accepted](ctx, c, "remove_provider", in)
+}
+
+// RecordConformance: keep the result of a provider's conformance run.
+func (c *Client) RecordConformance(ctx context.Context, in purser.RecordConformance) (purser.ProviderInfo, error) {
+	return call[purser.ProviderInfo](ctx, c, "record_conformance", in)
+}
+
+// Link: plan and apply the linking of an account at a provider.
+func (c *Client) Link(ctx context.Context, in purser.LinkProvider) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "link", in)
+}
+
+// Unlink: forget the account at a provider.
+func (c *Client) Unlink(ctx context.Context, in purser.ProviderRef) (purser.ProviderInfo, error) {
+	return call[purser.ProviderInfo](ctx, c, "unlink", in)
+}
+
+// Open: get a page of a provider on which a person is signed in.
+func (c *Client) Open(ctx context.Context, in purser.OpenLink) (purser.Link, error) {
+	return call[purser.Link](ctx, c, "open", in)
+}
+
+// Adopt: take in a resource that is at the provider already.
+func (c *Client) Adopt(ctx context.Context, in purser.Adopt) (purser.Resource, error) {
+	return call[purser.Resource](ctx, c, "adopt", in)
+}
+
+// Update: plan and apply a change of a resource's configuration or service.
+func (c *Client) Update(ctx context.Context, in purser.UpdateResource) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "update", in)
+}
+
+// Upgrade: plan and apply a change to a larger service.
+func (c *Client) Upgrade(ctx context.Context, in purser.UpdateResource) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "upgrade", in)
+}
+
+// Downgrade: plan and apply a change to a smaller service.
+func (c *Client) Downgrade(ctx context.Context, in purser.UpdateResource) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "downgrade", in)
+}
+
+// Rotate: replace a resource's credentials.
+func (c *Client) Rotate(ctx context.Context, in purser.ResourceRef) (purser.Rotation, error) {
+	return call[purser.Rotation](ctx, c, "rotate", in)
+}
+
+// Inform: answer what a provider asked for before it goes on with an order.
+func (c *Client) Inform(ctx context.Context, in purser.Inform) (purser.Order, error) {
+	return call[purser.Order](ctx, c, "inform", in)
+}
