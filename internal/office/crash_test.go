@@ -1,0 +1,211 @@
+package office_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/testpg"
+)
+
+var errDead = errors.New("this process is dead")
+
+// killer is the moment at which the office dies: from there on nothing that it
+// does reaches the database, as after a kill -9.
+type killer struct {
+	mu    sync.Mutex
+	at    int // the end of this transaction, counted from the first of apply
+	after bool
+	n     int
+	dead  bool
+	gone  context.CancelFunc // its callers see their connection end
+}
+
+func (k *killer) kill() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.die()
+}
+
+func (k *killer) die() error {
+	k.dead = true
+	k.gone()
+	return errDead
+}
+
+func (k *killer) trace(_ int64, statement string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return errDead
+	}
+	if statement == store.Commit {
+		k.n++
+	}
+	if k.n == k.at && (statement == store.Commit && !k.after || statement == store.Committed && k.after) {
+		return k.die()
+	}
+	return nil
+}
+
+// The plan that is killed: an account, a paid plan, a domain, and files.
+func (h *house) killable() (agent purser.Actor, plan purser.Plan) {
+	h.t.Helper()
+	h.seller.pay = h.rail()
+	_, agent = h.run(2000)
+	manifest := h.staged(agent, map[string]string{"index.html": "<h1>hello</h1>"})
+	plan = must[purser.Plan](h, agent, "plan", voyage(manifest))
+	return agent, h.approve(plan.ID)
+}
+
+// recovered restarts the house and fails unless the plan then gets done with each
+// thing sold once and paid once.
+func (h *house) recovered(agent purser.Actor, plan purser.Plan) {
+	h.t.Helper()
+	h.watch(nil)
+	h.seller.set(func(s *seller) { s.create, s.link = nil, nil })
+	h.shop.mu.Lock()
+	h.shop.hook = nil
+	h.shop.mu.Unlock()
+	h.restart()
+	if err := h.o.Recover(h.ctx); err != nil {
+		h.t.Fatal(err)
+	}
+	done, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	if err != nil {
+		h.t.Fatalf("apply after the restart: %s", explain(err))
+	}
+	if done.State != purser.PlanDone || len(done.Orders) != 5 {
+		h.t.Errorf("plan %s with %d orders", done.State, len(done.Orders))
+	}
+	for _, o := range done.Orders {
+		if o.State != purser.OrderLive || o.Held.Amount != 0 {
+			h.t.Errorf("order of step %d is %s and holds %s", o.Step, o.State, o.Held)
+		}
+	}
+	if _, sold := h.seller.count(); sold != 3 {
+		h.t.Errorf("%d things are sold, want 3", sold)
+	}
+	if status := must[purser.Status](h, agent, "status", purser.AskStatus{}); len(status.Resources) != 3 || len(status.Unsettled) != 0 || len(status.Subscribed) != 2 {
+		h.t.Errorf("%d resources, %d unsettled, %d subscriptions", len(status.Resources), len(status.Unsettled), len(status.Subscribed))
+	}
+	h.charged(2, 1700)
+}
+
+func brief(h *house) { h.lease = 150 * time.Millisecond }
+
+// Drill f, our side: killed before and after each commit of a plan with every
+// kind of step, and each kill is survived.
+func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		// The first house counts the commits; nobody dies in it.
+		count := &killer{gone: func() {}}
+		h := open(t, database)
+		agent, plan := h.killable()
+		h.watch(count.trace)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		h.watch(nil)
+		h.charged(2, 1700)
+		if count.n < 17 {
+			t.Fatalf("a plan of 5 steps takes %d commits; place, begin and settle alone are 15", count.n)
+		}
+		step := 1
+		if strings.HasPrefix(database, "postgres") {
+			step = 4 // a lease cannot be ended early there, so each kill waits for one
+		}
+		for at := 1; at <= count.n; at += step {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("commit %d, after it %v", at, after), func(t *testing.T) {
+					t.Parallel()
+					h := open(t, fresh(t, database), brief)
+					agent, plan := h.killable()
+					ctx, cancel := context.WithCancel(h.ctx)
+					h.watch((&killer{at: at, after: after, gone: cancel}).trace)
+					_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+					if ctx.Err() == nil {
+						t.Fatal("it was not killed")
+					}
+					h.recovered(agent, plan)
+				})
+			}
+		}
+	})
+}
+
+// Drill f, the provider's side: killed in each kind of call, before it did its
+// work and after.
+func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		call string
+		arm  func(h *house, works bool, die func() error)
+	}{
+		{"link", func(h *house, works bool, die func() error) {
+			h.seller.link = func(context.Context, func() (app.Token, error)) (app.Token, error) { return app.Token{}, die() }
+		}},
+		{"first create", func(h *house, works bool, die func() error) { h.seller.create = dieAt(1, works, die) }},
+		{"second create", func(h *house, works bool, die func() error) { h.seller.create = dieAt(2, works, die) }},
+		{"third create", func(h *house, works bool, die func() error) { h.seller.create = dieAt(3, works, die) }},
+		{"deployment", func(h *house, works bool, die func() error) {
+			h.shop.hook = func(_ context.Context, work func() (string, error)) (string, error) {
+				if works {
+					if _, err := work(); err != nil {
+						return "", err
+					}
+				}
+				return "", die()
+			}
+		}},
+	}
+	eachDB(t, func(t *testing.T, database string) {
+		for _, tt := range tests {
+			for _, works := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, worked %v", tt.call, works), func(t *testing.T) {
+					t.Parallel()
+					h := open(t, fresh(t, database), brief)
+					agent, plan := h.killable()
+					ctx, cancel := context.WithCancel(h.ctx)
+					k := &killer{gone: cancel}
+					h.watch(k.trace)
+					tt.arm(h, works, k.kill)
+					_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+					if ctx.Err() == nil {
+						t.Fatal("it was not killed")
+					}
+					h.recovered(agent, plan)
+				})
+			}
+		}
+	})
+}
+
+func dieAt(n int, works bool, die func() error) func(create) (app.Resource, error) {
+	return func(c create) (app.Resource, error) {
+		if c.n != n {
+			return c.work()
+		}
+		if works {
+			if r, err := c.work(); err != nil {
+				return r, err
+			}
+		}
+		return app.Resource{}, die()
+	}
+}
+
+// fresh is another empty database of the same kind.
+func fresh(t *testing.T, like string) string {
+	if strings.HasPrefix(like, "postgres://") {
+		return testpg.Open(t)
+	}
+	return filepath.Join(t.TempDir(), "purser.db")
+}
