@@ -73,6 +73,24 @@ func refused(p Provider, what string, e *app.Error) error {
 	return out
 }
 
+// rotating tells a provider without rotation (P28) from one whose rotation failed.
+func rotating(p Provider, err error) error {
+	var e *app.Error
+	if errors.As(err, &e) && !e.Unknown &&
+		(e.HTTPStatus == http.StatusNotFound || e.HTTPStatus == http.StatusMethodNotAllowed || e.Code == app.CodeUnsupportedOperation) {
+		out := notOffered(p, "rotate credentials; the old ones work")
+		out.Provider.Status, out.Cause = e.HTTPStatus, e
+		return out
+	}
+	return changing(p, "rotate credentials", err)
+}
+
+func notOffered(p Provider, what string) *purser.Error {
+	out := purser.Errorf(purser.ProviderFailure, "%s does not offer to %s", p.Name, what)
+	out.Provider = &purser.ProviderSaid{Code: app.CodeUnsupportedOperation}
+	return out
+}
+
 // said quotes a provider. The words are untrusted: cut, and without anything that
 // a terminal would act on.
 func said(e *app.Error) *purser.ProviderSaid {

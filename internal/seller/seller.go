@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -225,10 +226,71 @@ func (s *Seller) Remove(ctx context.Context, p Provider, access seal.Secret, key
 	return r, nil
 }
 
+// Update changes the service or the configuration of a resource (APP 12.6). What
+// the answer leaves out, the credentials for instance, stays as it was.
+func (s *Seller) Update(ctx context.Context, p Provider, access seal.Secret, key, id string, req app.UpdateRequest) (app.Resource, error) {
+	c, err := s.able(p, app.CapUpdate)
+	if err != nil {
+		return app.Resource{}, err
+	}
+	r, err := c.Update(ctx, app.Call{Bearer: access.Reveal(), IdempotencyKey: key}, id, req)
+	if err != nil {
+		return app.Resource{}, changing(p, "update a resource", err)
+	}
+	return ours(p, id, r)
+}
+
+// Rotate makes new credentials (APP 12.7). A provider that answers 404, 405 or
+// unsupported_operation does not offer it (P28): the error's provider code is then
+// unsupported_operation, and the old credentials work. The manifest is not asked,
+// because the capability is an addition of ours.
+func (s *Seller) Rotate(ctx context.Context, p Provider, access seal.Secret, key, id string) (app.Resource, error) {
+	c, err := s.client(p, "")
+	if err != nil {
+		return app.Resource{}, err
+	}
+	r, err := c.Rotate(ctx, app.Call{Bearer: access.Reveal(), IdempotencyKey: key}, id, app.RotateRequest{})
+	if err != nil {
+		return app.Resource{}, rotating(p, err)
+	}
+	return ours(p, id, r)
+}
+
+// ours refuses an answer about another resource.
+func ours(p Provider, id string, r app.Resource) (app.Resource, error) {
+	if r.ID != "" && r.ID != id {
+		return app.Resource{}, wrong(p, "it answered for another resource than the one that was asked for")
+	}
+	r.ID = id
+	return r, nil
+}
+
+// DeepLink asks for a single-use page on which a person is signed in (APP 13), for
+// a purpose that the manifest names. Its URL is a secret until it was opened.
+func (s *Seller) DeepLink(ctx context.Context, p Provider, access seal.Secret, purpose, path string) (app.DeepLink, error) {
+	if purpose == "" {
+		purpose = "dashboard"
+	}
+	if !slices.Contains(p.Manifest.DeepLinkPurposes, purpose) {
+		return app.DeepLink{}, notOffered(p, "open a page for "+plain(purpose, maxCode))
+	}
+	c, err := s.client(p, "")
+	if err != nil {
+		return app.DeepLink{}, err
+	}
+	link, err := c.DeepLink(ctx, app.Call{Bearer: access.Reveal()}, app.DeepLinkRequest{Purpose: purpose, Path: path})
+	if err != nil {
+		return app.DeepLink{}, reading(p, "open a page", err) // a link that nobody got opens nothing
+	}
+	return link, nil
+}
+
 // able makes a client only for what the manifest declares: nobody probes (APP 19).
 func (s *Seller) able(p Provider, capability string) (*app.Client, error) {
 	if !p.Manifest.Can(capability) {
-		return nil, purser.Errorf(purser.ProviderFailure, "%s does not declare %s; nothing was sent", p.Name, capability)
+		out := purser.Errorf(purser.ProviderFailure, "%s does not declare %s; nothing was sent", p.Name, capability)
+		out.Provider = &purser.ProviderSaid{Code: app.CodeUnsupportedOperation}
+		return nil, out
 	}
 	return s.client(p, "")
 }
