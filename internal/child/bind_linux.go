@@ -20,7 +20,7 @@ func kill(cmd *exec.Cmd, group bool) {
 		return
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // as above
-	for range 200 {
+	for range 400 {
 		if errors.Is(syscall.Kill(-cmd.Process.Pid, 0), syscall.ESRCH) {
 			return
 		}
