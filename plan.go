@@ -54,6 +54,8 @@ type StepRequest struct {
 	Manifest      string         `json:"manifest,omitempty"`      // digest of a staged folder to deploy there
 	Ceiling       *Money         `json:"ceiling,omitempty"`       // the most it may cost where the price is no number
 	Meant         bool           `json:"meant,omitempty"`         // a repeat on purpose; a person must sign the plan
+	Resource      string         `json:"resource,omitempty"`      // an existing one to change; service is what it becomes
+	Direction     string         `json:"direction,omitempty"`     // of a change: up, down, or either when empty
 }
 
 // PlanRef names a plan.

@@ -159,12 +159,13 @@ func (Budgeted) Forbids(sp Spend) *purser.Error {
 		return nil
 	}
 	for _, b := range sp.Budgets {
-		if b.Limit.Currency == sp.Amount.Currency {
+		// A run is bounded by its own budget, so one in another currency is none.
+		if b.Limit.Currency == sp.Amount.Currency && (sp.Run == nil || b.Scope == "run") {
 			return nil
 		}
 	}
 	return purser.Errorf(purser.CurrencyNotBudgeted, "no budget allows spending in %s", sp.Amount.Currency).
-		WithHint("purser budget set organization \"100 %s\"", sp.Amount.Currency)
+		WithHint("a person can allow it: purser run create --budget \"20 %s\"", sp.Amount.Currency)
 }
 
 // Budgets refuses what would leave any covering budget above its limit. Every

@@ -31,6 +31,8 @@ func (o *Office) call(ctx context.Context, b begun) (sold, error) {
 		return o.callLink(ctx, b)
 	case purser.DeployStep:
 		return o.callDeploy(ctx, b)
+	case purser.UpdateStep:
+		return o.callUpdate(ctx, b)
 	}
 	return o.callCreate(ctx, b)
 }
@@ -75,10 +77,13 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 		return sold{}, err
 	}
 	connection, access, err := o.access(ctx, b.order.Organization, p)
+	if err != nil && repeated(b) { // this call did nothing; the one before it may have
+		err = unknownOutcome(p.Name, err)
+	}
 	if err != nil {
 		return sold{}, err
 	}
-	if b.order.Attempts > 1 {
+	if repeated(b) {
 		r, found, err := o.find(ctx, p, access, b.order)
 		if err != nil || found {
 			if err == nil {
@@ -118,6 +123,12 @@ func (o *Office) find(ctx context.Context, p Provider, access seal.Secret, order
 		}
 		return r, found, nil
 	}
+	return o.resend(ctx, p, order)
+}
+
+// resend answers nothing when the same order may be sent again, and outcome_unknown
+// when it may not.
+func (o *Office) resend(ctx context.Context, p Provider, order db.Order) (app.Resource, bool, error) {
 	row, err := o.Store.Read().Provider(ctx, p.Name)
 	if err != nil {
 		return app.Resource{}, false, err
@@ -210,13 +221,32 @@ func (o *Office) accessOf(r db.Resource) (map[string]string, error) {
 	return fromJSON[map[string]string](text.Reveal())
 }
 
+// seen looks up what the provider has of an order.
+func (o *Office) seen(ctx context.Context, p Provider, access seal.Secret, b begun) (app.Resource, bool, error) {
+	if b.step.Kind == purser.UpdateStep {
+		row, err := o.Store.Read().Resource(ctx, db.ResourceParams{Organization: b.order.Organization, ID: b.step.Resource})
+		if err != nil {
+			return app.Resource{}, false, err
+		}
+		return o.changedAlready(ctx, p, access, row, b)
+	}
+	r, found, err := o.find(ctx, p, access, b.order)
+	if err == nil && found {
+		r, err = o.follow(ctx, p, access, r)
+	}
+	return r, found, err
+}
+
 // lookUp finds out what became of an order with an unknown outcome, without
 // buying anything. If there is certainly nothing, it may be begun again.
 func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep, order db.Order) (db.Order, error) {
 	b := begun{order: order, plan: plan, step: step}
 	calling, cancel := context.WithTimeout(ctx, o.Defaults.Lease)
 	defer cancel()
-	if step.Kind != purser.ServiceStep { // linking and deploying are safe to repeat
+	if !buys(step) { // linking and deploying are safe to repeat, as long as the plan lasts
+		if o.Now().Sub(store.Time(order.UpdatedAt)) < patience(order.Attempts) {
+			return order, nil
+		}
 		return o.again(ctx, b)
 	}
 	p, err := o.provider(ctx, o.Store.Read(), step.Provider)
@@ -227,10 +257,7 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 	if err != nil {
 		return order, nil // not now: it stays unknown
 	}
-	r, found, err := o.find(calling, p, access, order)
-	if err == nil && found {
-		r, err = o.follow(calling, p, access, r)
-	}
+	r, found, err := o.seen(calling, p, access, b)
 	switch {
 	case ctx.Err() != nil:
 		return order, ctx.Err()
@@ -247,11 +274,17 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 		WithHint("make a new plan"))
 }
 
+// patience is how long a step whose answer was lost waits for its next attempt:
+// the first comes at once, and a provider that starts anew is given its time.
+func patience(attempts int64) time.Duration {
+	if attempts <= 1 {
+		return 0
+	}
+	return min(time.Second<<min(attempts-2, 6), time.Minute)
+}
+
 // again lets an unknown order be begun once more; begin asks the stop first.
 func (o *Office) again(ctx context.Context, b begun) (db.Order, error) {
-	if b.order.Attempts >= tries {
-		return b.order, nil
-	}
 	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
 		if err != nil || purser.OrderState(order.State) != purser.OrderUnknown {

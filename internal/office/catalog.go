@@ -125,6 +125,7 @@ func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.Add
 	if err != nil {
 		return out, purser.Errorf(purser.InvalidRequest, "the manifest cannot be used: %v", err)
 	}
+	var key seal.Secret // shown once: the kept answer of the key does not have it
 	out, err = once(ctx, o, by, "add_provider", in, func(t *store.Turn) (purser.ProviderInfo, error) {
 		signed, err := o.signed(ctx, t, by, "add_provider", in, in.Act)
 		if err != nil {
@@ -133,19 +134,19 @@ func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.Add
 		r := recordOf(by, "add_provider", strings.ToLower(manifest.Name))
 		r.Attach = signed
 		t.Record(r)
-		key, err := seal.NewToken(seal.ProviderToken, o.Random)
-		if err != nil {
+		if key, err = seal.NewToken(seal.ProviderToken, o.Random); err != nil {
 			return purser.ProviderInfo{}, err
 		}
 		row, err := o.storeProvider(ctx, t, manifest, in.Manifest, seal.NewSecret(in.SigningSecret), key)
 		if err != nil {
 			return purser.ProviderInfo{}, err
 		}
-		return purser.ProviderInfo{Name: row, BaseURL: manifest.BaseURL, Capabilities: orEmpty(manifest.Capabilities), State: "ok", ProviderKey: key.Reveal()}, nil
+		return purser.ProviderInfo{Name: row, BaseURL: manifest.BaseURL, Capabilities: orEmpty(manifest.Capabilities), State: "ok"}, nil
 	})
 	if err != nil {
 		return out, err
 	}
+	out.ProviderKey = key.Reveal()
 	if err := o.Fetch(ctx, out.Name); err != nil {
 		out.State = "unreachable"
 	}

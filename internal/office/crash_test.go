@@ -100,6 +100,31 @@ func (h *house) recovered(agent purser.Actor, plan purser.Plan) {
 	h.charged(2, 1700)
 }
 
+// die applies a plan and is killed at the first commit after a statement.
+func (h *house) die(agent purser.Actor, plan purser.Plan, statement string) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.ctx)
+	k, seen := &killer{gone: cancel, at: -1}, int64(0)
+	h.watch(func(tx int64, s string) error {
+		if strings.Contains(s, statement) {
+			seen = tx
+		}
+		if err := k.trace(tx, s); err != nil {
+			return err
+		}
+		if s == store.Committed && seen == tx {
+			return k.kill()
+		}
+		return nil
+	})
+	_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+	if ctx.Err() == nil {
+		h.t.Fatalf("it was not killed: nothing said %s", statement)
+	}
+	h.o.Close()
+	h.watch(nil)
+}
+
 func brief(h *house) { h.lease = 150 * time.Millisecond }
 
 // Drill f, our side: killed before and after each commit of a plan with every

@@ -136,6 +136,9 @@ func (d *draft) place(ctx context.Context, in purser.MakePlan) (project string, 
 // step resolves one step of the request into one to three of the plan: the
 // account at its provider, the service, the files.
 func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
+	if provider, service, _ := strings.Cut(s.Service, "/"); service == "" && provider != "" && strings.HasSuffix(s.Service, "/") {
+		return d.linkOnly(ctx, provider)
+	}
 	entry, err := catalog.Lookup(d.entries, s.Service)
 	if err != nil {
 		return err
@@ -146,6 +149,9 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	}
 	if err := canonicalDomain(entry, &s); err != nil {
 		return err
+	}
+	if s.Resource != "" {
+		return d.change(ctx, entry, p, s)
 	}
 	domain := d.answersAt(entry, &s)
 	offer, err := catalog.MakeOffer(entry, s.Configuration, d.plans(entry.Ref.Provider))
@@ -161,12 +167,13 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	if !nameForm.MatchString(s.Name) {
 		return purser.Errorf(purser.InvalidRequest, "%q is not a resource's name: up to 63 of a-z, 0-9 and -", s.Name)
 	}
-	existing, taken := d.existing(entry, s.Name)
+	there, taken := d.existing(entry, s.Name)
+	there.domain = domain
 	if taken && s.Manifest != "" {
-		return d.deploy(ctx, n, entry, s, files{domain, existing, 0})
+		return d.deploy(ctx, n, entry, s, there)
 	}
 	if taken && !s.Meant {
-		return purser.Errorf(purser.AlreadyExists, "%s is there already as %q (%s)", entry.Ref, s.Name, existing).
+		return purser.Errorf(purser.AlreadyExists, "%s is there already as %q (%s)", entry.Ref, s.Name, there).
 			WithHint("give another one its own name: --name")
 	}
 	if err := d.constraints(entry); err != nil {
@@ -247,18 +254,18 @@ func defaultName(entry catalog.Entry, domain string) string {
 
 // existing finds a living resource of this service and name, in the project's
 // environment or earlier in this plan.
-func (d *draft) existing(entry catalog.Entry, name string) (id string, taken bool) {
+func (d *draft) existing(entry catalog.Entry, name string) (there files, taken bool) {
 	for _, r := range d.live {
 		if r.Project == d.terms.Project && r.Env == d.terms.Env && r.Provider == entry.Ref.Provider && r.Service == entry.Ref.Service && r.Name == name && alive(r) {
-			return r.ID, true
+			return files{resource: r.ID}, true
 		}
 	}
 	for _, s := range d.terms.Steps {
 		if s.Kind == purser.ServiceStep && s.Provider == entry.Ref.Provider && s.Service == entry.Ref.Service && s.Name == name {
-			return fmt.Sprintf("step %d", s.N), true
+			return files{after: s.N}, true
 		}
 	}
-	return "", false
+	return files{}, false
 }
 
 func alive(r db.Resource) bool { return r.State == ResourceLive || r.State == ResourceUnpaid }
@@ -382,7 +389,7 @@ func (d *draft) reasonsFor(s purser.PlanStep) {
 	if s.Effect == purser.Final {
 		d.because(s.N, "final", "%s is not refundable", s.Item)
 	}
-	if price.Now > d.limit {
+	if price.Now > d.limit || price.Now > 0 && d.run.Currency != "" && price.Currency != d.run.Currency {
 		d.because(s.N, "threshold", "%s is above the %s that needs no person", money, purser.Money{Amount: d.limit, Currency: price.Currency})
 	}
 	if price.Cap == "none" {
@@ -449,7 +456,7 @@ func checkQuote(q app.Quote, step purser.PlanStep, domain bool) error {
 	if q.AmountMinor < 0 || q.TaxMinor < 0 || q.TaxMinor > q.AmountMinor || !purser.ValidCurrency(q.Currency) || q.ID == "" || len(q.Item) > 300 {
 		return purser.Errorf(purser.ProviderFailure, "%s gave a quote that cannot be one", step.Provider)
 	}
-	if q.Renewal != nil && (q.Renewal.AmountMinor < 0 || q.Renewal.Currency != q.Currency) {
+	if q.Renewal != nil && (q.Renewal.AmountMinor < 0 || q.Renewal.Currency != q.Currency || !knownInterval(q.Renewal.Interval)) {
 		return purser.Errorf(purser.ProviderFailure, "%s quoted a renewal that cannot be one", step.Provider)
 	}
 	if !domain {
@@ -487,6 +494,14 @@ type files struct {
 	domain   string
 	resource string
 	after    int
+}
+
+// String names the place for a person.
+func (f files) String() string {
+	if f.resource != "" {
+		return f.resource
+	}
+	return fmt.Sprintf("step %d of this plan", f.after)
 }
 
 // deploy adds the step that puts a staged folder on a hosting resource.

@@ -216,10 +216,10 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 }
 
 func what(step purser.PlanStep) string {
-	if step.Kind == purser.ServiceStep && step.Item != step.Provider+"/"+step.Service {
+	if buys(step) && step.Item != step.Provider+"/"+step.Service {
 		return step.Provider + "/" + step.Service + " " + step.Item
 	}
-	if step.Kind == purser.ServiceStep {
+	if buys(step) {
 		return step.Item
 	}
 	return string(step.Kind) + " " + step.Item

@@ -107,7 +107,7 @@ func (d *draft) afford(lines []purser.BudgetLine, total purser.Money) *purser.Er
 		b.Held, b.Captured, b.Refunded = 0, 0, 0
 		covering = append(covering, guard.Budget{BudgetLine: b})
 	}
-	sp := guard.Spend{Amount: total, Budgets: covering}
+	sp := guard.Spend{Amount: total, Budgets: covering, Run: &guard.Run{ID: d.run.ID}}
 	if err := (guard.Budgeted{}).Forbids(sp); err != nil {
 		return err
 	}

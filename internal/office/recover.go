@@ -17,6 +17,9 @@ import (
 // start and on a timer.
 func (o *Office) Recover(ctx context.Context) error {
 	return o.eachOrganization(ctx, func(org string) error {
+		if err := o.rotations(ctx, org); err != nil {
+			return err
+		}
 		pending, err := o.Store.Read().PendingStopEffects(ctx, org)
 		if err != nil {
 			return err
@@ -55,7 +58,7 @@ func (o *Office) lookUpLost(ctx context.Context, org string) error {
 			return err
 		}
 		step := terms.Steps[order.Step-1]
-		if purser.OrderState(order.State) != purser.OrderUnknown || step.Kind != purser.ServiceStep {
+		if purser.OrderState(order.State) != purser.OrderUnknown || !buys(step) {
 			err = o.turn(ctx, org, func(t *store.Turn) error { return o.abandon(ctx, t, plan, step, order.ID) })
 		} else {
 			_, err = o.lookUp(ctx, plan, step, order)
@@ -81,7 +84,7 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 	switch {
 	case state == purser.OrderBuying && store.Micro(t.Now) < order.LeaseUntil:
 		return nil
-	case state == purser.OrderBuying && step.Kind == purser.ServiceStep:
+	case state == purser.OrderBuying && buys(step):
 		r.Outcome = audit.Unknown
 		t.Record(r)
 		return t.SettleOrder(ctx, db.SettleOrderParams{

@@ -6,6 +6,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -118,7 +119,11 @@ func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id 
 	if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: state, RemovedAt: removed, DeletesAt: deletes}); err != nil {
 		return out, err
 	}
-	if in.Mode != detach {
+	if in.Mode == detach {
+		if err := o.forget(ctx, t, row); err != nil {
+			return out, err
+		}
+	} else {
 		if err := o.cancelOf(ctx, t, by, row.ID); err != nil {
 			return out, err
 		}
@@ -129,6 +134,15 @@ func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id 
 	out.Resource, err = o.showResource(ctx, t.Queries, row)
 	out.Done = in.Mode != destroy
 	return out, err
+}
+
+// forget drops the credentials of a resource that is no longer ours to open.
+func (o *Office) forget(ctx context.Context, t *store.Turn, row db.Resource) error {
+	nothing, err := o.sealText(seal.NewSecret("{}"), t.Org, "resources", row.ID, "access")
+	if err != nil {
+		return err
+	}
+	return t.ForgetAccess(ctx, db.ForgetAccessParams{Organization: t.Org, ID: row.ID, Access: nothing})
 }
 
 func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string) error {

@@ -26,7 +26,8 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 	if err != nil {
 		return purser.Run{}, err
 	}
-	return once(ctx, o, by, "create_run", request, func(t *store.Turn) (purser.Run, error) {
+	var token seal.Secret // shown once: the kept answer of the key does not have it
+	out, err := once(ctx, o, by, "create_run", request, func(t *store.Turn) (purser.Run, error) {
 		signed, err := o.signed(ctx, t, by, "create_run", request, in.Act)
 		if err != nil {
 			return purser.Run{}, o.refuseAct(t, by, "create_run", in.Project, err)
@@ -46,18 +47,19 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 		if err := o.openRun(ctx, t, &run, in.Budget); err != nil {
 			return purser.Run{}, err
 		}
-		token, err := o.issue(ctx, t, run)
-		if err != nil {
+		if token, err = o.issue(ctx, t, run); err != nil {
 			return purser.Run{}, err
 		}
 		r := recordOf(by, "create_run", run.ID)
 		r.Attach, r.Project = signed, project.ID
 		r.Detail = map[string]string{"budget": in.Budget.String(), "threshold": in.Threshold.String(), "agent": agent.ID, "expires": store.Time(run.ExpiresAt).Format(time.RFC3339)}
 		t.Record(r)
-		out, err := o.showRun(ctx, t.Queries, t.Org, run.ID, t.Now)
-		out.Token = token.Reveal()
-		return out, err
+		return o.showRun(ctx, t.Queries, t.Org, run.ID, t.Now)
 	})
+	if err == nil {
+		out.Token = token.Reveal()
+	}
+	return out, err
 }
 
 func (o *Office) checkRun(in *purser.CreateRun) (time.Duration, error) {

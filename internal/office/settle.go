@@ -39,7 +39,7 @@ const (
 // settle stores, in one turn, what a call came to: the resource and what it cost,
 // or that nothing came of it and the money goes back, or that nobody knows yet.
 func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.Order, error) {
-	if failed == nil && b.step.Kind == purser.ServiceStep {
+	if failed == nil && buys(b.step) {
 		failed = check(b, s.resource)
 	}
 	var coded *purser.Error
@@ -49,8 +49,8 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		return b.order, failed
 	}
 	out, down := b.order, false
-	// The turn must not be cut short by whoever waits for it.
-	err := o.turn(context.WithoutCancel(ctx), b.order.Organization, func(t *store.Turn) error {
+	ctx = context.WithoutCancel(ctx) // the turn must not be cut short by whoever waits for it
+	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
 		if err != nil {
 			return err
@@ -85,10 +85,11 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 
 // repeated reports that an earlier call for the same purchase may still have had
 // its effect, whatever came of this one.
-func repeated(b begun) bool { return b.step.Kind == purser.ServiceStep && b.order.Attempts > 1 }
+func repeated(b begun) bool { return buys(b.step) && b.order.Attempts > 1 }
 
 // settleDown takes an order back to placed: the provider was not there and
-// certainly did nothing, so the order waits, with its money held.
+// certainly did nothing, so the order waits, with its money held, and the attempt
+// does not count.
 func (o *Office) settleDown(ctx context.Context, t *store.Turn, b begun, coded *purser.Error) error {
 	r := orderRecord("settle", b.plan, b.step, b.order.ID)
 	r.Outcome, r.Detail["code"] = audit.Failed, string(coded.Code)
@@ -96,9 +97,7 @@ func (o *Office) settleDown(ctx context.Context, t *store.Turn, b begun, coded *
 	if _, err := t.ClosePaymentTokens(ctx, db.ClosePaymentTokensParams{Organization: t.Org, Hold: b.order.Hold, State: rail.Revoked}); err != nil {
 		return err
 	}
-	return t.SettleOrder(ctx, db.SettleOrderParams{
-		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderPlaced), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
-	})
+	return t.TakeBackOrder(ctx, db.TakeBackOrderParams{Organization: t.Org, ID: b.order.ID, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now)})
 }
 
 // settleUnknown keeps the money held: it may be gone.
@@ -159,6 +158,8 @@ func (o *Office) settleLive(ctx context.Context, t *store.Turn, b begun, s sold)
 	case purser.DeployStep:
 		resource = s.resource.ID
 		err = t.SetDeployed(ctx, db.SetDeployedParams{Organization: t.Org, ID: resource, Manifest: b.step.Deployment.Manifest, Url: s.url})
+	case purser.UpdateStep:
+		resource, err = o.updated(ctx, t, b, s)
 	default:
 		resource, err = o.provisioned(ctx, t, b, s)
 	}

@@ -231,7 +231,12 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		return
 	}
 	o.Log.Error("revoking after a stop", "stop", e.Stop, "kind", e.Kind, "target", e.Target, "error", err)
-	_ = o.Store.Write(context.WithoutCancel(ctx), func(q *db.Queries) error {
+	var coded *purser.Error
+	if !asCoded(err, &coded) {
+		return // it stays pending, and Recover tries again
+	}
+	ctx = context.WithoutCancel(ctx)
+	_ = o.Store.Write(ctx, func(q *db.Queries) error {
 		return q.SetStopEffect(ctx, db.SetStopEffectParams{Organization: org, Stop: e.Stop, N: e.N, State: effectFailed, Detail: "see the server's log"})
 	})
 }

@@ -22,6 +22,10 @@ const (
 // notice is how long before a renewal the person is told (RULES 8).
 const notice = 7 * 24 * time.Hour
 
+// retryUnpaid is how long after a refusal a renewal is decided again: a stop may
+// be lifted by then, or a limit raised.
+const retryUnpaid = 6 * time.Hour
+
 // nextDate is the first date after now on which a charge that began at start
 // falls due: the same day of the month in the organization's time zone, or the
 // last day of a shorter month.
@@ -46,6 +50,11 @@ func nextDate(start, now time.Time, interval string, zone *time.Location) (time.
 		}
 	}
 	return time.Time{}, purser.Errorf(purser.Internal, "no next date")
+}
+
+// knownInterval reports whether we can tell when such a charge falls due.
+func knownInterval(interval string) bool {
+	return interval == "day" || interval == "week" || interval == "month" || interval == "year"
 }
 
 func addMonths(t time.Time, n int) time.Time {
@@ -108,7 +117,9 @@ func (o *Office) renewals(ctx context.Context, org string) error {
 		return err
 	}
 	for _, s := range due {
-		if s.NextAt > store.Micro(o.Now()) && s.ToldAt == s.NextAt {
+		told := s.NextAt > store.Micro(o.Now()) && s.ToldAt == s.NextAt
+		tried := s.State == SubscriptionUnpaid && o.Now().Sub(store.Time(s.ToldAt)) < retryUnpaid
+		if told || tried {
 			continue
 		}
 		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.renew(ctx, t, s.ID) }); err != nil && purser.CodeOf(err) == purser.Internal {
@@ -120,7 +131,7 @@ func (o *Office) renewals(ctx context.Context, org string) error {
 
 func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	s, err := t.Subscription(ctx, db.SubscriptionParams{Organization: t.Org, ID: id})
-	if err != nil || s.State != SubscriptionActive {
+	if err != nil || s.State == SubscriptionCancelled {
 		return err
 	}
 	if s.NextAt > store.Micro(t.Now) {
@@ -189,19 +200,32 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 	if err != nil {
 		return err
 	}
-	next, err := nextDate(store.Time(s.StartedAt), store.Time(s.NextAt), s.Interval, t.Zone)
+	next, err := nextDate(store.Time(s.StartedAt), t.Now, s.Interval, t.Zone)
 	if err != nil {
+		return err
+	}
+	if err := o.setPaid(ctx, t, s.Resource, ResourceLive); err != nil {
 		return err
 	}
 	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionActive, NextAt: store.Micro(next)})
 }
 
+// setPaid marks a living resource as paid for or not; one that is detached or gone
+// stays so.
+func (o *Office) setPaid(ctx context.Context, t *store.Turn, id, state string) error {
+	row, err := t.Resource(ctx, db.ResourceParams{Organization: t.Org, ID: id})
+	if err != nil || !alive(row) || row.State == state {
+		return err
+	}
+	return t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: id, State: state})
+}
+
 func (o *Office) unpaid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, no *purser.Error) error {
-	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionUnpaid, NextAt: s.NextAt, ToldAt: s.ToldAt})
+	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionUnpaid, NextAt: s.NextAt, ToldAt: store.Micro(t.Now)})
 	if err != nil {
 		return err
 	}
-	if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: s.Resource, State: ResourceUnpaid}); err != nil {
+	if err := o.setPaid(ctx, t, s.Resource, ResourceUnpaid); err != nil {
 		return err
 	}
 	return o.refuse(t, r, no)

@@ -274,16 +274,17 @@ type Project struct {
 }
 
 type Provider struct {
-	Name        string
-	Manifest    string
-	Profile     string
-	Secret      []byte
-	KeyHash     string
-	Catalog     string
-	CatalogAt   int64
-	State       string
-	Conformance string
-	CreatedAt   int64
+	Name              string
+	Manifest          string
+	Profile           string
+	Secret            []byte
+	KeyHash           string
+	Catalog           string
+	CatalogAt         int64
+	State             string
+	Conformance       string
+	ConformanceDetail string
+	CreatedAt         int64
 }
 
 type Resource struct {
@@ -305,6 +306,7 @@ type Resource struct {
 	Manifest      string
 	Url           string
 	Cap           string
+	Rotating      string
 	CreatedAt     int64
 	RemovedAt     int64
 	DeletesAt     int64

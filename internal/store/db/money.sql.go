@@ -312,7 +312,7 @@ func (q *Queries) ClosePaymentTokens(ctx context.Context, arg ClosePaymentTokens
 }
 
 const dueSubscriptions = `-- name: DueSubscriptions :many
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state = 'active' AND next_at <= $2 ORDER BY next_at, id
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') AND next_at <= $2 ORDER BY next_at, id
 `
 
 type DueSubscriptionsParams struct {

@@ -61,6 +61,24 @@ func (q *Queries) BeginOrder(ctx context.Context, arg BeginOrderParams) error {
 	return err
 }
 
+const beginRotation = `-- name: BeginRotation :execrows
+UPDATE resources SET rotating = $3 WHERE organization = $1 AND id = $2 AND rotating = ''
+`
+
+type BeginRotationParams struct {
+	Organization string
+	ID           string
+	Rotating     string
+}
+
+func (q *Queries) BeginRotation(ctx context.Context, arg BeginRotationParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, beginRotation, arg.Organization, arg.ID, arg.Rotating)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const consumeApproval = `-- name: ConsumeApproval :execrows
 UPDATE approvals SET consumed_at = $3 WHERE organization = $1 AND plan = $2 AND consumed_at = 0
 `
@@ -80,7 +98,7 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 }
 
 const dueResources = `-- name: DueResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
 
 type DueResourcesParams struct {
@@ -116,6 +134,7 @@ func (q *Queries) DueResources(ctx context.Context, arg DueResourcesParams) ([]R
 			&i.Manifest,
 			&i.Url,
 			&i.Cap,
+			&i.Rotating,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -143,6 +162,20 @@ func (q *Queries) EndLeases(ctx context.Context, organization string) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const endRotation = `-- name: EndRotation :exec
+UPDATE resources SET rotating = '' WHERE organization = $1 AND id = $2
+`
+
+type EndRotationParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) EndRotation(ctx context.Context, arg EndRotationParams) error {
+	_, err := q.db.ExecContext(ctx, endRotation, arg.Organization, arg.ID)
+	return err
 }
 
 const expirePlans = `-- name: ExpirePlans :many
@@ -175,6 +208,21 @@ func (q *Queries) ExpirePlans(ctx context.Context, arg ExpirePlansParams) ([]str
 		return nil, err
 	}
 	return items, nil
+}
+
+const forgetAccess = `-- name: ForgetAccess :exec
+UPDATE resources SET access = $3 WHERE organization = $1 AND id = $2
+`
+
+type ForgetAccessParams struct {
+	Organization string
+	ID           string
+	Access       []byte
+}
+
+func (q *Queries) ForgetAccess(ctx context.Context, arg ForgetAccessParams) error {
+	_, err := q.db.ExecContext(ctx, forgetAccess, arg.Organization, arg.ID, arg.Access)
+	return err
 }
 
 const insertApproval = `-- name: InsertApproval :exec
@@ -933,7 +981,7 @@ func (q *Queries) RecentOrdersOfRun(ctx context.Context, arg RecentOrdersOfRunPa
 }
 
 const resource = `-- name: Resource :one
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id = $2
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id = $2
 `
 
 type ResourceParams struct {
@@ -963,6 +1011,7 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 		&i.Manifest,
 		&i.Url,
 		&i.Cap,
+		&i.Rotating,
 		&i.CreatedAt,
 		&i.RemovedAt,
 		&i.DeletesAt,
@@ -971,7 +1020,7 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 }
 
 const resources = `-- name: Resources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
 `
 
 type ResourcesParams struct {
@@ -1008,6 +1057,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 			&i.Manifest,
 			&i.Url,
 			&i.Cap,
+			&i.Rotating,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -1026,7 +1076,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 }
 
 const resourcesOfProvider = `-- name: ResourcesOfProvider :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
 `
 
 type ResourcesOfProviderParams struct {
@@ -1062,6 +1112,57 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 			&i.Manifest,
 			&i.Url,
 			&i.Cap,
+			&i.Rotating,
+			&i.CreatedAt,
+			&i.RemovedAt,
+			&i.DeletesAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const rotatingResources = `-- name: RotatingResources :many
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
+`
+
+func (q *Queries) RotatingResources(ctx context.Context, organization string) ([]Resource, error) {
+	rows, err := q.db.QueryContext(ctx, rotatingResources, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Resource{}
+	for rows.Next() {
+		var i Resource
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Project,
+			&i.Env,
+			&i.Name,
+			&i.Provider,
+			&i.Service,
+			&i.Connection,
+			&i.ProviderID,
+			&i.Item,
+			&i.Configuration,
+			&i.Access,
+			&i.Variables,
+			&i.State,
+			&i.OrderID,
+			&i.Manifest,
+			&i.Url,
+			&i.Cap,
+			&i.Rotating,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -1117,6 +1218,27 @@ func (q *Queries) SetPlanState(ctx context.Context, arg SetPlanStateParams) erro
 		arg.ID,
 		arg.State,
 		arg.Error,
+	)
+	return err
+}
+
+const setResourceAccess = `-- name: SetResourceAccess :exec
+UPDATE resources SET access = $3, variables = $4, rotating = '' WHERE organization = $1 AND id = $2
+`
+
+type SetResourceAccessParams struct {
+	Organization string
+	ID           string
+	Access       []byte
+	Variables    string
+}
+
+func (q *Queries) SetResourceAccess(ctx context.Context, arg SetResourceAccessParams) error {
+	_, err := q.db.ExecContext(ctx, setResourceAccess,
+		arg.Organization,
+		arg.ID,
+		arg.Access,
+		arg.Variables,
 	)
 	return err
 }
@@ -1364,6 +1486,27 @@ func (q *Queries) StopsInForce(ctx context.Context, organization string) ([]Stop
 	return items, nil
 }
 
+const takeBackOrder = `-- name: TakeBackOrder :exec
+UPDATE orders SET state = 'placed', attempts = attempts - 1, lease_until = 0, error = $3, updated_at = $4 WHERE organization = $1 AND id = $2
+`
+
+type TakeBackOrderParams struct {
+	Organization string
+	ID           string
+	Error        string
+	UpdatedAt    int64
+}
+
+func (q *Queries) TakeBackOrder(ctx context.Context, arg TakeBackOrderParams) error {
+	_, err := q.db.ExecContext(ctx, takeBackOrder,
+		arg.Organization,
+		arg.ID,
+		arg.Error,
+		arg.UpdatedAt,
+	)
+	return err
+}
+
 const unsettledOrders = `-- name: UnsettledOrders :many
 SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id
 `
@@ -1415,4 +1558,33 @@ func (q *Queries) UnsettledOrders(ctx context.Context, organization string) ([]O
 		return nil, err
 	}
 	return items, nil
+}
+
+const updateResource = `-- name: UpdateResource :exec
+UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8 WHERE organization = $1 AND id = $2
+`
+
+type UpdateResourceParams struct {
+	Organization  string
+	ID            string
+	Service       string
+	Item          string
+	Configuration string
+	Access        []byte
+	Variables     string
+	Cap           string
+}
+
+func (q *Queries) UpdateResource(ctx context.Context, arg UpdateResourceParams) error {
+	_, err := q.db.ExecContext(ctx, updateResource,
+		arg.Organization,
+		arg.ID,
+		arg.Service,
+		arg.Item,
+		arg.Configuration,
+		arg.Access,
+		arg.Variables,
+		arg.Cap,
+	)
+	return err
 }

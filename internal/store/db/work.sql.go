@@ -238,6 +238,23 @@ func (q *Queries) Connections(ctx context.Context, organization string) ([]Conne
 	return items, nil
 }
 
+const dropConnection = `-- name: DropConnection :execrows
+DELETE FROM connections WHERE organization = $1 AND provider = $2
+`
+
+type DropConnectionParams struct {
+	Organization string
+	Provider     string
+}
+
+func (q *Queries) DropConnection(ctx context.Context, arg DropConnectionParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, dropConnection, arg.Organization, arg.Provider)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const endRun = `-- name: EndRun :execrows
 UPDATE runs SET ended_at = $3 WHERE organization = $1 AND id = $2 AND ended_at = 0
 `
@@ -595,7 +612,7 @@ func (q *Queries) Projects(ctx context.Context, arg ProjectsParams) ([]Project, 
 }
 
 const provider = `-- name: Provider :one
-SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, created_at FROM providers WHERE name = $1
+SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, conformance_detail, created_at FROM providers WHERE name = $1
 `
 
 func (q *Queries) Provider(ctx context.Context, name string) (Provider, error) {
@@ -611,13 +628,14 @@ func (q *Queries) Provider(ctx context.Context, name string) (Provider, error) {
 		&i.CatalogAt,
 		&i.State,
 		&i.Conformance,
+		&i.ConformanceDetail,
 		&i.CreatedAt,
 	)
 	return i, err
 }
 
 const providerByKey = `-- name: ProviderByKey :one
-SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, created_at FROM providers WHERE key_hash = $1
+SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, conformance_detail, created_at FROM providers WHERE key_hash = $1
 `
 
 func (q *Queries) ProviderByKey(ctx context.Context, keyHash string) (Provider, error) {
@@ -633,13 +651,14 @@ func (q *Queries) ProviderByKey(ctx context.Context, keyHash string) (Provider, 
 		&i.CatalogAt,
 		&i.State,
 		&i.Conformance,
+		&i.ConformanceDetail,
 		&i.CreatedAt,
 	)
 	return i, err
 }
 
 const providers = `-- name: Providers :many
-SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, created_at FROM providers ORDER BY name
+SELECT name, manifest, profile, secret, key_hash, catalog, catalog_at, state, conformance, conformance_detail, created_at FROM providers ORDER BY name
 `
 
 func (q *Queries) Providers(ctx context.Context) ([]Provider, error) {
@@ -661,6 +680,7 @@ func (q *Queries) Providers(ctx context.Context) ([]Provider, error) {
 			&i.CatalogAt,
 			&i.State,
 			&i.Conformance,
+			&i.ConformanceDetail,
 			&i.CreatedAt,
 		); err != nil {
 			return nil, err
@@ -674,6 +694,18 @@ func (q *Queries) Providers(ctx context.Context) ([]Provider, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const removeProvider = `-- name: RemoveProvider :execrows
+DELETE FROM providers WHERE name = $1
+`
+
+func (q *Queries) RemoveProvider(ctx context.Context, name string) (int64, error) {
+	result, err := q.db.ExecContext(ctx, removeProvider, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const revokeAgent = `-- name: RevokeAgent :execrows
@@ -789,6 +821,21 @@ func (q *Queries) SetCatalog(ctx context.Context, arg SetCatalogParams) error {
 		arg.CatalogAt,
 		arg.State,
 	)
+	return err
+}
+
+const setConformance = `-- name: SetConformance :exec
+UPDATE providers SET conformance = $2, conformance_detail = $3 WHERE name = $1
+`
+
+type SetConformanceParams struct {
+	Name              string
+	Conformance       string
+	ConformanceDetail string
+}
+
+func (q *Queries) SetConformance(ctx context.Context, arg SetConformanceParams) error {
+	_, err := q.db.ExecContext(ctx, setConformance, arg.Name, arg.Conformance, arg.ConformanceDetail)
 	return err
 }
 

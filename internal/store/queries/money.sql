@@ -107,7 +107,7 @@ SELECT * FROM subscriptions WHERE organization = $1 AND resource = $2 ORDER BY i
 SELECT * FROM subscriptions WHERE organization = $1 ORDER BY id;
 
 -- name: DueSubscriptions :many
-SELECT * FROM subscriptions WHERE organization = $1 AND state = 'active' AND next_at <= sqlc.arg(now) ORDER BY next_at, id;
+SELECT * FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') AND next_at <= sqlc.arg(now) ORDER BY next_at, id;
 
 -- name: SetSubscription :exec
 UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organization = $1 AND id = $2;

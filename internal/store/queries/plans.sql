@@ -114,3 +114,24 @@ UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_
 
 -- name: EndLeases :execrows
 UPDATE orders SET lease_until = 0 WHERE organization = $1 AND state = 'buying' AND lease_until > 0;
+
+-- name: UpdateResource :exec
+UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8 WHERE organization = $1 AND id = $2;
+
+-- name: SetResourceAccess :exec
+UPDATE resources SET access = $3, variables = $4, rotating = '' WHERE organization = $1 AND id = $2;
+
+-- name: BeginRotation :execrows
+UPDATE resources SET rotating = $3 WHERE organization = $1 AND id = $2 AND rotating = '';
+
+-- name: EndRotation :exec
+UPDATE resources SET rotating = '' WHERE organization = $1 AND id = $2;
+
+-- name: RotatingResources :many
+SELECT * FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id;
+
+-- name: TakeBackOrder :exec
+UPDATE orders SET state = 'placed', attempts = attempts - 1, lease_until = 0, error = $3, updated_at = $4 WHERE organization = $1 AND id = $2;
+
+-- name: ForgetAccess :exec
+UPDATE resources SET access = $3 WHERE organization = $1 AND id = $2;

@@ -103,3 +103,12 @@ INSERT INTO blobs (organization, hash, size, created_at) VALUES ($1, $2, $3, $4)
 
 -- name: BlobHashes :many
 SELECT hash FROM blobs WHERE organization = $1;
+
+-- name: RemoveProvider :execrows
+DELETE FROM providers WHERE name = $1;
+
+-- name: SetConformance :exec
+UPDATE providers SET conformance = $2, conformance_detail = $3 WHERE name = $1;
+
+-- name: DropConnection :execrows
+DELETE FROM connections WHERE organization = $1 AND provider = $2;

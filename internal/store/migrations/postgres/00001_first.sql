@@ -24,6 +24,7 @@ CREATE TABLE providers (
     catalog_at BIGINT NOT NULL DEFAULT 0,
     state      TEXT NOT NULL DEFAULT 'ok',
     conformance TEXT NOT NULL DEFAULT '',
+    conformance_detail TEXT NOT NULL DEFAULT '',
     created_at BIGINT NOT NULL
 );
 
@@ -393,6 +394,7 @@ CREATE TABLE resources (
     manifest      TEXT NOT NULL DEFAULT '',
     url           TEXT NOT NULL DEFAULT '',
     cap           TEXT NOT NULL DEFAULT '',
+    rotating      TEXT NOT NULL DEFAULT '',
     created_at    BIGINT NOT NULL,
     removed_at    BIGINT NOT NULL DEFAULT 0,
     deletes_at    BIGINT NOT NULL DEFAULT 0,

@@ -1,0 +1,280 @@
+package office_test
+
+import (
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+)
+
+func (h *house) resume(stop purser.StopInfo) {
+	h.t.Helper()
+	in := purser.Resume{Stop: stop.ID}
+	in.Act = h.sign("resume", in)
+	must[purser.StopInfo](h, h.owner, "resume", in)
+}
+
+// Drill e: a purchase is in the middle of its call, 64 others want to spend, and
+// somebody stops it all.
+func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(20000)
+		h.link(agent)
+		inCall, stopped := make(chan string), make(chan struct{})
+		first := true
+		h.seller.create = func(c create) (app.Resource, error) {
+			if c.req.ServiceID != "registrar:domain" || !first {
+				return c.work()
+			}
+			first = false
+			inCall <- c.req.OrchestratorResourceID
+			<-stopped
+			return c.work() // charges, after the stop, within its begun hold
+		}
+		flight := h.planned(agent, domain("flight.club"))
+		waits := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("waits.club")}})
+		ready := h.planned(agent, domain("ready.club"))
+
+		landed := make(chan error, 1)
+		go func() {
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: flight.ID})
+			landed <- err
+		}()
+		order := <-inCall
+
+		// Free services pass every guard but the stop, so that they race with it.
+		gate := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				<-gate
+				for {
+					name := "s" + purserID(t)
+					_, err := do[purser.Plan](h, agent, "add", purser.Add{StepRequest: purser.StepRequest{Service: "local/hosting:static", Name: name}})
+					if purser.CodeOf(err) == purser.Stopped {
+						return
+					}
+					if err != nil {
+						t.Errorf("before the stop: %s", explain(err))
+						return
+					}
+				}
+			})
+		}
+		close(gate)
+		h.eventually("some are accepted", func() bool { return h.counted("settle", "accepted") > 5 })
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+		close(stopped)
+		wg.Wait()
+		if err := <-landed; purser.CodeOf(err) != "" && err != nil && purser.CodeOf(err) != purser.Stopped {
+			t.Errorf("the purchase in flight: %s", explain(err))
+		}
+
+		if len(stop.Open) == 0 || stop.Open[0].Order != order || stop.Open[0].State != purser.OrderBuying || stop.Open[0].Held.Amount != 1200 {
+			t.Errorf("the stop's report lists %+v, want the order in flight", stop.Open)
+		}
+		flown := ""
+		for _, r := range h.records() {
+			if r.Detail["hold"] != "" && r.Target == order {
+				flown = r.Detail["hold"]
+			}
+		}
+		for _, r := range h.records() {
+			if r.Seq <= stop.Seq || r.Outcome != "accepted" {
+				continue
+			}
+			switch r.Action {
+			case "place", "begin", "apply", "plan", "approve", "retry", "renew":
+				t.Errorf("record %d: %s of %s was accepted after the stop at %d", r.Seq, r.Action, r.Target, stop.Seq)
+			case "charge":
+				if r.Target != flown {
+					t.Errorf("record %d: a charge on %s, which was not in flight", r.Seq, r.Target)
+				}
+			}
+		}
+
+		// What waited or was ready is void, and stays so after the resume.
+		if stop.Voided < 2 {
+			t.Errorf("%d plans are void, want the waiting and the ready one", stop.Voided)
+		}
+		h.eventually("the revocations", func() bool {
+			for _, e := range must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}).Effects {
+				if e.State != "done" {
+					return false
+				}
+			}
+			return true
+		})
+		h.resume(stop)
+		for _, plan := range []purser.Plan{waits, ready} {
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			refused(t, err, purser.Stopped)
+		}
+		h.charged(1, 1200)
+	})
+}
+
+var ids struct {
+	sync.Mutex
+	n int
+}
+
+// purserID is a text that no other call got.
+func purserID(t *testing.T) string {
+	ids.Lock()
+	defer ids.Unlock()
+	ids.n++
+	return string(rune('a'+ids.n%26)) + string(rune('a'+ids.n/26%26)) + string(rune('a'+ids.n/676%26)) + string(rune('a'+ids.n/17576%26))
+}
+
+// RULES 21: a stopped token answers stopped, not that nobody is signed in; after
+// the resume it stays dead.
+func TestAStopEndsTokensAndAResumeRevivesNone(t *testing.T) {
+	t.Parallel()
+	for scope, id := range map[string]func(*house, purser.Run) string{
+		"run": func(_ *house, r purser.Run) string { return r.ID }, "agent": func(_ *house, r purser.Run) string { return r.Agent },
+		"project": func(_ *house, r purser.Run) string { return r.Project }, "organization": func(h *house, _ purser.Run) string { return h.owner.Organization },
+	} {
+		t.Run(scope, func(t *testing.T) {
+			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+			run, agent := h.run(2000)
+			_ = agent
+			stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: scope, ID: id(h, run), Reason: "enough"})
+			h.eventually("the token is dead", func() bool {
+				_, err := h.o.Authenticate(h.ctx, run.Token, "test")
+				return purser.CodeOf(err) == purser.Stopped
+			})
+			h.eventually("and on record", func() bool { return h.counted("stop_effect", "accepted") == 1 })
+			h.resume(stop)
+			if _, err := h.o.Authenticate(h.ctx, run.Token, "test"); purser.CodeOf(err) != purser.NotSignedIn {
+				t.Errorf("after the resume the token answers %v", err)
+			}
+			h.nothing()
+		})
+	}
+}
+
+// RULES 21 and 18: what was placed and not begun is void, even if the stop was
+// lifted before anybody got to it.
+func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database, brief)
+		h.seller.pay = h.rail()
+		_, agent := h.run(2000)
+		h.link(agent)
+		plan := h.planned(agent, domain("superseal.club"))
+		h.die(agent, plan, "INSERT INTO orders")
+		h.restart()
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
+		// The process that was to void the order dies too.
+		h.sql("UPDATE stop_effects SET state = 'failed' WHERE organization = $1 AND stop = $2", h.owner.Organization, stop.ID)
+		h.resume(stop)
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.Stopped)
+		if creates, _ := h.seller.count(); creates != 1 { // the first is the link's
+			t.Errorf("%d calls to create left", creates)
+		}
+		h.charged(0, 0)
+	})
+}
+
+// A call that was lost and never arrived, and then a stop: it is looked up, found
+// to be nothing, and its money goes back. Nothing is called again.
+func TestALostCallUnderAStopIsLookedUpAndNotRepeated(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		for _, arrived := range []bool{false, true} {
+			h := open(t, fresh(t, database), brief)
+			h.seller.pay = h.rail()
+			_, agent := h.run(2000)
+			h.link(agent)
+			plan := h.planned(agent, domain("superseal.club"))
+			h.crashIn(agent, plan, arrived)
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
+			h.eventually("the order is settled", func() bool {
+				if err := h.o.Recover(h.ctx); err != nil {
+					t.Fatal(err)
+				}
+				show := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: plan.ID})
+				return show.State == purser.PlanFailed || show.State == purser.PlanDone
+			})
+			order := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: plan.ID}).Orders[0]
+			creates, _ := h.seller.count()
+			if creates != 2 { // the link's and the lost one
+				t.Errorf("%d calls to create left, want none after the stop", creates-2)
+			}
+			if n := len(h.records()); n > 60 {
+				t.Errorf("%d records: it ran in circles", n)
+			}
+			if arrived {
+				if order.State != purser.OrderLive {
+					t.Errorf("the order is %s: %v", order.State, order.Error)
+				}
+				h.charged(1, 1200)
+				continue
+			}
+			if order.State != purser.OrderFailed || order.Error.Code != purser.Stopped {
+				t.Errorf("the order is %s: %v", order.State, order.Error)
+			}
+			h.charged(0, 0)
+		}
+	})
+}
+
+// crashIn kills the house during the one call of a plan, before or after its work.
+func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
+	h.t.Helper()
+	h.seller.create = func(c create) (app.Resource, error) {
+		if works {
+			if r, err := c.work(); err != nil {
+				return r, err
+			}
+		}
+		h.watch(func(int64, string) error { return errDead })
+		return app.Resource{}, errors.New("the connection ended")
+	}
+	_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 1})
+	h.o.Close()
+	h.watch(nil)
+	h.seller.set(func(s *seller) { s.create = nil })
+	h.restart()
+}
+
+// RULES 3: an agent stops its run and itself, nothing wider.
+func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	run, agent := h.run(2000)
+	other, _ := h.run(2000, func(in *purser.CreateRun) { in.Agent = "another" })
+	for _, in := range []purser.Stop{
+		{Scope: "organization"}, {Scope: "project", ID: h.project.ID}, {Scope: "provider", ID: "local"}, {Scope: "run", ID: other.ID},
+		{Scope: "agent", ID: other.Agent}, {Scope: "agent", ID: "another"}, {Scope: "planet", ID: "earth"},
+	} {
+		in.Reason = "mine"
+		_, err := do[purser.StopInfo](h, agent, "stop", in)
+		refused(t, err, purser.Forbidden)
+	}
+	if n := h.counted("stop", "refused"); n != 7 {
+		t.Errorf("%d refusals on record, want 7", n)
+	}
+	stops, err := h.store.Read().StopsInForce(h.ctx, h.owner.Organization)
+	if err != nil || len(stops) != 0 {
+		t.Errorf("%d stops in force (%v)", len(stops), err)
+	}
+	must[purser.StopInfo](h, agent, "stop", purser.Stop{Scope: "run", Reason: "I am confused"})
+	must[purser.StopInfo](h, agent, "stop", purser.Stop{Scope: "agent", Reason: "very"})
+	if show := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID}); show.State != "stopped" {
+		t.Errorf("the run is %s", show.State)
+	}
+	if show := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: other.ID}); show.State != "active" {
+		t.Errorf("the other run is %s", show.State)
+	}
+	h.nothing()
+}
