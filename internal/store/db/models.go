@@ -13,6 +13,13 @@ type Agent struct {
 	RevokedAt    int64
 }
 
+type Answer struct {
+	Organization string
+	OrderID      string
+	Information  []byte
+	At           int64
+}
+
 type Approval struct {
 	Organization string
 	ID           string
@@ -117,6 +124,27 @@ type Entry struct {
 	Amount       int64
 }
 
+type Flow struct {
+	Organization string
+	ID           string
+	Provider     string
+	OrderID      string
+	Url          []byte
+	StateHash    string
+	SecretHash   string
+	Code         string
+	Status       string
+	Decision     string
+	Reason       string
+	ExpiresAt    int64
+	TicketHash   string
+	TicketUntil  int64
+	SessionHash  string
+	Person       string
+	CreatedAt    int64
+	UpdatedAt    int64
+}
+
 type Hold struct {
 	Organization string
 	ID           string
@@ -180,6 +208,12 @@ type Movement struct {
 	Run          string
 	Project      string
 	Provider     string
+}
+
+type OldSecret struct {
+	Provider string
+	Secret   []byte
+	Until    int64
 }
 
 type Order struct {

@@ -1,7 +1,7 @@
 -- +goose Up
 -- Times are microseconds since 1970 in UTC, 0 is "not yet". Amounts are minor units.
 -- Every key begins with the organization, except in the tables of the installation:
--- installation, setup_codes, providers, terms.
+-- installation, setup_codes, providers, old_secrets, terms.
 
 CREATE TABLE installation (
     name  TEXT NOT NULL PRIMARY KEY,
@@ -26,6 +26,13 @@ CREATE TABLE providers (
     conformance TEXT NOT NULL DEFAULT '',
     conformance_detail TEXT NOT NULL DEFAULT '',
     created_at BIGINT NOT NULL
+);
+
+-- The secret before the last one: both sign until then (APP 17.4).
+CREATE TABLE old_secrets (
+    provider TEXT NOT NULL PRIMARY KEY,
+    secret   BLOB NOT NULL,
+    until    BIGINT NOT NULL
 );
 
 CREATE TABLE terms (
@@ -452,6 +459,39 @@ CREATE TABLE stop_effects (
 );
 
 CREATE INDEX tokens_by_run ON tokens (organization, run);
+-- A flow is an account request that waits for a person at the provider (APP 9.6, 9.7).
+-- Its id is also the provider's name for it, so it has no second key.
+CREATE TABLE flows (
+    organization TEXT NOT NULL REFERENCES organizations (id),
+    id           TEXT NOT NULL UNIQUE,
+    provider     TEXT NOT NULL,
+    order_id     TEXT NOT NULL,
+    url          BLOB NOT NULL,
+    state_hash   TEXT NOT NULL,
+    secret_hash  TEXT NOT NULL,
+    code         TEXT NOT NULL DEFAULT '', -- sealed, as base64
+    status       TEXT NOT NULL,
+    decision     TEXT NOT NULL DEFAULT '',
+    reason       TEXT NOT NULL DEFAULT '',
+    expires_at   BIGINT NOT NULL,
+    ticket_hash  TEXT NOT NULL DEFAULT '',
+    ticket_until BIGINT NOT NULL DEFAULT 0,
+    session_hash TEXT NOT NULL DEFAULT '',
+    person       TEXT NOT NULL DEFAULT '',
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL,
+    PRIMARY KEY (organization, id)
+);
+
+-- What a person answered to needs_information, sealed.
+CREATE TABLE answers (
+    organization TEXT NOT NULL REFERENCES organizations (id),
+    order_id     TEXT NOT NULL,
+    information  BLOB NOT NULL,
+    at           BIGINT NOT NULL,
+    PRIMARY KEY (organization, order_id)
+);
+
 CREATE INDEX tokens_by_principal ON tokens (organization, principal);
 CREATE INDEX runs_by_agent ON runs (organization, agent);
 CREATE INDEX holds_by_state ON holds (organization, state);
@@ -465,3 +505,4 @@ CREATE INDEX orders_by_state ON orders (organization, state);
 CREATE INDEX resources_by_project ON resources (organization, project, env);
 CREATE INDEX subscriptions_by_date ON subscriptions (organization, state, next_at);
 CREATE INDEX stops_in_force ON stops (organization, lifted_at);
+CREATE INDEX flows_by_state ON flows (state_hash);
