@@ -186,6 +186,19 @@ func (o *Office) usable(ctx context.Context, t *store.Turn, plan db.Plan) (strin
 	return id, o.epochOf(ctx, t, plan, epoch)
 }
 
+// untouched refuses the rest of a plan that was begun before a stop of its scopes,
+// even if the stop was lifted while one of its calls was out.
+func (o *Office) untouched(ctx context.Context, t *store.Turn, plan db.Plan) error {
+	a, err := t.ApprovalOfPlan(ctx, db.ApprovalOfPlanParams{Organization: t.Org, Plan: plan.ID})
+	switch {
+	case missing(err):
+		return o.epochOf(ctx, t, plan, plan.Epoch)
+	case err != nil:
+		return err
+	}
+	return o.epochOf(ctx, t, plan, max(plan.Epoch, a.Epoch))
+}
+
 // epochOf refuses a plan whose scopes were stopped since the epoch, even if the
 // stop was lifted again: resume revives nothing.
 func (o *Office) epochOf(ctx context.Context, t *store.Turn, plan db.Plan, epoch int64) error {

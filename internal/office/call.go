@@ -247,12 +247,14 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 		if o.Now().Sub(store.Time(order.UpdatedAt)) < patience(order.Attempts) {
 			return order, nil
 		}
-		return o.again(ctx, b)
+		return o.again(ctx, b, purser.OrderPlaced)
 	}
 	p, err := o.provider(ctx, o.Store.Read(), step.Provider)
 	if err != nil {
 		return order, err
 	}
+	// Without a look-up, that nothing was found says only that a repeat is safe.
+	sure := step.Kind == purser.ServiceStep && p.Manifest.Can(app.CapFind)
 	connection, access, err := o.access(calling, order.Organization, p)
 	if err != nil {
 		return order, nil // not now: it stays unknown
@@ -268,7 +270,12 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 	case found:
 		return o.settle(ctx, b, sold{resource: r, connect: connection.ID}, nil)
 	case order.Attempts < tries && o.Now().Sub(store.Time(order.CreatedAt)) < retryWindow:
-		return o.again(ctx, b)
+		if sure {
+			return o.again(ctx, b, purser.OrderPlaced)
+		}
+		return o.again(ctx, b, purser.OrderBuying)
+	case !sure:
+		return order, nil // it may be there: a person decides
 	}
 	return o.settle(ctx, b, sold{missing: true}, purser.Errorf(purser.ProviderDown, "%s has nothing under this order: it was not bought", p.Name).
 		WithHint("make a new plan"))
@@ -283,16 +290,25 @@ func patience(attempts int64) time.Duration {
 	return min(time.Second<<min(attempts-2, 6), time.Minute)
 }
 
-// again lets an unknown order be begun once more; begin asks the stop first.
-func (o *Office) again(ctx context.Context, b begun) (db.Order, error) {
+// again lets an unknown order be begun once more: as one that was only placed,
+// when there is nothing of it, or as one whose call is out. The latter stays
+// unknown when it may not begin.
+func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.Order, error) {
 	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
 		if err != nil || purser.OrderState(order.State) != purser.OrderUnknown {
 			b.order = order
 			return err
 		}
+		plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: order.Plan})
+		if err != nil {
+			return err
+		}
+		if as == purser.OrderBuying && o.mayBegin(ctx, t, plan, order) != nil {
+			return nil
+		}
 		t.Record(orderRecord("retry", b.plan, b.step, order.ID))
-		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(purser.OrderBuying), Resource: order.Resource, UpdatedAt: store.Micro(t.Now)})
+		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(as), Resource: order.Resource, UpdatedAt: store.Micro(t.Now)})
 		if err != nil {
 			return err
 		}

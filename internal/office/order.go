@@ -41,7 +41,7 @@ func (o *Office) doStep(ctx context.Context, plan db.Plan, step purser.PlanStep)
 	if err != nil {
 		return err
 	}
-	for {
+	for looked := int64(-1); ; {
 		switch purser.OrderState(order.State) {
 		case purser.OrderLive, purser.OrderRemoved:
 			return nil
@@ -52,8 +52,12 @@ func (o *Office) doStep(ctx context.Context, plan db.Plan, step purser.PlanStep)
 			}
 			return failedOrder{&failed}
 		case purser.OrderUnknown:
-			if order, err = o.lookUp(ctx, plan, step, order); err != nil {
-				return err
+			// One look for each attempt: what may not begin again would go in circles.
+			if looked != order.Attempts {
+				looked = order.Attempts
+				if order, err = o.lookUp(ctx, plan, step, order); err != nil {
+					return err
+				}
 			}
 			if purser.OrderState(order.State) == purser.OrderUnknown {
 				failed, err := fromJSON[purser.Error](order.Error)
@@ -180,6 +184,9 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 	run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: plan.Run})
 	if err != nil {
 		return db.Order{}, err
+	}
+	if err := o.untouched(ctx, t, plan); err != nil {
+		return db.Order{}, o.refuseAct(t, system, "place", plan.ID, err)
 	}
 	sp, err := o.spend(ctx, t, run, step)
 	if err != nil {
@@ -324,8 +331,12 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 		return err
 	}
 	r := orderRecord("begin", plan, b.step, id)
-	if err := o.mayBegin(ctx, t, plan, order); err != nil {
-		return o.voided(ctx, t, order, r, err)
+	if no := o.mayBegin(ctx, t, plan, order); no != nil {
+		if err := o.voided(ctx, t, order, r, no); err != nil {
+			return err
+		}
+		b.order, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id}) // it is buying no more: no call leaves
+		return err
 	}
 	b.until = t.Now.Add(o.Defaults.Lease)
 	if order.Amount > 0 {
@@ -360,6 +371,16 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 	for _, g := range []guard.Guard{guard.Stops{}, guard.Clock{Most: 5 * time.Second}, guard.OpenRun{}} {
 		if no := g.Forbids(sp); no != nil {
 			return no
+		}
+	}
+	// A resume revives nothing: what was placed before a stop is void (RULES 21).
+	since, err := t.StopsAfter(ctx, db.StopsAfterParams{Organization: t.Org, After: order.Epoch})
+	if err != nil {
+		return purser.Errorf(purser.Internal, "the stops cannot be read").WithCause(err)
+	}
+	for _, s := range since {
+		if sp.Path.Covered(s.Scope, s.Target) {
+			return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason})
 		}
 	}
 	return planOpen(t, plan)

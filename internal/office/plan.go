@@ -104,6 +104,16 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 	r := recordOf(by, "plan", id)
 	r.Project, r.Env, r.Run, r.PlanDigest = d.terms.Project, d.terms.Env, d.terms.Run, digest
 	r.Detail = map[string]string{"state": string(state)}
+	// A stop may have come since the steps were resolved: a plan of after it would
+	// be one that the resume revives.
+	err = o.planStopped(ctx, t, db.Plan{Organization: t.Org, Run: d.terms.Run, Terms: string(terms)})
+	var no *purser.Error
+	if asCoded(err, &no) {
+		return purser.Plan{}, o.refuse(t, r, no)
+	}
+	if err != nil {
+		return purser.Plan{}, err
+	}
 	t.Record(r)
 	err = t.InsertPlan(ctx, db.InsertPlanParams{
 		Organization: t.Org, ID: id, Run: d.terms.Run, Project: d.terms.Project, Env: d.terms.Env, State: string(state), Digest: digest,

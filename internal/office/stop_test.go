@@ -3,6 +3,7 @@ package office_test
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -172,9 +173,14 @@ func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 		plan := h.planned(agent, domain("superseal.club"))
 		h.die(agent, plan, "INSERT INTO orders")
 		h.restart()
+		// The process that is to void the order never gets to it.
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "UPDATE stop_effects") {
+				return errDead
+			}
+			return nil
+		})
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
-		// The process that was to void the order dies too.
-		h.sql("UPDATE stop_effects SET state = 'failed' WHERE organization = $1 AND stop = $2", h.owner.Organization, stop.ID)
 		h.resume(stop)
 		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		refused(t, err, purser.Stopped)
@@ -183,6 +189,23 @@ func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 		}
 		h.charged(0, 0)
 	})
+}
+
+// The same for the steps that a plan had not come to.
+func TestTheRestOfAPlanIsVoidEvenIfTheStopWasLiftedDuringACall(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	plan := h.planned(agent, domain("superseal.club"), purser.StepRequest{Service: "local/hosting:pro"})
+	h.seller.create = func(c create) (app.Resource, error) {
+		h.resume(must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"}))
+		return c.work()
+	}
+	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	refused(t, err, purser.Stopped)
+	h.charged(1, 1200)
 }
 
 // A call that was lost and never arrived, and then a stop: it is looked up, found
