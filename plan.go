@@ -271,6 +271,7 @@ type Order struct {
 // Resolve is a person's word on an order whose outcome nobody can look up.
 type Resolve struct {
 	Order   string     `json:"order"`
-	Outcome string     `json:"outcome"` // failed: nothing is there, give the money back; live: it is there
+	Outcome string     `json:"outcome"`                        // failed: nothing is there, give the money back; live: it is there
+	Found   string     `json:"provider_resource_id,omitempty"` // live: its exact identifier at the provider, which is read back
 	Act     *Signature `json:"act,omitempty"`
 }

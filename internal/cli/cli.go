@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser/client"
 )
 
 // World is what a command needs of the machine.
@@ -80,9 +82,12 @@ func (s *session) root() *cobra.Command {
 		{"Begin", []*cobra.Command{s.demo(), s.up(), s.login(), s.logout(), s.initialize()}},
 		{"Let an agent work", []*cobra.Command{s.run(), s.agent(), s.mcp()}},
 		{"Buy", []*cobra.Command{s.catalog(), s.search(), s.plan(), s.approvals(), s.approve(), s.deny(), s.apply(), s.add(), s.deploy()}},
-		{"Look and use", []*cobra.Command{s.status(), s.spend(), s.budget(), s.subscriptions(), s.exec(), s.remove(), s.restore()}},
-		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve()}},
-		{"Keep the house", []*cobra.Command{s.provider(), s.backup(), s.doctor(), s.completion(), s.version()}},
+		{"Look and use", []*cobra.Command{s.status(), s.spend(), s.budget(), s.subscriptions(), s.exec(), s.change("update", "Change a resource's configuration or service", (*client.Client).Update),
+			s.change("upgrade", "Change a resource to a larger service", (*client.Client).Upgrade),
+			s.change("downgrade", "Change a resource to a smaller service", (*client.Client).Downgrade),
+			s.rotate(), s.adopt(), s.remove(), s.restore()}},
+		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve(), s.inform()}},
+		{"Keep the house", []*cobra.Command{s.provider(), s.link(), s.unlink(), s.open(), s.backup(), s.doctor(), s.completion(), s.version()}},
 		{"", []*cobra.Command{s.cloud(), s.demoAgent()}},
 	}
 	for _, g := range groups {

@@ -17,7 +17,7 @@ import (
 )
 
 func (s *session) provider() *cobra.Command {
-	return family("provider", "Register and list those who sell", s.providerAdd(), s.providerList())
+	return family("provider", "Register, list and forget those who sell", s.providerAdd(), s.providerList(), s.providerShow(), s.providerRemove())
 }
 
 func (s *session) providerAdd() *cobra.Command {
@@ -30,6 +30,7 @@ func (s *session) providerAdd() *cobra.Command {
 		Example: "  purser provider add https://vendor.example/app/manifest.json\n  purser provider add manifest.json --secret - < secret.txt",
 	})
 	cmd.Flags().StringVar(&secret, "secret", "", "- reads the signing secret from standard input (default: asked)")
+	cmd.Flags().StringVar(&in.Profile, "profile", "", "how to speak to it: purser (default), stripe or generic")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
 		if in.Manifest, err = s.manifest(ctx, args[0]); err != nil {
 			return v, err

@@ -13,10 +13,11 @@ func (s *session) resolve() *cobra.Command {
 	cmd := s.changing(&cobra.Command{
 		Use: "resolve ORDER --outcome live|failed", Short: "Say what became of an order that nobody can look up; asks for the passphrase", Args: needs("ORDER"),
 		Long: "Say what became of an order whose answer was lost at a provider that cannot be asked. Look at the provider first.\n" +
-			"live: it is there, and the money is spent. failed: nothing is there, and the money is given back.",
+			"live: it is there, under the identifier that --found names. failed: nothing is there, and the money is given back.",
 		Example: "  purser resolve ord_01jd... --outcome failed",
 	})
 	cmd.Flags().StringVar(&in.Outcome, "outcome", "", "live or failed")
+	cmd.Flags().StringVar(&in.Found, "found", "", "with live: its exact identifier at the provider, which is read back")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (order purser.Order, err error) {
 		if in.Order = args[0]; in.Outcome != "live" && in.Outcome != "failed" {
 			return order, misused(cmd, "--outcome is live or failed")

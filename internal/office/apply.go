@@ -72,6 +72,10 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 			tried = true
 		case <-news:
 		case <-time.After(shortWait): // replicas do not hear each other
+		case <-o.leaving.Done():
+			err := purser.Errorf(purser.Unavailable, "the server stops; the plan goes on when it is back")
+			err.Plan = id
+			return purser.Plan{}, err.WithHint("purser apply %s", id)
 		case <-ctx.Done():
 			return purser.Plan{}, ctx.Err()
 		}

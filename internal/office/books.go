@@ -11,21 +11,26 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-// CheckBooks walks everything, inside a turn so that nothing moves meanwhile:
+// CheckBooks walks everything, in a snapshot so that nothing moves meanwhile and
+// nobody waits:
 // postings sum to zero, each window is the sum of its holds, each hold is what its
 // movements say, each order has its hold, each hold its record.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
-	err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
-		b := &books{t: t, ctx: ctx}
+	err = o.Store.Dump(ctx, func(snapshot *store.Snapshot) error {
+		org, err := snapshot.Organization(ctx, by.Organization)
+		if err != nil {
+			return err
+		}
+		b := &books{Queries: snapshot.Queries, ctx: ctx, org: org.ID, seq: org.Seq}
 		if err := b.load(); err != nil {
 			return err
 		}
-		b.entries()
-		if err := b.windows(); err != nil {
+		b.checkEntries()
+		if err := b.checkWindows(); err != nil {
 			return err
 		}
-		b.holds()
-		if err := b.orders(); err != nil {
+		b.checkHolds()
+		if err := b.checkOrders(); err != nil {
 			return err
 		}
 		sort.Strings(b.faults)
@@ -37,8 +42,10 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 }
 
 type books struct {
+	*db.Queries
+	org       string
+	seq       int64
 	ctx       context.Context
-	t         *store.Turn
 	out       purser.Books
 	faults    []string
 	all       []db.Hold
@@ -51,13 +58,13 @@ func (b *books) fault(format string, args ...any) {
 }
 
 func (b *books) load() (err error) {
-	if b.all, err = b.t.Holds(b.ctx, b.t.Org); err != nil {
+	if b.all, err = b.Holds(b.ctx, b.org); err != nil {
 		return err
 	}
-	if b.movements, err = b.t.AllMovements(b.ctx, b.t.Org); err != nil {
+	if b.movements, err = b.AllMovements(b.ctx, b.org); err != nil {
 		return err
 	}
-	rows, err := b.t.AllEntries(b.ctx, b.t.Org)
+	rows, err := b.AllEntries(b.ctx, b.org)
 	for _, e := range rows {
 		b.posted = append(b.posted, ledger.Posted{Seq: e.Seq, N: e.N, Currency: e.Currency, Entry: ledger.Entry{Account: e.Account, Amount: e.Amount}})
 	}
@@ -65,7 +72,7 @@ func (b *books) load() (err error) {
 	return err
 }
 
-func (b *books) entries() {
+func (b *books) checkEntries() {
 	b.faults = append(b.faults, ledger.Check(b.posted)...)
 	legs := map[[2]int64]int{}
 	for _, e := range b.posted {
@@ -75,15 +82,15 @@ func (b *books) entries() {
 		if legs[[2]int64{m.Seq, m.N}] != 2 {
 			b.fault("movement %d.%d has %d legs", m.Seq, m.N, legs[[2]int64{m.Seq, m.N}])
 		}
-		if m.Seq > b.t.Seq {
+		if m.Seq > b.seq {
 			b.fault("movement %d.%d has no record", m.Seq, m.N)
 		}
 	}
 }
 
-// windows compares each window with the sum of the holds that were decided
+// checkWindows compares each window with the sum of the holds that were decided
 // against it.
-func (b *books) windows() error {
+func (b *books) checkWindows() error {
 	type sum struct{ held, captured, refunded int64 }
 	want := map[string]sum{}
 	for _, h := range b.all {
@@ -97,7 +104,7 @@ func (b *books) windows() error {
 			want[id] = sum{s.held + left(h), s.captured + h.Captured, s.refunded + h.Refunded}
 		}
 	}
-	rows, err := b.t.Windows(b.ctx, b.t.Org)
+	rows, err := b.Windows(b.ctx, b.org)
 	if err != nil {
 		return err
 	}
@@ -115,8 +122,8 @@ func (b *books) windows() error {
 	return nil
 }
 
-// holds compares each hold with its movements and its state.
-func (b *books) holds() {
+// checkHolds compares each hold with its movements and its state.
+func (b *books) checkHolds() {
 	moved := map[string]map[ledger.Kind]int64{}
 	for _, m := range b.movements {
 		if moved[m.Hold] == nil {
@@ -132,7 +139,7 @@ func (b *books) holds() {
 		if h.State == holdClosed && left(h) != 0 {
 			b.fault("hold %s is closed and still holds %d", h.ID, left(h))
 		}
-		if h.Seq < 1 || h.Seq > b.t.Seq {
+		if h.Seq < 1 || h.Seq > b.seq {
 			b.fault("hold %s has no record", h.ID)
 		}
 		delete(moved, h.ID)
@@ -142,9 +149,9 @@ func (b *books) holds() {
 	}
 }
 
-// orders checks that each order has its hold, open exactly while it is unsettled.
-func (b *books) orders() error {
-	rows, err := b.t.Orders(b.ctx, b.t.Org)
+// checkOrders checks that each order has its hold, open exactly while it is unsettled.
+func (b *books) checkOrders() error {
+	rows, err := b.Orders(b.ctx, b.org)
 	if err != nil {
 		return err
 	}

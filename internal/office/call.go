@@ -53,7 +53,7 @@ func (o *Office) callLink(ctx context.Context, b begun) (sold, error) {
 		return sold{}, err
 	}
 	token, err := o.Seller.Link(ctx, p, app.AccountRequest{
-		ID: "acctreq_" + b.order.ID, Email: b.step.Account.Email, Name: person.Name, KYC: &app.KYC{VerifiedFields: []string{"email", "name"}},
+		ID: "acctreq_" + b.order.ID, Email: b.step.Account.Email, Name: person.Name, KYC: attested(p),
 		Actor: &app.Actor{Email: person.Email},
 	})
 	if err != nil {
@@ -66,6 +66,16 @@ func (o *Office) callLink(ctx context.Context, b begun) (sold, error) {
 			WithHint("ask %s which account belongs to this address", p.Name)
 	}
 	return sold{link: &token}, nil
+}
+
+// attested says which fields were verified: none, because a person typed them at
+// set-up and nobody wrote to the address. Only to a provider that calls itself a
+// development one are they given as verified; what it links by them is its own.
+func attested(p Provider) *app.KYC {
+	if p.Manifest.Development {
+		return &app.KYC{VerifiedFields: []string{"email", "name"}}
+	}
+	return nil
 }
 
 // callCreate buys under the order's two keys, and follows a resource that takes
@@ -96,7 +106,7 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 		ServiceID: b.step.Service, Configuration: b.step.Configuration, ProjectID: b.order.Project, OrchestratorResourceID: b.order.ID,
 		Environment: app.EnvironmentDev, QuoteID: b.order.Quote,
 	}
-	if b.order.Env == "production" {
+	if inProduction(b.order.Env) {
 		req.Environment = app.EnvironmentProd
 	}
 	if !b.token.Empty() {
@@ -137,7 +147,7 @@ func (o *Office) resend(ctx context.Context, p Provider, order db.Order) (app.Re
 		return app.Resource{}, false, nil
 	}
 	return app.Resource{}, false, purser.Errorf(purser.OutcomeUnknown, "%s cannot look an order up, and has not proved that a repeat is safe", p.Name).
-		WithHint("look at %s yourself, then: purser resolve %s", p.Name, order.ID)
+		WithHint("look at %s yourself, then: purser resolve %s --outcome failed", p.Name, order.ID)
 }
 
 func unknownOutcome(provider string, cause error) *purser.Error {
@@ -188,10 +198,17 @@ func (o *Office) callDeploy(ctx context.Context, b begun) (sold, error) {
 		return sold{}, err
 	}
 	url, err := o.Deployer.Deploy(ctx, Deployment{
-		Access: access, Name: host.Name, Domain: b.step.Deployment.Domain, Files: f.files,
+		Access: access, Name: siteName(host), Domain: b.step.Deployment.Domain, Files: f.files,
 		Open: func(sha256 string) (readCloser, error) { return o.Blobs.Open(b.order.Organization, sha256) },
 	})
 	return sold{url: url, resource: app.Resource{ID: host.ID}}, err
+}
+
+// siteName names a resource's site at its host. One account serves every project
+// and environment, so the resource's own identifier is part of it: equal names must
+// not overwrite each other.
+func siteName(host db.Resource) string {
+	return strings.Trim(host.Name[:min(len(host.Name), 40)], "-") + "-" + host.ID[len(host.ID)-12:]
 }
 
 // host is the resource that a deployment goes to: an existing one, or that of an

@@ -253,7 +253,17 @@ func (o *Office) showProvider(ctx context.Context, by purser.Actor, out purser.P
 		return out, err
 	}
 	out.BaseURL, out.Capabilities, out.Services, out.State = manifest.BaseURL, orEmpty(manifest.Capabilities), len(services), row.State
-	out.CatalogAt = store.TimeOrNil(row.CatalogAt)
+	out.CatalogAt, out.Profile, out.Terms = store.TimeOrNil(row.CatalogAt), row.Profile, manifest.TosURL
+	if row.ConformanceDetail != "" {
+		last, err := fromJSON[purser.Conformance](row.ConformanceDetail)
+		if err != nil {
+			return out, err
+		}
+		out.Conformance = &last
+	}
+	if by.Kind == purser.Agent { // the account is the person's
+		return out, nil
+	}
 	c, err := q.Connection(ctx, db.ConnectionParams{Organization: by.Organization, Provider: row.Name})
 	if missing(err) {
 		return out, nil

@@ -97,8 +97,8 @@ func (d *draft) change(ctx context.Context, entry catalog.Entry, p Provider, s p
 	}
 	d.terms.Steps = append(d.terms.Steps, step)
 	d.reasonsFor(step)
-	if row.Env == "production" {
-		d.because(step.N, "production", "it changes production")
+	if inProduction(row.Env) {
+		d.because(step.N, "production", "it changes %s", row.Env)
 	}
 	return nil
 }

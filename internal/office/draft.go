@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -496,6 +497,14 @@ type files struct {
 	after    int
 }
 
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // String names the place for a person.
 func (f files) String() string {
 	if f.resource != "" {
@@ -516,13 +525,17 @@ func (d *draft) deploy(ctx context.Context, n int, entry catalog.Entry, s purser
 	if err := d.o.complete(d.by.Organization, f); err != nil {
 		return err
 	}
-	if d.terms.Env == "production" && f.Dirty != 0 {
+	if inProduction(d.terms.Env) && f.Dirty != 0 {
 		d.block(n, purser.Errorf(purser.DirtyTree, "the folder has changes that are not committed").WithHint("git commit, then deploy again; or deploy to --env development"))
 	}
 	before := ""
 	for _, r := range d.live {
 		if r.ID == to.resource {
 			before = r.Manifest
+		}
+		if r.ID != to.resource && to.domain != "" && alive(r) && hostOf(r.Url) == to.domain {
+			return purser.Errorf(purser.NotAvailable, "%s is served by %s (%s, %s)", to.domain, r.Name, r.ID, r.Env).
+				WithHint("deploy to that one, or remove it first: purser remove %s --retire", r.ID)
 		}
 	}
 	dep, err := d.o.deployment(ctx, d.q, d.by.Organization, f, before, to.domain)
@@ -535,8 +548,8 @@ func (d *draft) deploy(ctx context.Context, n int, entry catalog.Entry, s purser
 		Price: purser.Price{Cap: "fixed"}, Deployment: dep, Resource: to.resource, After: to.after,
 	}
 	d.terms.Steps = append(d.terms.Steps, step)
-	if d.terms.Env == "production" {
-		d.because(step.N, "production", "it changes production")
+	if inProduction(d.terms.Env) {
+		d.because(step.N, "production", "it changes %s", d.terms.Env)
 	}
 	return nil
 }

@@ -111,19 +111,11 @@ func (o *Office) reveal(ctx context.Context, t *store.Turn, row db.Resource, all
 	if err != nil {
 		return err
 	}
-	class := ClassRuntime
-	var names []string
-	for key := range access {
-		names = append(names, name(key))
-	}
-	if o.Deployer.Takes(o.categories(ctx, t.Queries, row), names) {
-		class = ClassOperator
-	}
 	for key, value := range access {
 		variable := name(key)
 		switch {
 		case !catalog.SafeVariable(variable): // a provider may not set PATH or LD_PRELOAD
-		case !slices.Contains(allowed, class):
+		case !slices.Contains(allowed, row.Class):
 			out.Masked = append(out.Masked, variable)
 		case out.Env[variable] != "" && out.Env[variable] != value:
 			return purser.Errorf(purser.InvalidState, "two resources both set %s", variable).WithHint("name one: purser exec --resource RES -- CMD")
@@ -135,16 +127,18 @@ func (o *Office) reveal(ctx context.Context, t *store.Turn, row db.Resource, all
 	return nil
 }
 
-// categories are those of a resource's service, as its provider lists it now.
-func (o *Office) categories(ctx context.Context, q *db.Queries, row db.Resource) []string {
-	all, err := o.entries(ctx, q, row.Provider)
+// classOf is the class of a service's credentials, decided once, when they come:
+// what deploys is an operator's, and so is anything of a service that its provider
+// does not list.
+func (o *Office) classOf(ctx context.Context, q *db.Queries, provider, service string) (string, error) {
+	all, err := o.entries(ctx, q, provider)
 	if err != nil {
-		return nil
+		return "", err
 	}
 	for _, e := range all {
-		if e.Ref.Service == row.Service {
-			return e.Categories
+		if e.Ref.Service == service && !o.Deployer.Takes(e.Categories, e.Outputs) {
+			return ClassRuntime, nil
 		}
 	}
-	return nil
+	return ClassOperator, nil
 }

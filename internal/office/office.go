@@ -127,6 +127,8 @@ type Office struct {
 	wg       sync.WaitGroup
 	life     context.Context
 	end      context.CancelFunc
+	leaving  context.Context
+	leave    context.CancelFunc
 	news     *news
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
 }
@@ -156,6 +158,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
 	}
 	o.life, o.end = context.WithCancel(context.WithoutCancel(ctx))
+	o.leaving, o.leave = context.WithCancel(o.life)
 	if cfg.Store.Dialect() == store.SQLite {
 		err = o.endLeases(ctx)
 	}
@@ -164,6 +167,9 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	return o, err
 }
+
+// Leave makes everyone who waits for a plan return, because the server stops.
+func (o *Office) Leave() { o.leave() }
 
 // Close ends what runs in the background and waits for it. Orders that were in a
 // call stay as they are; Recover goes on with them.

@@ -36,7 +36,7 @@ func onceIn[In, Out any](ctx context.Context, o *Office, t *store.Turn, by purse
 	if by.Key == "" {
 		return f()
 	}
-	hash, err := requestHash(operation, in)
+	hash, err := keyHash(by, operation, in)
 	if err != nil {
 		return out, err
 	}
@@ -94,6 +94,12 @@ func replay[Out any](o *Office, org string, by purser.Actor, row db.Key, hash st
 		return out, fmt.Errorf("reading a kept answer: %w", err)
 	}
 	return out, nil
+}
+
+// keyHash is what a key stands for: the request, and the run it was made in, since
+// an agent of one name may work in several.
+func keyHash(by purser.Actor, operation string, in any) (string, error) {
+	return requestHash(operation+" "+by.Run, in)
 }
 
 // requestHash is the SHA-256 of the operation and the canonical request (RULES 10).

@@ -201,6 +201,12 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 	if err := planOpen(t, plan); err != nil {
 		return db.Order{}, o.refuse(t, r, err)
 	}
+	if no, err := o.taken(ctx, t, plan, step); err != nil || no != nil {
+		if no != nil {
+			return db.Order{}, o.refuse(t, r, no)
+		}
+		return db.Order{}, err
+	}
 	if refusals := o.guards.Refusals(sp); len(refusals) > 0 {
 		return db.Order{}, o.refuse(t, r, refusals[0])
 	}
@@ -220,6 +226,25 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 		return db.Order{}, fmt.Errorf("storing the order: %w", err)
 	}
 	return t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
+}
+
+// taken asks again, in the turn, whether the very thing is there already: two plans
+// may have been made before either was applied.
+func (o *Office) taken(ctx context.Context, t *store.Turn, plan db.Plan, step purser.PlanStep) (*purser.Error, error) {
+	if step.Kind != purser.ServiceStep || step.Meant {
+		return nil, nil
+	}
+	rows, err := t.Resources(ctx, db.ResourcesParams{Organization: t.Org, Project: plan.Project, Env: plan.Env})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if r.Provider == step.Provider && r.Service == step.Service && r.Name == step.Name && alive(r) {
+			return purser.Errorf(purser.AlreadyExists, "%s/%s is there already as %q (%s)", step.Provider, step.Service, step.Name, r.ID).
+				WithHint("make a new plan; give another one its own name: --name"), nil
+		}
+	}
+	return nil, nil
 }
 
 func what(step purser.PlanStep) string {

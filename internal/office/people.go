@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/mail"
 	"strings"
@@ -58,6 +59,9 @@ func (o *Office) SetUp(ctx context.Context, by purser.Actor, in purser.SetUp) (o
 		return out, err
 	}
 	err = o.turn(ctx, store.Installation, func(t *store.Turn) error {
+		if people, err := t.CountPeople(ctx); err != nil || people > 0 {
+			return errors.Join(err, purser.Errorf(purser.AlreadyExists, "somebody has set this installation up already").WithHint("purser login"))
+		}
 		used, err := t.UseSetupCode(ctx, db.UseSetupCodeParams{Hash: textHash(in.Code), Now: store.Micro(t.Now)})
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func replayed[Out any, In any](ctx context.Context, o *Office, by purser.Actor, 
 	if err != nil {
 		return out, true, err
 	}
-	hash, err := requestHash(operation, in)
+	hash, err := keyHash(by, operation, in)
 	if err != nil {
 		return out, true, err
 	}

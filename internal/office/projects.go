@@ -43,6 +43,10 @@ func showProject(p db.Project) purser.Project {
 
 // ListProjects lists projects by identifier, which is by age.
 func (o *Office) ListProjects(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Project], error) {
+	if by.Kind == purser.Agent {
+		own, err := o.project(ctx, o.Store.Read(), by, "")
+		return purser.List[purser.Project]{Items: []purser.Project{showProject(own)}}, err
+	}
 	limit := page(in)
 	rows, err := o.Store.Read().Projects(ctx, db.ProjectsParams{Organization: by.Organization, After: in.Cursor, RowLimit: limit + 1})
 	return cut(rows, limit, showProject, func(p db.Project) string { return p.ID }), err
@@ -71,6 +75,16 @@ func (o *Office) project(ctx context.Context, q *db.Queries, by purser.Actor, na
 		return row, purser.Errorf(purser.NotFound, "no project is called %q here", named).WithHint("purser init %s", named)
 	}
 	return row, err
+}
+
+// inProduction reports whether an environment may be seen by customers: all are,
+// but those that are known for work in progress.
+func inProduction(env string) bool {
+	switch env {
+	case "development", "dev", "test", "testing", "staging", "preview":
+		return false
+	}
+	return true
 }
 
 // environment reads an environment's name; empty is development (CONTROLS C15).

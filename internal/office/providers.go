@@ -276,9 +276,13 @@ func (o *Office) adopted(ctx context.Context, t *store.Turn, row db.Resource, c 
 	if err != nil {
 		return err
 	}
+	class, err := o.classOf(ctx, t.Queries, row.Provider, row.Service)
+	if err != nil {
+		return err
+	}
 	return t.InsertResource(ctx, db.InsertResourceParams{
 		Organization: t.Org, ID: row.ID, Project: row.Project, Env: row.Env, Name: row.Name, Provider: row.Provider, Service: row.Service,
 		Connection: c.ID, ProviderID: providerID, Item: row.Provider + "/" + row.Service, Configuration: "{}", Access: sealed, Variables: variables,
-		State: ResourceLive, Cap: "none", CreatedAt: store.Micro(t.Now),
+		State: ResourceLive, Cap: "none", Class: class, CreatedAt: store.Micro(t.Now),
 	})
 }

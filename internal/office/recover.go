@@ -106,13 +106,19 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 	})
 }
 
-// Due does what time brings: requests that nobody decided, renewals, resources
-// whose grace is over, the count of failed sign-ins, old catalogs.
+// Due does what time brings: requests that nobody decided, renewals, the count of
+// failed sign-ins. It asks no provider.
 func (o *Office) Due(ctx context.Context) error {
-	err := errors.Join(o.recordFailures(ctx), o.refreshCatalogs(ctx))
-	return errors.Join(err, o.eachOrganization(ctx, func(org string) error {
-		return errors.Join(o.expirePlans(ctx, org), o.renewals(ctx, org), o.removals(ctx, org))
+	return errors.Join(o.recordFailures(ctx), o.eachOrganization(ctx, func(org string) error {
+		return errors.Join(o.expirePlans(ctx, org), o.renewals(ctx, org))
 	}))
+}
+
+// Errands does what providers are needed for and nobody waits for: resources whose
+// grace is over, old catalogs. It is called each minute or so, which is how often a
+// provider that fails is asked again.
+func (o *Office) Errands(ctx context.Context) error {
+	return errors.Join(o.eachOrganization(ctx, func(org string) error { return o.removals(ctx, org) }), o.refreshCatalogs(ctx))
 }
 
 func (o *Office) eachOrganization(ctx context.Context, f func(org string) error) error {
@@ -167,9 +173,14 @@ func (o *Office) endLeases(ctx context.Context) error {
 // Resolve is a person's word on an order that nobody can look up. It needs a
 // signature: it may give held money back.
 func (o *Office) Resolve(ctx context.Context, by purser.Actor, in purser.Resolve) (purser.Order, error) {
-	if in.Outcome != string(purser.OrderFailed) {
-		return purser.Order{}, purser.Errorf(purser.InvalidRequest, "say failed when the provider has nothing: purser resolve ORDER failed").
-			WithHint("if the thing is there, the server finds it by itself; see purser status")
+	outcome := purser.OrderState(in.Outcome)
+	if outcome != purser.OrderFailed && (outcome != purser.OrderLive || in.Found == "") {
+		return purser.Order{}, purser.Errorf(purser.InvalidRequest, "say failed when the provider has nothing, or live with the exact identifier that it has there").
+			WithHint("purser resolve %s --outcome failed, or --outcome live --found ID", in.Order)
+	}
+	b, found, err := o.resolving(ctx, by, in)
+	if err != nil {
+		return purser.Order{}, err
 	}
 	return once(ctx, o, by, "resolve", in, func(t *store.Turn) (purser.Order, error) {
 		signed, err := o.signed(ctx, t, by, "resolve", in, in.Act)
@@ -185,15 +196,13 @@ func (o *Office) Resolve(ctx context.Context, by purser.Actor, in purser.Resolve
 		}
 		r := recordOf(by, "resolve", order.ID)
 		r.Project, r.Run, r.Attach, r.Detail = order.Project, order.Run, signed, map[string]string{"outcome": in.Outcome}
-		seq, err := o.recordClose(ctx, t, &r, order.Hold)
-		if err != nil {
-			return purser.Order{}, err
+		t.Record(r)
+		b.order = order
+		if outcome == purser.OrderLive {
+			err = o.settleLive(ctx, t, b, found)
+		} else {
+			err = o.settleFailed(ctx, t, b, sold{}, purser.Errorf(purser.ProviderFailure, "a person said that nothing came of it"))
 		}
-		if err := o.close(ctx, t, seq, order.Hold, rail.Revoked); err != nil {
-			return purser.Order{}, err
-		}
-		said := purser.Errorf(purser.ProviderFailure, "a person said that nothing came of it")
-		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(purser.OrderFailed), Resource: order.Resource, Error: toJSON(said), UpdatedAt: store.Micro(t.Now)})
 		if err != nil {
 			return purser.Order{}, err
 		}
@@ -206,4 +215,41 @@ func (o *Office) Resolve(ctx context.Context, by purser.Actor, in purser.Resolve
 		}
 		return shown[0], nil
 	})
+}
+
+// resolving reads back what a person says is there; their word alone opens nothing.
+func (o *Office) resolving(ctx context.Context, by purser.Actor, in purser.Resolve) (b begun, found sold, err error) {
+	q := o.Store.Read()
+	order, err := q.Order(ctx, db.OrderParams{Organization: by.Organization, ID: in.Order})
+	if err != nil {
+		return b, found, notFound(err, "order", in.Order)
+	}
+	plan, err := q.Plan(ctx, db.PlanParams{Organization: by.Organization, ID: order.Plan})
+	if err != nil {
+		return b, found, err
+	}
+	terms, err := fromJSON[purser.PlanTerms](plan.Terms)
+	if err != nil {
+		return b, found, err
+	}
+	b = begun{order: order, plan: plan, step: terms.Steps[order.Step-1]}
+	if in.Found == "" {
+		return b, found, nil
+	}
+	if b.step.Kind != purser.ServiceStep {
+		return b, found, purser.Errorf(purser.InvalidState, "order %s did not buy a resource", order.ID)
+	}
+	p, err := o.provider(ctx, q, order.Provider)
+	if err != nil {
+		return b, found, err
+	}
+	connection, access, err := o.access(ctx, by.Organization, p)
+	if err != nil {
+		return b, found, err
+	}
+	found = sold{connect: connection.ID}
+	if found.resource, err = o.Seller.Get(ctx, p, access, in.Found); err == nil {
+		err = check(b, found.resource)
+	}
+	return b, found, err
 }

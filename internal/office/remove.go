@@ -180,7 +180,12 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 		return err
 	}
 	if gone.Status != app.StatusRemoved {
-		return nil // pending_removal: Due reads back
+		return nil // pending_removal: Due asks again under the same key
+	}
+	// Its word is read back; after our own remove, a refusal to show it is as good
+	// (APP 17.4).
+	if back, err := o.Seller.Get(ctx, p, access, row.ProviderID); err == nil && back.Status != app.StatusRemoved {
+		return purser.Errorf(purser.ProviderFailure, "%s says that %s is removed, and still shows it", p.Name, row.Name)
 	}
 	return o.turn(ctx, org, func(t *store.Turn) error {
 		row, err := t.Resource(ctx, db.ResourceParams{Organization: org, ID: id})

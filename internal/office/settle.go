@@ -242,10 +242,14 @@ func (o *Office) provisioned(ctx context.Context, t *store.Turn, b begun, s sold
 		list = append(list, names(key))
 	}
 	slices.Sort(list)
+	class, err := o.classOf(ctx, t.Queries, b.step.Provider, b.step.Service)
+	if err != nil {
+		return "", err
+	}
 	err = t.InsertResource(ctx, db.InsertResourceParams{
 		Organization: t.Org, ID: id, Project: b.order.Project, Env: b.order.Env, Name: b.step.Name, Provider: b.step.Provider, Service: b.step.Service,
 		Connection: s.connect, ProviderID: s.resource.ID, Item: b.step.Item, Configuration: toJSON(b.step.Configuration), Access: sealed,
-		Variables: toJSON(orEmpty(list)), State: ResourceLive, OrderID: b.order.ID, Cap: b.step.Price.Cap, CreatedAt: store.Micro(t.Now),
+		Variables: toJSON(orEmpty(list)), State: ResourceLive, OrderID: b.order.ID, Cap: b.step.Price.Cap, Class: class, CreatedAt: store.Micro(t.Now),
 	})
 	if err != nil {
 		return "", fmt.Errorf("storing the resource: %w", err)

@@ -279,7 +279,16 @@ func (o *Office) stopsInForce(ctx context.Context, q *db.Queries, org string) ([
 
 // ShowStop shows a stop with what became of each revocation.
 func (o *Office) ShowStop(ctx context.Context, by purser.Actor, in purser.StopRef) (purser.StopInfo, error) {
-	return o.showStop(ctx, o.Store.Read(), by.Organization, in.Stop)
+	stop, err := o.showStop(ctx, o.Store.Read(), by.Organization, in.Stop)
+	if err == nil && !sees(by, stop) {
+		return purser.StopInfo{}, purser.Errorf(purser.Forbidden, "the stop does not touch this run")
+	}
+	return stop, err
+}
+
+// sees reports whether a stop is an agent's business; people see all.
+func sees(by purser.Actor, s purser.StopInfo) bool {
+	return by.Kind != purser.Agent || s.Scope == "provider" || pathOf(by).Covered(s.Scope, s.Target)
 }
 
 func (o *Office) showStop(ctx context.Context, q *db.Queries, org, id string) (out purser.StopInfo, err error) {
@@ -316,7 +325,9 @@ func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.Page) 
 		if err != nil {
 			return out, err
 		}
-		out.Items = append(out.Items, stop)
+		if sees(by, stop) {
+			out.Items = append(out.Items, stop)
+		}
 	}
 	return out, nil
 }

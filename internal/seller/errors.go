@@ -65,12 +65,21 @@ func refused(p Provider, what string, e *app.Error) error {
 		out.Code, out.Detail = purser.QuoteChanged, p.Name+" no longer sells at the price it quoted; it did nothing"
 	case e.Code == app.CodeQuoteExpired:
 		out.Code, out.Detail = purser.QuoteExpired, "the quote of "+p.Name+" ran out; it did nothing"
+	case unavailable(e.Code):
+		out.Code, out.Detail = purser.NotAvailable, p.Name+" does not sell exactly this: "+plain(e.Code, maxCode)
+		out.Hint = "nothing is bought in its place; plan another name, or another tier with --set"
 	case e.Code == app.CodeRequiresPayment, e.Code == app.CodeBillingActivation:
 		out.Code, out.Detail = purser.PaymentDeclined, p.Name+" did not get the payment that it wants to "+what
 	default:
 		out.Code, out.Detail = purser.ProviderFailure, p.Name+" refused to "+what
 	}
 	return out
+}
+
+// unavailable reports the codes of registrars that say that one name is not to be
+// had: taken, reserved, dearer than the tier that was asked for, not sold here.
+func unavailable(code string) bool {
+	return strings.HasPrefix(code, "domain_") || strings.HasPrefix(code, "extension_")
 }
 
 // rotating tells a provider without rotation (P28) from one whose rotation failed.

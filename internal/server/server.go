@@ -189,6 +189,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 // stop ends the doors: nothing new, the rest within the drain.
 func (s *Server) stop() error {
 	s.log.Info("stopping")
+	s.parts.office.Leave()
 	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
 	err := s.http.Shutdown(ctx)

@@ -61,7 +61,7 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 }
 
 func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error) {
-	q := db.New(tx)
+	q, asked := db.New(tx), s.now()
 	row, err := q.TakeTurn(ctx, org)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNoOrganization
@@ -74,7 +74,7 @@ func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error
 		return nil, fmt.Errorf("reading the time zone of %s: %w", org, err)
 	}
 	now := s.now().UTC().Truncate(time.Microsecond)
-	skew, err := skewOf(now, Time(row.Clock), row.DatabaseClock)
+	skew, err := skewOf(asked, now, Time(row.Clock), row.DatabaseClock)
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +88,10 @@ func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error
 }
 
 // skewOf is how far this machine's clock is from the database's, which has a
-// resolution of one second, or behind the clock of the last turn.
-func skewOf(now, last time.Time, database string) (time.Duration, error) {
+// resolution of one second, or behind the clock of the last turn. The database
+// read its clock at some time between asked and now, however long the turn had to
+// wait in between.
+func skewOf(asked, now, last time.Time, database string) (time.Duration, error) {
 	const form = "2006-01-02 15:04:05"
 	if len(database) < len(form) {
 		return 0, fmt.Errorf("reading the database's clock: %q", database)
@@ -98,9 +100,12 @@ func skewOf(now, last time.Time, database string) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the database's clock: %w", err)
 	}
-	skew := now.Sub(at)
-	if 0 <= skew && skew <= time.Second {
-		skew = 0
+	var skew time.Duration
+	switch {
+	case at.After(now):
+		skew = now.Sub(at)
+	case at.Add(time.Second).Before(asked):
+		skew = asked.Sub(at.Add(time.Second))
 	}
 	if behind := now.Sub(last); !last.IsZero() && behind < 0 && behind.Abs() > skew.Abs() {
 		skew = behind

@@ -341,6 +341,7 @@ type Resource struct {
 	Url           string
 	Cap           string
 	Rotating      string
+	Class         string
 	CreatedAt     int64
 	RemovedAt     int64
 	DeletesAt     int64

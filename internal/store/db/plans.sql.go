@@ -98,7 +98,7 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 }
 
 const dueResources = `-- name: DueResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
 
 type DueResourcesParams struct {
@@ -135,6 +135,7 @@ func (q *Queries) DueResources(ctx context.Context, arg DueResourcesParams) ([]R
 			&i.Url,
 			&i.Cap,
 			&i.Rotating,
+			&i.Class,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -362,8 +363,8 @@ func (q *Queries) InsertPlan(ctx context.Context, arg InsertPlanParams) error {
 }
 
 const insertResource = `-- name: InsertResource :exec
-INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 `
 
 type InsertResourceParams struct {
@@ -385,6 +386,7 @@ type InsertResourceParams struct {
 	Manifest      string
 	Url           string
 	Cap           string
+	Class         string
 	CreatedAt     int64
 }
 
@@ -408,6 +410,7 @@ func (q *Queries) InsertResource(ctx context.Context, arg InsertResourceParams) 
 		arg.Manifest,
 		arg.Url,
 		arg.Cap,
+		arg.Class,
 		arg.CreatedAt,
 	)
 	return err
@@ -981,7 +984,7 @@ func (q *Queries) RecentOrdersOfRun(ctx context.Context, arg RecentOrdersOfRunPa
 }
 
 const resource = `-- name: Resource :one
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id = $2
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id = $2
 `
 
 type ResourceParams struct {
@@ -1012,6 +1015,7 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 		&i.Url,
 		&i.Cap,
 		&i.Rotating,
+		&i.Class,
 		&i.CreatedAt,
 		&i.RemovedAt,
 		&i.DeletesAt,
@@ -1020,7 +1024,7 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 }
 
 const resources = `-- name: Resources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
 `
 
 type ResourcesParams struct {
@@ -1058,6 +1062,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 			&i.Url,
 			&i.Cap,
 			&i.Rotating,
+			&i.Class,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -1076,7 +1081,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 }
 
 const resourcesOfProvider = `-- name: ResourcesOfProvider :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
 `
 
 type ResourcesOfProviderParams struct {
@@ -1113,6 +1118,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 			&i.Url,
 			&i.Cap,
 			&i.Rotating,
+			&i.Class,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
@@ -1131,7 +1137,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 }
 
 const rotatingResources = `-- name: RotatingResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
 `
 
 func (q *Queries) RotatingResources(ctx context.Context, organization string) ([]Resource, error) {
@@ -1163,6 +1169,7 @@ func (q *Queries) RotatingResources(ctx context.Context, organization string) ([
 			&i.Url,
 			&i.Cap,
 			&i.Rotating,
+			&i.Class,
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,

@@ -58,8 +58,8 @@ UPDATE orders SET state = 'buying', attempts = attempts + 1, lease_until = $3, b
 UPDATE orders SET state = $3, resource = $4, error = $5, lease_until = 0, updated_at = $6 WHERE organization = $1 AND id = $2;
 
 -- name: InsertResource :exec
-INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
 
 -- name: Resource :one
 SELECT * FROM resources WHERE organization = $1 AND id = $2;

@@ -402,6 +402,7 @@ CREATE TABLE resources (
     url           TEXT NOT NULL DEFAULT '',
     cap           TEXT NOT NULL DEFAULT '',
     rotating      TEXT NOT NULL DEFAULT '',
+    class         TEXT NOT NULL DEFAULT 'operator',
     created_at    BIGINT NOT NULL,
     removed_at    BIGINT NOT NULL DEFAULT 0,
     deletes_at    BIGINT NOT NULL DEFAULT 0,
@@ -458,7 +459,6 @@ CREATE TABLE stop_effects (
     PRIMARY KEY (organization, stop, n)
 );
 
-CREATE INDEX tokens_by_run ON tokens (organization, run);
 -- A flow is an account request that waits for a person at the provider (APP 9.6, 9.7).
 -- Its id is also the provider's name for it, so it has no second key.
 CREATE TABLE flows (
@@ -492,6 +492,7 @@ CREATE TABLE answers (
     PRIMARY KEY (organization, order_id)
 );
 
+CREATE INDEX tokens_by_run ON tokens (organization, run);
 CREATE INDEX tokens_by_principal ON tokens (organization, principal);
 CREATE INDEX runs_by_agent ON runs (organization, agent);
 CREATE INDEX holds_by_state ON holds (organization, state);
@@ -504,5 +505,5 @@ CREATE INDEX orders_by_run ON orders (organization, run, created_at);
 CREATE INDEX orders_by_state ON orders (organization, state);
 CREATE INDEX resources_by_project ON resources (organization, project, env);
 CREATE INDEX subscriptions_by_date ON subscriptions (organization, state, next_at);
-CREATE INDEX stops_in_force ON stops (organization, lifted_at);
 CREATE INDEX flows_by_state ON flows (state_hash);
+CREATE INDEX stops_in_force ON stops (organization, lifted_at);

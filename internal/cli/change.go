@@ -1,0 +1,288 @@
+package cli
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
+)
+
+// change is update, upgrade and downgrade: one command in three directions.
+func (s *session) change(name, short string, call func(*client.Client, context.Context, purser.UpdateResource) (purser.Plan, error)) *cobra.Command {
+	var in purser.UpdateResource
+	var ceiling, currency string
+	var set []string
+	cmd := s.changing(&cobra.Command{
+		Use: name + " RESOURCE", Short: short, Args: needs("RESOURCE"),
+		Long:    short + ". It is planned like a purchase: what it costs is held first, and a person is asked where a person must be.",
+		Example: "  purser " + name + " notes --service notes:pro\n  purser " + name + " res_01jd... --set region=eu --dry-run",
+	})
+	f := cmd.Flags()
+	f.StringVar(&in.Service, "service", "", "what it becomes: a service of the same provider (default: the same)")
+	f.StringArrayVar(&set, "set", nil, "configuration, KEY=VALUE")
+	f.StringVar(&ceiling, "ceiling", "", "most it may cost where the price is no number")
+	f.StringVar(&currency, "currency", "USD", "currency of amounts that name none")
+	f.StringVar(&in.Purpose, "purpose", "", "what it is for; shown to the person who approves, quoted")
+	f.StringVar(&in.Run, "run", "", "run (default: the agent's own; a person's opens one)")
+	f.BoolVar(&in.DryRun, "dry-run", false, "show the plan and change nothing")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+		in.Resource = args[0]
+		if in.Configuration, err = settings(set); err != nil {
+			return plan, err
+		}
+		if ceiling != "" {
+			most, err := amount(ceiling, currency)
+			if err != nil {
+				return plan, err
+			}
+			in.Ceiling = &most
+		}
+		if in.Project, err = s.projectOf(in.Resource, in.Project); err != nil {
+			return plan, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return plan, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return plan, err
+		}
+		if plan, err = call(c, ctx, in); err != nil || in.DryRun {
+			return plan, err
+		}
+		return s.ended(ctx, c, plan)
+	}, s.showBought(&in.DryRun))
+	return place(cmd, &in.Project, &in.Env)
+}
+
+// settings reads KEY=VALUE pairs.
+func settings(pairs []string) (map[string]any, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	out := map[string]any{}
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, purser.Errorf(purser.InvalidRequest, "--set %q is not of the form key=value", pair)
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+// projectOf is the project in which a name is looked up; an identifier needs none.
+func (s *session) projectOf(resource, named string) (string, error) {
+	if named == "" && purser.ValidID(purser.PrefixResource, resource) {
+		return "", nil
+	}
+	return s.project(named)
+}
+
+func (s *session) rotate() *cobra.Command {
+	var in purser.ResourceRef
+	cmd := s.changing(&cobra.Command{
+		Use: "rotate RESOURCE", Short: "Replace a resource's credentials", Args: needs("RESOURCE"),
+		Example: "  purser rotate notes\n  purser rotate res_01jd...",
+		RunE: does(s, func(ctx context.Context, args []string) (v purser.Rotation, err error) {
+			in.Resource = args[0]
+			if in.Project, err = s.projectOf(in.Resource, in.Project); err != nil {
+				return v, err
+			}
+			c, err := s.client()
+			if err != nil {
+				return v, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return v, err
+			}
+			return c.Rotate(ctx, in)
+		}, func(p *page, v purser.Rotation) {
+			switch {
+			case !v.Rotated:
+				p.line("%s does not offer it; the credential of %s stays as it is", v.Resource.Provider, v.Resource.Name)
+			case v.PreviousValidUntil != nil:
+				p.line("%s has new credentials; the old ones work until %s", v.Resource.Name, clock(*v.PreviousValidUntil))
+			default:
+				p.line("%s has new credentials; the old ones are dead", v.Resource.Name)
+			}
+		}),
+	})
+	return place(cmd, &in.Project, &in.Env)
+}
+
+func (s *session) link() *cobra.Command {
+	var in purser.LinkProvider
+	cmd := s.changing(&cobra.Command{
+		Use: "link PROVIDER", Short: "Plan and apply the linking of an account at a provider", Args: needs("PROVIDER"),
+		Long:    "Link an account at a provider. What is shared and which terms are accepted stands in the plan, and a person approves it.",
+		Example: "  purser link local",
+	})
+	cmd.Flags().StringVar(&in.Run, "run", "", "run (default: the agent's own; a person's opens one)")
+	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "show the plan and link nothing")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+		in.Provider = args[0]
+		if in.Project, err = s.project(in.Project); err != nil {
+			return plan, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return plan, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return plan, err
+		}
+		if plan, err = c.Link(ctx, in); err != nil || in.DryRun {
+			return plan, err
+		}
+		return s.ended(ctx, c, plan)
+	}, s.showBought(&in.DryRun))
+	return place(cmd, &in.Project, &in.Env)
+}
+
+func (s *session) unlink() *cobra.Command {
+	return s.changing(&cobra.Command{
+		Use: "unlink PROVIDER", Short: "Forget the account at a provider", Args: needs("PROVIDER"),
+		Long: "Forget the account at a provider. What lives there stays there.", Example: "  purser unlink local",
+		RunE: does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
+			c, err := s.client()
+			if err != nil {
+				return v, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return v, err
+			}
+			return c.Unlink(ctx, purser.ProviderRef{Provider: args[0]})
+		}, func(p *page, v purser.ProviderInfo) { p.line("the account at %s is forgotten here", v.Name) }),
+	})
+}
+
+func (s *session) open() *cobra.Command {
+	var in purser.OpenLink
+	cmd := &cobra.Command{
+		Use: "open PROVIDER", Short: "Print a page of a provider on which you are signed in; asks for the passphrase", Args: needs("PROVIDER"),
+		Long:    "Print a single-use page of a provider. Whoever opens it is signed in there, so it asks for the passphrase.",
+		Example: "  purser open local\n  purser open vendor --path /billing",
+	}
+	cmd.Flags().StringVar(&in.Purpose, "purpose", "", "which page (default: dashboard)")
+	cmd.Flags().StringVar(&in.Path, "path", "", "where on it, beginning with /")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Link, err error) {
+		in.Provider = args[0]
+		c, err := s.client()
+		if err != nil {
+			return v, err
+		}
+		return signedIfAsked(ctx, s, c, "open", in, func(in *purser.OpenLink, a *purser.Signature) { in.Act = a }, c.Open)
+	}, func(p *page, v purser.Link) { p.line("%s", v.URL) })
+	return cmd
+}
+
+func (s *session) adopt() *cobra.Command {
+	var in purser.Adopt
+	cmd := s.changing(&cobra.Command{
+		Use: "adopt PROVIDER ID --service SERVICE", Short: "Take in a resource that is at a provider already", Args: needs("PROVIDER", "ID"),
+		Long: "Take in a resource that is at the provider already, by its exact identifier there. It is read back first; nothing is bought.\n" +
+			"Its credentials become ours to hand out, so it asks for the passphrase.",
+		Example: "  purser adopt local res_7fd2 --service mail:inbox --name inbox",
+	})
+	cmd.Flags().StringVar(&in.Service, "service", "", "the provider's service it is one of")
+	cmd.Flags().StringVar(&in.Name, "name", "", "its name here (default: after the service)")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Resource, err error) {
+		in.Provider, in.ProviderID = args[0], args[1]
+		if in.Service == "" {
+			return v, misused(cmd, "which service is it? --service SERVICE")
+		}
+		if in.Project, err = s.project(in.Project); err != nil {
+			return v, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return v, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return v, err
+		}
+		return signed(ctx, s, c, "adopt", in, func(in *purser.Adopt, a *purser.Signature) { in.Act = a }, c.Adopt)
+	}, func(p *page, v purser.Resource) { resourceTable(p, []purser.Resource{v}) })
+	return place(cmd, &in.Project, &in.Env)
+}
+
+func (s *session) inform() *cobra.Command {
+	var set []string
+	cmd := s.changing(&cobra.Command{
+		Use: "inform ORDER --set KEY=VALUE", Short: "Answer what a provider asked for; asks for the passphrase", Args: needs("ORDER"),
+		Long:    "Answer what a provider asked for before it goes on with an order. It hands data out, so it asks for the passphrase.",
+		Example: "  purser inform ord_01jd... --set company=Analytical",
+	})
+	cmd.Flags().StringArrayVar(&set, "set", nil, "an answer, KEY=VALUE")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Order, err error) {
+		in := purser.Inform{Order: args[0]}
+		if in.Information, err = settings(set); err != nil {
+			return v, err
+		}
+		c, err := s.client()
+		if err != nil {
+			return v, err
+		}
+		if ctx, err = s.keyed(ctx, c); err != nil {
+			return v, err
+		}
+		return signed(ctx, s, c, "inform", in, func(in *purser.Inform, a *purser.Signature) { in.Act = a }, c.Inform)
+	}, func(p *page, v purser.Order) { p.line("order %s is %s", v.ID, v.State) })
+	return cmd
+}
+
+func (s *session) providerShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show PROVIDER", Short: "Show a provider with its last conformance", Args: needs("PROVIDER"), Example: "  purser provider show local",
+		RunE: does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
+			c, err := s.client()
+			if err != nil {
+				return v, err
+			}
+			return c.ShowProvider(ctx, purser.ProviderRef{Provider: args[0]})
+		}, showProvider),
+	}
+}
+
+func showProvider(p *page, v purser.ProviderInfo) {
+	providerTable(p, []purser.ProviderInfo{v})
+	if v.Account != "" {
+		p.line("account %s", v.Account)
+	}
+	if v.Conformance == nil {
+		p.line("conformance: untested; purser conformance URL --secret-file F --record %s", v.Name)
+		return
+	}
+	verdict := "failed"
+	if v.Conformance.Passed {
+		verdict = "passed"
+	}
+	p.line("conformance: %s on %s; an order may be sent again after a lost answer: %v", verdict, clock(v.Conformance.At), v.Conformance.SafeResend)
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(v.Conformance.Operations)) {
+		rows = append(rows, []string{name, v.Conformance.Operations[name]})
+	}
+	p.table([]string{"OPERATION", "RESULT"}, rows)
+}
+
+func (s *session) providerRemove() *cobra.Command {
+	return s.changing(&cobra.Command{
+		Use: "remove PROVIDER", Short: "Forget a provider that nothing lives at", Args: needs("PROVIDER"), Example: "  purser provider remove vendor",
+		RunE: does(s, func(ctx context.Context, args []string) (v purser.Accepted, err error) {
+			c, err := s.client()
+			if err != nil {
+				return v, err
+			}
+			if ctx, err = s.keyed(ctx, c); err != nil {
+				return v, err
+			}
+			return c.RemoveProvider(ctx, purser.ProviderRef{Provider: args[0]})
+		}, func(p *page, _ purser.Accepted) { p.line("forgotten") }),
+	})
+}
