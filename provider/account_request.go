@@ -32,7 +32,9 @@ type accountInput struct {
 	configuration    map[string]any
 	confirmation     string
 	challenge        string
-	payer            string
+	payer, kind      string // orchestrator account, and orchestrator.type
+	id               string
+	information      map[string]any
 	expiresAt        time.Time
 	requestKey       string // "" without an id
 }
@@ -41,6 +43,9 @@ type accountInput struct {
 func (c *call) accountRequest() error {
 	if err := c.global(); err != nil {
 		return err
+	}
+	if c.asGeneric() {
+		return c.genericAccountRequest()
 	}
 	if err := c.version(); err != nil {
 		return err
@@ -71,6 +76,9 @@ func (c *call) accountRequest() error {
 		return err
 	}
 	if err := c.rest(&in); err != nil {
+		return err
+	}
+	if err := c.toRegion(in); err != nil {
 		return err
 	}
 	return c.linkAccount(in)
@@ -120,6 +128,7 @@ func (c *call) payer(in *accountInput) error {
 	}
 	var kind string
 	_ = json.Unmarshal(block["type"], &kind)
+	in.kind = kind
 	if inner, err := app.Object(block[kind]); err == nil {
 		_ = json.Unmarshal(inner["account"], &in.payer)
 	}
@@ -151,7 +160,7 @@ func (c *call) rest(in *accountInput) error {
 	id := ""
 	for name, v := range map[string]any{
 		"id": &id, "configuration": &in.configuration, "confirmation_secret": &in.confirmation, "name": &in.name,
-		"phone": &in.phone, "country": &in.country, "scopes": &in.scopes, "kyc": &kyc,
+		"phone": &in.phone, "country": &in.country, "scopes": &in.scopes, "kyc": &kyc, "submitted_information": &in.information,
 	} {
 		if err := c.field(name, v); err != nil {
 			return err
@@ -160,7 +169,10 @@ func (c *call) rest(in *accountInput) error {
 	if _, given := c.members["confirmation_secret"]; given && !app.ValidState(in.confirmation) {
 		return Errorf(app.CodeInvalidRequest, "confirmation_secret must be 1 to 256 characters of [A-Za-z0-9_-]")
 	}
-	in.verified = kyc.VerifiedFields
+	if err := c.p.checkAccountConfiguration(in.configuration); err != nil {
+		return err
+	}
+	in.verified, in.id = kyc.VerifiedFields, id
 	if id != "" {
 		in.requestKey = keyRequest(c.orch.Name, id)
 	}
@@ -187,11 +199,15 @@ func (c *call) linkAccount(in accountInput) error {
 		return c.repeatAccount(in, record)
 	}
 	a, err := c.p.cfg.Hooks.Accounts.Find(c.ctx, in.email)
+	if err != nil && !isNo(err) {
+		return err
+	}
+	if asked, err := c.accountInformation(in, a, err == nil); err != nil || asked {
+		return err
+	}
 	switch {
 	case isNo(err):
 		return c.newAccount(in, record)
-	case err != nil:
-		return err
 	case in.requestKey != "" && a.CreatedFor == in.requestKey && !record.At.IsZero():
 		return c.grant(in, record, a, "created") // made by this very request, before a crash
 	}
@@ -229,11 +245,7 @@ func (c *call) newAccount(in accountInput, record requestRecord) error {
 	if err := c.saveRequest(in, record); err != nil {
 		return err
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(in.name), " ")
-	a, err := c.p.cfg.Hooks.Accounts.Create(c.ctx, NewAccount{
-		Email: in.email, Name: in.name, FirstName: first, Phone: in.phone, Country: in.country,
-		Orchestrator: c.orch.Name, Payer: in.payer, Configuration: in.configuration, RequestKey: in.requestKey,
-	})
+	a, err := c.p.cfg.Hooks.Accounts.Create(c.ctx, c.newcomer(in))
 	if errors.Is(err, ErrAccountExists) {
 		a, err = c.p.cfg.Hooks.Accounts.Find(c.ctx, in.email)
 		if isNo(err) {
@@ -257,7 +269,15 @@ func (c *call) existingAccount(in accountInput, record requestRecord, a Account)
 		return Errorf(app.CodeForbidden, "the account is not active")
 	}
 	if c.orch.SilentExisting && slices.Contains(in.verified, "email") {
+		workspace, err := c.workspace(in, &a)
+		if err != nil {
+			return err
+		}
+		record.Workspace = workspace
 		return c.grant(in, record, a, "linked_existing")
+	}
+	if c.orch.generic != nil && in.challenge == "" {
+		return Errorf(app.CodeInvalidRequest, "linking an existing account needs a code_challenge")
 	}
 	return c.requireAuth(in, record)
 }
@@ -319,6 +339,9 @@ func (c *call) grant(in accountInput, record requestRecord, a Account, action st
 	c.account = a
 	record.Email, record.Challenge, record.Account = in.emailHash, in.challenge, a.ID
 	record.Action = action
+	if record.Workspace == "" && len(a.Teams) > 0 {
+		record.Workspace = teamID(a.Teams[0]) // a new account's own, or the person's choice before this
+	}
 	if record.At.IsZero() {
 		record.At = c.p.cfg.Now()
 	}
@@ -334,7 +357,7 @@ func (c *call) grant(in accountInput, record requestRecord, a Account, action st
 	now := c.p.cfg.Now()
 	stored := codeRecord{
 		Orchestrator: c.orch.Name, Account: a.ID, Challenge: in.challenge, Scopes: c.scopes(in.scopes),
-		LinkAction: action, IssuedAt: now, ExpiresAt: now.Add(codeLife),
+		LinkAction: action, Workspace: record.Workspace, IssuedAt: now, ExpiresAt: now.Add(codeLife),
 	}
 	err = c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
 		if err := put(tx, keyCode(code), stored, stored.ExpiresAt); err != nil || in.requestKey == "" {
@@ -349,6 +372,9 @@ func (c *call) grant(in accountInput, record requestRecord, a Account, action st
 }
 
 func (c *call) scopes(asked []string) []string {
+	if c.orch.generic != nil && len(asked) == 0 {
+		return c.orch.generic.Scopes
+	}
 	if len(asked) == 0 {
 		return c.p.cfg.Manifest.OAuthScopes
 	}
@@ -360,7 +386,7 @@ func (c *call) answerCode(code string) error {
 }
 
 func (c *call) answerCredentials(in accountInput, record requestRecord, a Account, action string) error {
-	issue := issue{orchestrator: c.orch, account: a, scopes: c.scopes(in.scopes), signed: true}
+	issue := issue{orchestrator: c.orch, account: a, scopes: c.scopes(in.scopes), workspace: record.Workspace, signed: true}
 	var token app.Token
 	err := c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
 		if record.Family != "" {
@@ -382,7 +408,7 @@ func (c *call) answerCredentials(in accountInput, record requestRecord, a Accoun
 	if err != nil {
 		return err
 	}
-	token.Account = c.p.tokenAccount(c.ctx, a, action)
+	token.Account = c.p.tokenAccount(c.ctx, a, action, record.Workspace)
 	return c.answer(http.StatusOK, app.AccountAnswer{
 		ID: c.request, Type: app.AnswerCredentials, Credentials: &app.Credentials{Type: "bearer", Bearer: token},
 	})
@@ -400,12 +426,12 @@ func (c *call) requireAuth(in accountInput, record requestRecord) error {
 		record.Nonce = nonce
 	}
 	state := in.confirmation
-	if state == "" {
+	if state == "" || c.orch.generic != nil { // 9.6, step 1
 		state = derive(c.orch.Secrets[0], "state", record.Nonce)
 	}
 	pending := consentRecord{
 		Orchestrator: c.orch.Name, Payer: in.payer, Email: in.email, Scopes: c.scopes(in.scopes),
-		Challenge: in.challenge, Request: in.requestKey, ExpiresAt: now.Add(consentLife),
+		Challenge: in.challenge, Request: in.requestKey, RequestID: in.id, Confirms: state == in.confirmation, ExpiresAt: now.Add(consentLife),
 	}
 	record.Email, record.Challenge, record.Answer, record.State = in.emailHash, in.challenge, app.AnswerRequiresAuth, hash(state)
 	if record.At.IsZero() {

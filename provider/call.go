@@ -32,6 +32,9 @@ type call struct {
 	request  string          // id of an account request, echoed
 
 	body    []byte
+	taken   bool  // the body was read
+	unread  error // why it could not be
+	spent   string
 	members map[string]json.RawMessage
 	orch    *Orchestrator
 	token   tokenRecord
@@ -70,10 +73,14 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = handle(c)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errAnswered) {
 		c.fail(err)
 	}
+	p.sweep(ctx)
 }
+
+// errAnswered ends a route whose answer another region gave.
+var errAnswered = errors.New("answered")
 
 func (c *call) audit() {
 	e := Event{At: c.p.cfg.Now(), Account: c.account.ID, Operation: c.name, Resource: c.resource, HTTPStatus: c.status, Code: c.code}
@@ -108,6 +115,12 @@ func (c *call) find() (func(*call) error, error) {
 			{http.MethodPost, "consent", app.EnvelopeTyped, true, (*call).consentDecision},
 		})
 	}
+	if rest == "login" {
+		return c.enter([]endpoint{
+			{http.MethodGet, "login", app.EnvelopeFlat, false, (*call).login},
+			{http.MethodHead, "login", app.EnvelopeFlat, false, (*call).loginHead},
+		})
+	}
 	if segments[0] != "provisioning" || len(segments) < 2 {
 		return nil, flat(app.CodeNotFound, "no such path")
 	}
@@ -129,6 +142,9 @@ var topRoutes = map[string][]endpoint{
 	"account_requests": {{http.MethodPost, "account_request", app.EnvelopeTyped, false, (*call).accountRequest}},
 	"quotes":           {{http.MethodPost, "quote", app.EnvelopeStatus, false, (*call).quote}},
 	"deep_links":       {{http.MethodPost, "deep_link", app.EnvelopeStatus, true, (*call).deepLink}},
+
+	"client_registration": {{http.MethodPost, "client_registration", app.EnvelopeTyped, false, (*call).registerClient}},
+	"limits":              {{http.MethodPost, "limits", app.EnvelopeTyped, false, (*call).limits}},
 }
 
 var resourceVerbs = map[string]endpoint{
@@ -221,6 +237,9 @@ func (c *call) fail(err error) {
 		c.p.cfg.Log.ErrorContext(c.ctx, "failing a request", "operation", c.name, "resource", c.resource, "error", err)
 	}
 	c.code = shown.Code
+	if c.spent != "" && shown.idle() {
+		c.p.throttle.refund(c.spent)
+	}
 	if err := c.answer(shown.status(), c.envelope(shape, shown)); err != nil {
 		c.p.cfg.Log.ErrorContext(c.ctx, "writing an error", "error", err)
 	}
@@ -245,6 +264,14 @@ func (c *call) envelope(shape app.Envelope, e *Error) any {
 
 // read takes the body whole. Its limit and its faults are flat on every route.
 func (c *call) read() error {
+	if !c.taken {
+		c.taken = true
+		c.unread = c.readAll()
+	}
+	return c.unread
+}
+
+func (c *call) readAll() error {
 	body, err := io.ReadAll(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
 	if err != nil {
 		return flat(app.CodeBodyNotReadable, "the body could not be read")
@@ -295,6 +322,9 @@ func (c *call) global() error {
 
 // bucket is the hourly limit of one orchestrator.
 func (c *call) bucket(orchestrator, name string, most int) error {
+	if c.orch != nil && c.orch.generic != nil && c.orch.Name == orchestrator {
+		return c.spend(name)
+	}
 	if d := c.p.throttle.wait(c.p.cfg.Now(), name+"/"+orchestrator, most, time.Hour); d > 0 {
 		return c.limited(d)
 	}

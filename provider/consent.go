@@ -30,7 +30,7 @@ func (c *call) consentPage() error {
 	if pending == nil {
 		return c.home("expired_or_invalid_state")
 	}
-	if o := c.p.orchestrator(pending.Orchestrator); o == nil || o.CallbackURL == "" {
+	if o := c.p.orchestrator(c.ctx, pending.Orchestrator); o == nil || (o.CallbackURL == "" && !o.confirms(*pending)) {
 		return c.home(app.CodeMissingCallback)
 	}
 	email, ok := c.signedIn()
@@ -43,7 +43,12 @@ func (c *call) consentPage() error {
 	if fold(email) != fold(pending.Email) {
 		return Errorf(app.CodeForbidden, "you are signed in as another account than the one asked for")
 	}
+	a, err := c.p.cfg.Hooks.Accounts.Find(c.ctx, pending.Email)
+	if err != nil {
+		return Errorf(app.CodeForbidden, "the account is not active")
+	}
 	page := Consent{
+		Workspaces:   a.Teams,
 		Orchestrator: pending.Orchestrator, Email: pending.Email, Scopes: pending.Scopes,
 		Action: c.r.URL.EscapedPath(), State: state, CSRF: c.csrf(state, pending.Email),
 	}
@@ -67,7 +72,8 @@ var plainConsent = template.Must(template.New("consent").Parse(`<!doctype html>
 <p><b>{{.Orchestrator}}</b> asks to use the account <b>{{.Email}}</b>{{if .Scopes}} with: {{range .Scopes}}{{.}} {{end}}{{end}}</p>
 <form method="post" action="{{.Action}}">
 <input type="hidden" name="state" value="{{.State}}"><input type="hidden" name="csrf" value="{{.CSRF}}">
-<button name="decision" value="approve">Allow</button> <button name="decision" value="deny">Refuse</button>
+{{if .Workspaces}}<p><label>Workspace <select name="workspace">{{range .Workspaces}}<option value="{{.ID}}">{{.Name}}</option>{{end}}</select></label></p>
+{{end}}<button name="decision" value="approve">Allow</button> <button name="decision" value="deny">Refuse</button>
 </form></html>
 `))
 
@@ -119,11 +125,17 @@ func (c *call) consentDecision() error {
 		return err
 	}
 	asJSON := strings.HasPrefix(c.r.Header.Get("Content-Type"), "application/json")
-	state, csrf, decision, err := c.decision(asJSON)
+	in, err := c.decision(asJSON)
 	if err != nil {
 		return err
 	}
-	pending, err := c.pending(state)
+	// Two answers of one page must not both be told.
+	release, err := c.p.locks.take(c.ctx, keyConsent(in.State))
+	if err != nil {
+		return err
+	}
+	defer release()
+	pending, err := c.pending(in.State)
 	if err != nil {
 		return err
 	}
@@ -134,73 +146,114 @@ func (c *call) consentDecision() error {
 	if !ok || fold(email) != fold(pending.Email) {
 		return Errorf(app.CodeForbidden, "you are not signed in as the account asked for")
 	}
-	if !same(csrf, c.csrf(state, pending.Email)) {
+	if !same(in.CSRF, c.csrf(in.State, pending.Email)) {
 		return Errorf(app.CodeForbidden, "the form is not ours; open the page again")
 	}
-	o := c.p.orchestrator(pending.Orchestrator)
-	if o == nil || o.CallbackURL == "" {
+	c.orch = c.p.orchestrator(c.ctx, pending.Orchestrator)
+	switch {
+	case c.orch != nil && c.orch.confirms(*pending):
+		return c.confirm(in, *pending, asJSON)
+	case c.orch == nil || c.orch.CallbackURL == "":
 		return Errorf(app.CodeMissingCallback, "no callback is registered")
 	}
-	c.orch = o
-	answer := url.Values{"state": {state}}
-	if decision == "deny" {
+	return c.callBack(in, *pending, asJSON)
+}
+
+// callBack decides and sends the browser to the orchestrator (9.6, mode A).
+func (c *call) callBack(in decision, pending consentRecord, asJSON bool) error {
+	answer := url.Values{"state": {in.State}}
+	if in.Decision == "deny" {
 		answer.Set("error", "access_denied")
 		answer.Set("error_description", "the person refused")
-		err = c.deny(state, *pending)
+		if err := c.deny(in.State, pending); err != nil {
+			return err
+		}
 	} else {
-		var code string
-		code, err = c.approve(state, *pending)
+		code, _, err := c.approve(in, pending, nil)
+		if err != nil {
+			return err
+		}
 		answer.Set("code", code)
 	}
-	if err != nil {
-		return err
-	}
-	target := withQuery(o.CallbackURL, answer)
+	target := withQuery(c.orch.CallbackURL, answer)
 	if asJSON {
 		return c.answer(http.StatusOK, map[string]string{"redirect_url": target})
 	}
 	return c.redirect(target)
 }
 
-func (c *call) decision(asJSON bool) (state, csrf, decision string, err error) {
-	if asJSON {
-		var in struct{ State, CSRF, Decision string }
-		if json.Unmarshal(c.body, &in) != nil {
-			return "", "", "", Errorf(app.CodeInvalidRequest, "the body must be a JSON object")
-		}
-		state, csrf, decision = in.State, in.CSRF, in.Decision
-	} else {
-		form, parseErr := url.ParseQuery(string(c.body))
-		if parseErr != nil {
-			return "", "", "", Errorf(app.CodeInvalidRequest, "the body is not a form")
-		}
-		state, csrf, decision = form.Get("state"), form.Get("csrf"), form.Get("decision")
-	}
-	if state == "" || csrf == "" || (decision != "approve" && decision != "deny") {
-		return "", "", "", Errorf(app.CodeInvalidRequest, "state, csrf and decision are needed")
-	}
-	return state, csrf, decision, nil
+// decision is what the page posts.
+type decision struct {
+	State, CSRF, Decision, Workspace string
 }
 
-// approve consumes the state and makes a code for the account.
-func (c *call) approve(state string, pending consentRecord) (string, error) {
+func (c *call) decision(asJSON bool) (in decision, err error) {
+	if asJSON {
+		if json.Unmarshal(c.body, &in) != nil {
+			return in, Errorf(app.CodeInvalidRequest, "the body must be a JSON object")
+		}
+	} else {
+		form, err := url.ParseQuery(string(c.body))
+		if err != nil {
+			return in, Errorf(app.CodeInvalidRequest, "the body is not a form")
+		}
+		in = decision{form.Get("state"), form.Get("csrf"), form.Get("decision"), form.Get("workspace")}
+	}
+	if in.State == "" || in.CSRF == "" || (in.Decision != "approve" && in.Decision != "deny") {
+		return in, Errorf(app.CodeInvalidRequest, "state, csrf and decision are needed")
+	}
+	return in, nil
+}
+
+// selected is the workspace that the person chose, or the only one.
+func selected(a Account, chosen string) (string, error) {
+	switch {
+	case chosen != "" && accessible(a, chosen):
+		return chosen, nil
+	case chosen != "":
+		return "", Errorf(app.CodeForbidden, "this workspace is not yours")
+	case len(a.Teams) > 1:
+		return "", Errorf(app.CodeInvalidRequest, "workspace is needed")
+	case len(a.Teams) == 1:
+		return teamID(a.Teams[0]), nil
+	}
+	return "", nil
+}
+
+// approve makes a code for the account. With kept nil it consumes the state;
+// otherwise kept is what the state becomes, to be told to the orchestrator.
+func (c *call) approve(in decision, pending consentRecord, kept *consentRecord) (code, workspace string, err error) {
 	a, err := c.p.cfg.Hooks.Accounts.Find(c.ctx, pending.Email)
 	if err != nil || !a.Active {
-		return "", Errorf(app.CodeForbidden, "the account is not active")
+		return "", "", Errorf(app.CodeForbidden, "the account is not active")
 	}
 	c.account = a
-	code, err := app.Random(c.p.cfg.Random, "code_")
-	if err != nil {
-		return "", err
+	if workspace, err = selected(a, in.Workspace); err != nil {
+		return "", "", err
+	}
+	if code, err = app.Random(c.p.cfg.Random, "code_"); err != nil {
+		return "", "", err
 	}
 	now := c.p.cfg.Now()
 	record := codeRecord{
 		Orchestrator: pending.Orchestrator, Account: a.ID, Challenge: pending.Challenge, Scopes: pending.Scopes,
-		LinkAction: "linked_existing", IssuedAt: now, ExpiresAt: now.Add(codeLife),
+		LinkAction: "linked_existing", Workspace: workspace, IssuedAt: now, ExpiresAt: now.Add(codeLife),
 	}
-	return code, c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
-		if err := takeConsent(tx, state); err != nil {
+	return code, workspace, c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
+		if err := takeConsent(tx, in.State); err != nil {
 			return err
+		}
+		if kept != nil {
+			if kept.Code != "" { // of an attempt whose answer was lost
+				if err := tx.Delete(kept.Code); err != nil {
+					return err
+				}
+			}
+			next := *kept
+			next.Decision, next.Account, next.Workspace, next.Code = "approved", a.ID, workspace, keyCode(code)
+			if err := put(tx, keyConsent(in.State), next, next.ExpiresAt); err != nil {
+				return err
+			}
 		}
 		if err := put(tx, keyCode(code), record, record.ExpiresAt); err != nil || pending.Request == "" {
 			return err
@@ -211,7 +264,7 @@ func (c *call) approve(state string, pending consentRecord) (string, error) {
 			return err
 		}
 		// A repeat of the account request is answered oauth from now on (9.3).
-		request.Account, request.Action = a.ID, record.LinkAction
+		request.Account, request.Action, request.Workspace = a.ID, record.LinkAction, workspace
 		return put(tx, pending.Request, request, request.At.Add(repeatLife))
 	})
 }

@@ -28,6 +28,7 @@ type createInput struct {
 	payment       app.Payment
 	information   map[string]any
 	key           idempotency
+	link          bool // take an existing instance over
 }
 
 // create keeps the order of 12.2.
@@ -39,6 +40,11 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
+	return c.createOnce(in)
+}
+
+// createOnce answers an equal create or link made before, or carries this one out.
+func (c *call) createOnce(in createInput) error {
 	release, err := c.p.locks.take(c.ctx, c.dedupLocks(in)...)
 	if err != nil {
 		return err
@@ -126,6 +132,9 @@ func (c *call) wanted() (app.Service, string, error) {
 	var id string
 	if err := c.field("service_id", &id); err != nil {
 		return app.Service{}, "", err
+	}
+	if id == "" && c.orch.generic != nil { // its bodies name no service (3.4)
+		id = c.p.cfg.Generic.DefaultService
 	}
 	if id == "" {
 		return app.Service{}, "", Errorf(app.CodeMissingServiceID, "service_id is missing")
@@ -215,7 +224,7 @@ func (c *call) findDuplicate(tx Tx, in createInput) (record resourceRecord, hit 
 	if !byKey && record.Status == app.StatusRemoved {
 		return resourceRecord{}, false, nil // its life is over, and so is its key's
 	}
-	if record.Service != in.serviceID && !(byKey && record.Phase == phaseDone) {
+	if (record.Service != in.serviceID || record.Linked != in.link && record.Phase != phaseDone) && !(byKey && record.Phase == phaseDone) {
 		return record, false, Errorf(app.CodeIdempotencyConflict, "this orchestrator_resource_id has another service")
 	}
 	return record, record.Phase == phaseDone && record.Status != app.StatusError, nil
@@ -260,6 +269,7 @@ func (c *call) drafted(in createInput, record resourceRecord, configuration map[
 	}
 	record.Orchestrator, record.Service, record.Configuration = c.orch.Name, in.serviceID, configuration
 	record.Environment, record.ProjectID, record.LabelPrefix = in.environment, in.project, in.label
+	record.Workspace, record.Linked = c.token.Workspace, in.link
 	record.Quote = quote
 	if in.orchestrated != "" {
 		record.OrchestratorResourceID = in.orchestrated
@@ -292,6 +302,12 @@ func (c *call) bindable(in createInput) error {
 
 // information asks for what is still missing, before any payment.
 func (c *call) information(in createInput, record resourceRecord) (asked bool, err error) {
+	if in.link {
+		if len(missing(c.p.cfg.LinkSchema, in.information)) == 0 {
+			return false, nil
+		}
+		return true, c.askMore(in, record, c.p.cfg.LinkSchema)
+	}
 	if c.p.cfg.Hooks.Information == nil {
 		return false, nil
 	}
@@ -303,7 +319,11 @@ func (c *call) information(in createInput, record resourceRecord) (asked bool, e
 	if err != nil || len(schema) == 0 {
 		return false, err
 	}
-	return true, c.answer(http.StatusOK, app.Resource{
+	return true, c.askMore(in, record, schema)
+}
+
+func (c *call) askMore(in createInput, record resourceRecord, schema []byte) error {
+	return c.answer(http.StatusOK, app.Resource{
 		Status: app.StatusNeedsInformation, ID: record.ID, ServiceID: in.serviceID,
 		NeedsInformation: &app.NeedsInformation{Schema: schema},
 	})
@@ -388,7 +408,11 @@ func (c *call) provision(in createInput, record resourceRecord, buy purchase) er
 		return err
 	}
 	request.Paid = record.Charged || buy.subscribed
-	out, err := c.p.cfg.Hooks.Provision(c.ctx, request)
+	work := c.p.cfg.Hooks.Provision
+	if in.link {
+		work = c.p.cfg.Hooks.Link
+	}
+	out, err := work(c.ctx, request)
 	var refused *Error
 	if errors.As(err, &refused) {
 		return c.refused(in, record, buy, refused)

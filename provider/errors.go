@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/purser-dev/purser/app"
 )
@@ -38,6 +39,11 @@ func (e *Error) status() int {
 		return s
 	}
 	return http.StatusBadRequest
+}
+
+// idle tells that a refusal came before any work, so that it spends no budget (15.5).
+func (e *Error) idle() bool {
+	return strings.HasPrefix(e.Code, "invalid_") || e.Code == app.CodeForbidden || e.Code == app.CodeUnauthorized
 }
 
 var statusByCode = map[string]int{

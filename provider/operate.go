@@ -326,19 +326,3 @@ func (c *call) wireHeld(r resourceRecord) (app.Resource, error) {
 	}
 	return c.wire(r, false)
 }
-
-// link is not offered (12.4).
-func (c *call) link() error {
-	if err := c.createProofs(); err != nil {
-		return err
-	}
-	return Errorf(app.CodeUnsupportedOperation, "linking existing resources is not offered")
-}
-
-// deepLink is not offered (section 13).
-func (c *call) deepLink() error {
-	if err := c.proofs(); err != nil {
-		return err
-	}
-	return Errorf(app.CodeDeepLinksNotEnabled, "deep links are not offered")
-}

@@ -21,9 +21,12 @@ func (c *call) purchase(in createInput, record resourceRecord) (purchase, error)
 	if record.Charged {
 		return purchase{}, nil
 	}
-	plans, err := c.p.activePlans(c.ctx, c.account.ID)
-	if err != nil {
-		return purchase{}, err
+	var plans []string
+	if in.service.Pricing.Component != nil { // only then do they matter
+		var err error
+		if plans, err = c.p.activePlans(c.ctx, c.account.ID); err != nil {
+			return purchase{}, err
+		}
 	}
 	choice := app.ChoosePrice(in.service, record.Configuration, plans)
 	buy := purchase{price: priceOf(choice, record.Quote)}
@@ -34,6 +37,7 @@ func (c *call) purchase(in createInput, record resourceRecord) (purchase, error)
 		return buy, nil
 	}
 	if c.p.cfg.Hooks.Subscribed != nil {
+		var err error
 		if buy.subscribed, err = c.p.cfg.Hooks.Subscribed(c.ctx, c.account, in.serviceID); err != nil || buy.subscribed {
 			return buy, err
 		}

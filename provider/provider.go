@@ -11,8 +11,9 @@
 //	})
 //	http.Handle("/app/", p) // where Manifest.BaseURL points to, e.g. "https://example.com/app/"
 //
-// One process serves one Store: equal keys are serialised inside the process, and
-// what was begun before a crash is found again in the Store after it.
+// Equal keys are serialised inside the process, and what was begun before a crash
+// is found again in the Store after it. Several processes may share one Store when
+// Provision and ActivatePayment are idempotent by the id and key they get.
 package provider
 
 import (
@@ -59,6 +60,32 @@ type Config struct {
 	QuoteTTL        time.Duration // default 15 min
 	HookTimeout     time.Duration // default 60 s; state-changing hooks outlive the caller's connection, not this
 
+	// WorkspaceKey is the member of an account request's configuration that names a
+	// workspace, e.g. "team_id" (9.5). "": no workspace can be asked for.
+	WorkspaceKey string
+
+	// LinkSchema is the JSON Schema of the information that Hooks.Link needs; its
+	// `required` names the instance identifier (12.4).
+	LinkSchema []byte
+
+	// LoginPage is where a dead deep link leads, VerifyPage where a person goes whose
+	// email the provider has not verified (13). Default: Manifest.WebsiteURL, else "/";
+	// VerifyPage's default is LoginPage.
+	LoginPage, VerifyPage string
+
+	// Region is this node's, e.g. "US", and Regions the base URLs of the other nodes
+	// behind the same public URL and with the same secrets, by region (9.5). An account
+	// request for another region, and a token of another region, is forwarded once.
+	Region  string
+	Regions map[string]string
+
+	// Generic turns the generic partner profile on (15). nil: off.
+	Generic *Generic
+
+	// HTTP makes the provider's own calls: consent confirmations and forwarding. nil:
+	// a client that follows no redirect, with a limit of 10 s.
+	HTTP Doer
+
 	// GlobalPerMinute throttles all calls together; 0 is off. Its Retry-After is 30.
 	GlobalPerMinute int
 
@@ -68,6 +95,11 @@ type Config struct {
 
 	// Audit is called once per answered request. It must not block.
 	Audit func(ctx context.Context, e Event)
+}
+
+// Doer is the one method of *http.Client that is needed.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
 }
 
 // Orchestrator is what the provider stores per orchestrator (3.3).
@@ -82,6 +114,19 @@ type Orchestrator struct {
 	// CallbackURL is where the consent page sends the browser (9.6). It is
 	// registered here and never taken from a request.
 	CallbackURL string
+
+	// ConfirmURL and ProviderKey tell the person's decision to the orchestrator itself
+	// (9.7, mode B): a URL with {id} for the account request's id, and the bearer sent
+	// there. Set, they win over CallbackURL for requests with id and
+	// confirmation_secret.
+	ConfirmURL, ProviderKey string
+
+	// AskStripe lets account-level needs_information go to a caller of type stripe,
+	// which may not know it (9.8).
+	AskStripe bool
+
+	// NoDeepLinks refuses deep links to this orchestrator.
+	NoDeepLinks bool
 
 	// Credentials answers account requests with a token pair instead of a code (P7).
 	Credentials bool
@@ -104,6 +149,8 @@ type Orchestrator struct {
 	Replay Mode
 
 	Limits Limits
+
+	generic *partner // a client of the generic profile
 }
 
 // Mode is how strictly a check is enforced.
@@ -126,7 +173,7 @@ type Event struct {
 	At           time.Time
 	Orchestrator string // "" before the signature or bearer told
 	Account      string
-	Operation    string // health, services, account_request, token, create, get, find, list, update, rotate, remove, link, cut, restore, quote, deep_link, consent, unknown
+	Operation    string // health, services, account_request, token, create, get, find, list, update, rotate, remove, link, cut, restore, quote, deep_link, login, consent, client_registration, limits, unknown
 	Resource     string
 	HTTPStatus   int
 	Code         string // error code, "" on success
@@ -178,6 +225,23 @@ type Hooks struct {
 	// retry-safe. nil: the payment stays and the next attempt does not pay again.
 	RefundPayment func(ctx context.Context, p Payment) error
 
+	// AccountInformation returns a JSON Schema of what an account request still lacks,
+	// or nil, e.g. to ask which team to link (9.8). nil hook: nothing is asked.
+	AccountInformation func(ctx context.Context, q AccountQuestion) ([]byte, error)
+
+	// Workspace chooses one of q.Account.Teams by id, or makes one, when an account is
+	// linked that has several and none was asked for (9.5). "" or a nil hook:
+	// team_resolution_failed.
+	Workspace func(ctx context.Context, q AccountQuestion) (id string, err error)
+
+	// Link takes an existing instance over instead of making one; r.Information holds
+	// what Config.LinkSchema requires (12.4). nil: unsupported_operation.
+	Link func(ctx context.Context, r Request) (Provisioned, error)
+
+	// Session signs a person in for a deep link (13), e.g. by setting a cookie. The SDK
+	// redirects afterwards. nil: deep_links_not_enabled.
+	Session func(w http.ResponseWriter, r *http.Request, a Account) error
+
 	// Provision makes the thing, after payment.
 	Provision func(ctx context.Context, r Request) (Provisioned, error)
 
@@ -218,9 +282,9 @@ type Account struct {
 	ID            string
 	Email         string
 	DisplayName   string
-	Active        bool // false: bearer and refresh are refused
-	EmailVerified bool // by the provider itself; never by attestation
-	Teams         []app.Team
+	Active        bool       // false: bearer and refresh are refused
+	EmailVerified bool       // by the provider itself; never by attestation
+	Teams         []app.Team // the workspaces its person may access now; empty: there are none to choose
 
 	// CreatedFor is NewAccount.RequestKey of the request that made the account. It
 	// lets a repeat finish a request that a crash interrupted; empty is safe.
@@ -238,6 +302,13 @@ type NewAccount struct {
 	Payer         string         // the orchestrator's own account id
 	Configuration map[string]any // of the account request; unknown members included
 	RequestKey    string
+}
+
+// AccountQuestion is an account request about to be answered.
+type AccountQuestion struct {
+	NewAccount
+	Account     *Account       // the account of this email; nil: none yet
+	Information map[string]any // submitted_information
 }
 
 // Accounts finds and makes accounts by email, case-insensitively.
@@ -260,6 +331,7 @@ type Resource struct {
 	Environment            string         // app.EnvironmentDev or app.EnvironmentProd
 	ProjectID              string
 	OrchestratorResourceID string
+	Workspace              string // id of the workspace the token was granted for, if any
 	Status                 string // an app.Status value
 	LabelPrefix            string
 	Quote                  *app.Quote // what it was sold for, if quoted
@@ -322,6 +394,7 @@ type Consent struct {
 	Orchestrator string
 	Email        string
 	Scopes       []string
+	Workspaces   []app.Team // with several, the form must carry the id of one as `workspace`
 	Action       string
 	State        string
 	CSRF         string

@@ -17,6 +17,8 @@ func keyCode(code string) string                { return "code/" + hash(code) }
 func keyConsent(state string) string            { return "consent/" + hash(state) }
 func keyAccess(token string) string             { return "access/" + hash(token) }
 func keyRefresh(token string) string            { return "refresh/" + hash(token) }
+func keyDeepLink(token string) string           { return "link/" + hash(token) }
+func keyPartner(name string) string             { return "partner/" + name }
 func keyFamily(id string) string                { return "family/" + id }
 func keyRevoked(orchestrator string) string     { return "revoked/" + orchestrator }
 func keyQuote(id string) string                 { return "quote/" + hash(id) }
@@ -85,6 +87,7 @@ type (
 		Nonce     string    `json:"nonce"`  // derives code or state, together with the signing secret
 		State     string    `json:"state"`  // hash
 		Family    string    `json:"family"`
+		Workspace string    `json:"workspace,omitempty"`
 		At        time.Time `json:"at"`
 	}
 
@@ -94,6 +97,7 @@ type (
 		Challenge    string    `json:"challenge"`
 		Scopes       []string  `json:"scopes"`
 		LinkAction   string    `json:"link_action"`
+		Workspace    string    `json:"workspace,omitempty"`
 		IssuedAt     time.Time `json:"issued_at"`
 		ExpiresAt    time.Time `json:"expires_at"`
 	}
@@ -106,6 +110,12 @@ type (
 		Scopes       []string  `json:"scopes"`
 		Challenge    string    `json:"challenge"`
 		Request      string    `json:"request"` // key of the requestRecord, "" without id
+		RequestID    string    `json:"request_id,omitempty"`
+		Confirms     bool      `json:"confirms,omitempty"`  // the state is the confirmation_secret
+		Account      string    `json:"account,omitempty"`   // after approval in mode B, as are the two below
+		Workspace    string    `json:"workspace,omitempty"` //
+		Decision     string    `json:"decision,omitempty"`  // approved or denied: told to the orchestrator, maybe in vain
+		Code         string    `json:"code,omitempty"`      // store key of the last code made for it
 		ExpiresAt    time.Time `json:"expires_at"`
 	}
 
@@ -113,6 +123,7 @@ type (
 		Orchestrator string    `json:"orchestrator"`
 		Account      string    `json:"account"`
 		Scopes       []string  `json:"scopes"`
+		Workspace    string    `json:"workspace,omitempty"`
 		Family       string    `json:"family"`
 		Signed       bool      `json:"signed"` // the code exchange carried a signature
 		Spent        bool      `json:"spent"`  // a refresh token that was rotated
@@ -124,6 +135,12 @@ type (
 	familyRecord struct {
 		Access  string `json:"access"` // store keys
 		Refresh string `json:"refresh"`
+	}
+
+	deepLinkRecord struct {
+		Account   string    `json:"account"`
+		Path      string    `json:"path"`
+		ExpiresAt time.Time `json:"expires_at"`
 	}
 
 	quoteRecord struct {
@@ -164,6 +181,8 @@ type resourceRecord struct {
 	ProjectID              string         `json:"project_id,omitempty"`
 	OrchestratorResourceID string         `json:"orchestrator_resource_id,omitempty"`
 	LabelPrefix            string         `json:"label_prefix,omitempty"`
+	Workspace              string         `json:"workspace,omitempty"`
+	Linked                 bool           `json:"linked,omitempty"` // taken over by link, not made
 	Phase                  string         `json:"phase"`
 	Status                 string         `json:"status"`
 	Problem                *app.Problem   `json:"problem,omitempty"`

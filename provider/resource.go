@@ -103,7 +103,7 @@ func (c *call) handed(r resourceRecord) (Resource, error) {
 	return Resource{
 		ID: r.ID, Account: c.account, Service: r.Service, Configuration: r.Configuration, Environment: r.Environment,
 		ProjectID: r.ProjectID, OrchestratorResourceID: r.OrchestratorResourceID, Status: r.Status,
-		LabelPrefix: r.LabelPrefix, Quote: r.Quote, AccessConfiguration: access, CreatedAt: r.CreatedAt,
+		Workspace: r.Workspace, LabelPrefix: r.LabelPrefix, Quote: r.Quote, AccessConfiguration: access, CreatedAt: r.CreatedAt,
 	}, nil
 }
 

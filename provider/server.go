@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ type Provider struct {
 	throttle            throttle
 	hmacSeen, jtiSeen   app.Replay
 	locks               locks
+	homes               homes
+	sweeping            sweeping
+	partners            partners
+	accountTypes        map[string]app.Property
 
 	stale   sync.Mutex
 	catalog []app.CatalogService // the last good live catalog
@@ -49,9 +54,10 @@ func New(c Config) (*Provider, error) {
 		return nil, fmt.Errorf("making provider: %w", err)
 	}
 	return &Provider{
-		cfg:       c,
-		basePath:  "/" + strings.Trim(base.Path, "/"),
-		tokenPath: "/" + strings.Trim(token.Path, "/"),
+		cfg:          c,
+		basePath:     "/" + strings.Trim(base.Path, "/"),
+		tokenPath:    "/" + strings.Trim(token.Path, "/"),
+		accountTypes: accountTypes(c.Manifest),
 	}, nil
 }
 
@@ -84,6 +90,22 @@ func (c Config) withDefaults() Config {
 	if c.Hooks.Accounts == nil {
 		c.Hooks.Accounts = &accountBook{store: c.Store, random: c.Random}
 	}
+	if c.LoginPage == "" {
+		c.LoginPage = cmp.Or(c.Manifest.WebsiteURL, "/")
+	}
+	if c.VerifyPage == "" {
+		c.VerifyPage = c.LoginPage
+	}
+	if c.HTTP == nil {
+		c.HTTP = &http.Client{
+			Timeout:       10 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	if c.Generic != nil {
+		generic := c.Generic.withDefaults(c.Manifest)
+		c.Generic = &generic
+	}
 	if c.Audit == nil {
 		c.Audit = func(context.Context, Event) {}
 	}
@@ -102,11 +124,23 @@ func (c Config) check() error {
 				return fmt.Errorf("orchestrator %s: a signing secret is empty", o.Name)
 			}
 		}
-		if o.CallbackURL != "" {
-			if err := app.CheckURL(o.CallbackURL); err != nil {
-				return fmt.Errorf("orchestrator %s: callback URL: %w", o.Name, err)
+		for _, target := range []string{o.CallbackURL, o.ConfirmURL} {
+			if target == "" {
+				continue
+			}
+			if err := app.CheckURL(target); err != nil {
+				return fmt.Errorf("orchestrator %s: callback or confirm URL: %w", o.Name, err)
 			}
 		}
+		if o.ConfirmURL != "" && (!strings.Contains(o.ConfirmURL, "{id}") || o.ProviderKey == "") {
+			return fmt.Errorf("orchestrator %s: ConfirmURL needs {id} in it, and a ProviderKey", o.Name)
+		}
+	}
+	if c.Hooks.Link != nil && len(required(c.LinkSchema)) == 0 {
+		return errors.New("LinkSchema must require the instance identifier")
+	}
+	if len(c.Regions) > 0 && c.Region == "" {
+		return errors.New("Regions without a Region of its own")
 	}
 	return checkCatalog(c.Catalog)
 }
@@ -119,5 +153,5 @@ func (p *Provider) RevokeSessions(ctx context.Context, orchestrator string) erro
 }
 
 // ServeHTTP answers the routes of APP 4.1 below Manifest.BaseURL, the token
-// endpoint and the consent page.
+// endpoint, the consent page and the target of deep links.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r) }

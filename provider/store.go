@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
 	"errors"
 	"slices"
@@ -51,6 +52,8 @@ type Record struct {
 type memoryStore struct {
 	mu      sync.Mutex
 	records map[string]memoryRecord
+	groups  map[string]map[string]struct{} // by the first two segments of the key, for List
+	due     dueHeap
 }
 
 type memoryRecord struct {
@@ -59,7 +62,9 @@ type memoryRecord struct {
 }
 
 // NewMemoryStore makes a Store in memory.
-func NewMemoryStore() Store { return &memoryStore{records: map[string]memoryRecord{}} }
+func NewMemoryStore() Store {
+	return &memoryStore{records: map[string]memoryRecord{}, groups: map[string]map[string]struct{}{}}
+}
 
 func (s *memoryStore) View(ctx context.Context, f func(tx Tx) error) error {
 	if err := ctx.Err(); err != nil {
@@ -82,12 +87,81 @@ func (s *memoryStore) Update(ctx context.Context, f func(tx Tx) error) error {
 	}
 	for key, r := range tx.changed {
 		if r == nil {
-			delete(s.records, key)
+			s.drop(key)
 			continue
 		}
-		s.records[key] = *r
+		s.keep(key, *r)
 	}
 	return nil
+}
+
+func (s *memoryStore) keep(key string, r memoryRecord) {
+	if _, known := s.records[key]; !known {
+		g := group(key)
+		if s.groups[g] == nil {
+			s.groups[g] = map[string]struct{}{}
+		}
+		s.groups[g][key] = struct{}{}
+	}
+	s.records[key] = r
+	if !r.expires.IsZero() {
+		heap.Push(&s.due, due{key, r.expires})
+	}
+}
+
+func (s *memoryStore) drop(key string) {
+	delete(s.records, key)
+	g := group(key)
+	delete(s.groups[g], key)
+	if len(s.groups[g]) == 0 {
+		delete(s.groups, g)
+	}
+}
+
+// group is the key up to its second slash, "" for a shorter one.
+func group(key string) string {
+	first := strings.IndexByte(key, '/')
+	second := strings.IndexByte(key[first+1:], '/')
+	if first < 0 || second < 0 {
+		return ""
+	}
+	return key[:first+second+2]
+}
+
+// Sweep drops what has expired. A record written again since has a later entry.
+func (s *memoryStore) Sweep(_ context.Context, now time.Time, limit int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range limit {
+		if len(s.due) == 0 || s.due[0].at.After(now) {
+			return nil
+		}
+		next := heap.Pop(&s.due).(due)
+		if r, ok := s.records[next.key]; ok && r.expires.Equal(next.at) {
+			s.drop(next.key)
+		}
+	}
+	return nil
+}
+
+// due is when a key may be dropped; dueHeap has the earliest first.
+type due struct {
+	key string
+	at  time.Time
+}
+
+type dueHeap []due
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(due)) }
+
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
 }
 
 type memoryTx struct {
@@ -125,22 +199,36 @@ func (tx *memoryTx) Delete(key string) error {
 }
 
 func (tx *memoryTx) List(prefix, after string, limit int) ([]Record, error) {
-	found := map[string][]byte{}
-	for key, r := range tx.store.records {
-		found[key] = r.value
+	var keys []string
+	wanted := func(key string) bool { return strings.HasPrefix(key, prefix) && key > after }
+	stored := func(key string) {
+		if _, changed := tx.changed[key]; !changed && wanted(key) {
+			keys = append(keys, key)
+		}
+	}
+	if g := group(prefix); g != "" {
+		for key := range tx.store.groups[g] {
+			stored(key)
+		}
+	} else {
+		for key := range tx.store.records {
+			stored(key)
+		}
 	}
 	for key, r := range tx.changed {
-		delete(found, key)
-		if r != nil {
-			found[key] = r.value
+		if r != nil && wanted(key) {
+			keys = append(keys, key)
 		}
 	}
-	var records []Record
-	for key, value := range found {
-		if strings.HasPrefix(key, prefix) && key > after {
-			records = append(records, Record{key, bytes.Clone(value)})
+	slices.Sort(keys)
+	keys = keys[:min(limit, len(keys))]
+	records := make([]Record, len(keys))
+	for i, key := range keys {
+		value, err := tx.Get(key)
+		if err != nil {
+			return nil, err
 		}
+		records[i] = Record{key, value}
 	}
-	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
-	return records[:min(limit, len(records))], nil
+	return records, nil
 }

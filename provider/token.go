@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/purser-dev/purser/app"
@@ -63,7 +64,7 @@ func (c *call) client(form url.Values) (orchestrator string, err error) {
 			return o.Name, nil
 		}
 	}
-	if given && configured {
+	if given && configured && !(c.p.cfg.Generic != nil && strings.Contains(id, "://")) {
 		return "", Errorf(app.CodeInvalidClient, "unknown client or wrong secret")
 	}
 	return "", nil
@@ -94,8 +95,19 @@ func (c *call) exchange(form url.Values, client string) error {
 	if err != nil {
 		return err
 	}
+	if !found {
+		if err := c.elsewhere(code); err != nil {
+			return err
+		}
+	}
 	if !found || !c.p.cfg.Now().Before(record.ExpiresAt) {
 		return errGrant
+	}
+	if o := c.p.orchestrator(c.ctx, record.Orchestrator); o != nil && o.generic != nil {
+		if err := c.partnerClient(o, form); err != nil {
+			return err
+		}
+		c.orch = o
 	}
 	if err := c.prove(record, form.Get("code_verifier")); err != nil {
 		return err
@@ -103,7 +115,7 @@ func (c *call) exchange(form url.Values, client string) error {
 	if err := c.consume(code); err != nil {
 		return err
 	}
-	o := c.p.orchestrator(record.Orchestrator)
+	o := c.p.orchestrator(c.ctx, record.Orchestrator)
 	if o != nil {
 		if err := c.bucket(o.Name, "token_exchanges", o.Limits.TokenExchanges); err != nil {
 			return err
@@ -119,15 +131,22 @@ func (c *call) exchange(form url.Values, client string) error {
 	if o == nil {
 		return Errorf(app.CodeServerError, "the app of this code is not configured")
 	}
+	if !accessible(*account, record.Workspace) {
+		return errGrant
+	}
 	if (client != "" && client != o.Name) || (c.orch != nil && c.orch.Name != o.Name) {
 		return errGrant
 	}
 	if err := c.notRevoked(o.Name, record.IssuedAt); err != nil {
 		return err
 	}
-	signed := c.orch != nil
+	signed := c.orch != nil && c.orch.generic == nil
+	scopes, err := narrowed(o, record.Scopes)
+	if err != nil {
+		return err
+	}
 	c.orch, c.account = o, *account
-	return c.hand(issue{orchestrator: o, account: *account, scopes: record.Scopes, signed: signed}, record.LinkAction)
+	return c.hand(issue{orchestrator: o, account: *account, scopes: scopes, workspace: record.Workspace, signed: signed}, record.LinkAction)
 }
 
 // prove is step 6: the verifier when there is a challenge, else the signature.
@@ -140,6 +159,9 @@ func (c *call) prove(record codeRecord, verifier string) error {
 			return errGrant
 		}
 		return nil
+	}
+	if strings.HasPrefix(record.Orchestrator, partnerPrefix) { // PKCE is a must there (15)
+		return &Error{Code: app.CodeInvalidRequest, Message: "this code has no challenge and cannot be redeemed", HTTPStatus: http.StatusUnauthorized}
 	}
 	return c.signedToken()
 }
@@ -189,7 +211,7 @@ func (c *call) hand(in issue, action string) error {
 	if err != nil {
 		return err
 	}
-	token.Account = c.p.tokenAccount(c.ctx, in.account, action)
+	token.Account = c.p.tokenAccount(c.ctx, in.account, action, in.workspace)
 	return c.answer(http.StatusOK, token)
 }
 
@@ -204,9 +226,14 @@ func (c *call) refresh(form url.Values, client string) error {
 	if err != nil {
 		return err
 	}
-	o := c.p.orchestrator(record.Orchestrator)
+	o := c.p.orchestrator(c.ctx, record.Orchestrator)
 	if o == nil || (client != "" && client != o.Name) {
 		return errGrant
+	}
+	if o.generic != nil {
+		if err := c.partnerClient(o, form); err != nil {
+			return err
+		}
 	}
 	if _, present, _ := c.signatureHeader(app.HeaderSignature, app.HeaderNeutralSignature); present {
 		// A valid signature of another orchestrator is the wrong app; an unneeded
@@ -224,7 +251,7 @@ func (c *call) refresh(form url.Values, client string) error {
 	if err != nil {
 		return err
 	}
-	if account == nil {
+	if account == nil || !accessible(*account, record.Workspace) {
 		return errGrant
 	}
 	if err := c.notRevoked(o.Name, record.IssuedAt); err != nil {
@@ -234,7 +261,11 @@ func (c *call) refresh(form url.Values, client string) error {
 		return err
 	}
 	c.account = *account
-	return c.rotateToken(presented, issue{orchestrator: o, account: *account, scopes: record.Scopes, signed: record.Signed})
+	scopes, err := narrowed(o, record.Scopes)
+	if err != nil {
+		return err
+	}
+	return c.rotateToken(presented, issue{orchestrator: o, account: *account, scopes: scopes, workspace: record.Workspace, signed: record.Signed})
 }
 
 func (c *call) refreshRecord(presented string) (tokenRecord, error) {
@@ -249,6 +280,11 @@ func (c *call) refreshRecord(presented string) (tokenRecord, error) {
 	})
 	if err != nil {
 		return record, err
+	}
+	if !found {
+		if err := c.elsewhere(presented); err != nil {
+			return record, err
+		}
 	}
 	if !found || record.Spent || !c.p.cfg.Now().Before(record.ExpiresAt) {
 		return record, errGrant
@@ -290,7 +326,7 @@ func (c *call) rotateToken(presented string, in issue) error {
 	if err != nil {
 		return err
 	}
-	token.Account = &app.TokenAccount{ID: in.account.ID}
+	token.Account = &app.TokenAccount{ID: in.account.ID, AvailableTeams: firstTeam(in.account.Teams, in.workspace)}
 	return c.answer(http.StatusOK, token)
 }
 
@@ -299,6 +335,7 @@ type issue struct {
 	orchestrator *Orchestrator
 	account      Account
 	scopes       []string
+	workspace    string
 	signed       bool
 	family       string // "" begins a new one
 }
@@ -321,9 +358,13 @@ func (p *Provider) issue(tx Tx, in issue) (app.Token, string, error) {
 	now := p.cfg.Now()
 	record := tokenRecord{
 		Orchestrator: in.orchestrator.Name, Account: in.account.ID, Scopes: in.scopes,
-		Family: in.family, Signed: in.signed, IssuedAt: now,
+		Workspace: in.workspace, Family: in.family, Signed: in.signed, IssuedAt: now,
 	}
-	record.ExpiresAt = now.Add(p.cfg.AccessTokenTTL)
+	life := p.cfg.AccessTokenTTL
+	if in.orchestrator.generic != nil {
+		life = time.Hour
+	}
+	record.ExpiresAt = now.Add(life)
 	if err := put(tx, keyAccess(access), record, record.ExpiresAt); err != nil {
 		return app.Token{}, "", err
 	}
@@ -336,7 +377,7 @@ func (p *Provider) issue(tx Tx, in issue) (app.Token, string, error) {
 		return app.Token{}, "", err
 	}
 	return app.Token{
-		TokenType: "bearer", AccessToken: access, RefreshToken: refresh, ExpiresIn: int64(p.cfg.AccessTokenTTL / time.Second),
+		TokenType: "bearer", AccessToken: access, RefreshToken: refresh, ExpiresIn: int64(life / time.Second),
 	}, in.family, nil
 }
 
@@ -354,20 +395,28 @@ func revokeFamily(tx Tx, id string) error {
 	return nil
 }
 
-func (p *Provider) orchestrator(name string) *Orchestrator {
+// orchestrator finds an orchestrator, or a client of the generic profile, by name.
+func (p *Provider) orchestrator(ctx context.Context, name string) *Orchestrator {
 	for i := range p.cfg.Orchestrators {
 		if p.cfg.Orchestrators[i].Name == name {
 			return &p.cfg.Orchestrators[i]
 		}
 	}
-	return nil
+	if p.cfg.Generic == nil || !strings.HasPrefix(name, partnerPrefix) {
+		return nil
+	}
+	known, err := p.partner(ctx, name)
+	if err != nil || known == nil {
+		return nil // the caller fails closed
+	}
+	return p.orchestratorOf(known)
 }
 
 // tokenAccount describes the account (10.1). A list of services that cannot be
 // complete is left out, which means unknown.
-func (p *Provider) tokenAccount(ctx context.Context, a Account, action string) *app.TokenAccount {
+func (p *Provider) tokenAccount(ctx context.Context, a Account, action, workspace string) *app.TokenAccount {
 	described := &app.TokenAccount{
-		ID: a.ID, PaymentCredentials: p.cfg.Billing, AvailableTeams: a.Teams,
+		ID: a.ID, PaymentCredentials: p.cfg.Billing, AvailableTeams: firstTeam(a.Teams, workspace),
 		DisplayName: a.DisplayName, PrimaryEmail: a.Email, LinkAction: action,
 	}
 	records, complete, err := p.resources(ctx, a.ID)

@@ -156,6 +156,11 @@ func (c *call) bearer() error {
 	if err != nil {
 		return err
 	}
+	if !found {
+		if err := c.elsewhere(token); err != nil {
+			return err
+		}
+	}
 	if !found || !c.p.cfg.Now().Before(record.ExpiresAt) || !record.IssuedAt.After(revoked.At) {
 		return errBearer
 	}
@@ -163,11 +168,21 @@ func (c *call) bearer() error {
 	if err != nil {
 		return err
 	}
-	if account == nil {
+	if account == nil || !accessible(*account, record.Workspace) {
 		return errBearer
 	}
 	c.token, c.account = record, *account
 	return nil
+}
+
+func (c *call) partnerProofs() error {
+	if c.orch = c.p.orchestrator(c.ctx, c.token.Orchestrator); c.orch == nil || c.orch.generic.rights.Disabled {
+		return errBearer
+	}
+	if c.orch.generic.rights.NoResources {
+		return Errorf(app.CodeForbidden, "this client may not use resources")
+	}
+	return c.decodable()
 }
 
 // active gives an account by id, or nil when it is gone or switched off.
@@ -196,6 +211,9 @@ func (c *call) proofs() error {
 	}
 	if err := c.read(); err != nil {
 		return err
+	}
+	if strings.HasPrefix(c.token.Orchestrator, partnerPrefix) { // unsigned and without a version (15)
+		return c.partnerProofs()
 	}
 	if err := c.signature(); err != nil {
 		return err
