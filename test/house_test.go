@@ -77,7 +77,31 @@ func build(t *testing.T, database string, budget int64) *house {
 	}
 	h.addCloud(t)
 	h.newRun(t, budget)
+	t.Cleanup(func() { h.explain(t) })
 	return h
+}
+
+// explain tells what a failed test leaves: the log of acts, and open orders.
+func (h *house) explain(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	page, err := h.person.AuditLog(ctx, purser.AskAudit{Limit: 200})
+	if err != nil {
+		t.Logf("reading the log: %v", err)
+	}
+	for _, r := range page.Records {
+		t.Logf("%3d %s %s %s %s %v", r.Seq, r.At.Format("05.000"), r.Action, r.Target, r.Outcome, r.Record["detail"])
+	}
+	status, err := h.person.Status(ctx, purser.AskStatus{})
+	if err != nil {
+		t.Logf("reading the status: %v", err)
+	}
+	for _, o := range status.Unsettled {
+		t.Logf("unsettled: %s %s attempts %d %v", o.What, o.State, o.Attempts, o.Error)
+	}
 }
 
 func (h *house) writeSecrets(t *testing.T) {

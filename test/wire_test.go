@@ -18,11 +18,12 @@ import (
 type wire struct {
 	*httptest.Server
 	mu     sync.Mutex
-	cloud  string // where the cloud is now
-	rail   string // where the server is
-	key    string // the provider's key at the rail, which the cloud was never told
-	bearer string // the newest connection's, as the server sent it
-	gates  []*gate
+	cloud  string   // where the cloud is now
+	rail   string   // where the server is
+	key    string   // the provider's key at the rail, which the cloud was never told
+	bearer string   // the newest connection's, as the server sent it
+	gates  []*gate  // not reached yet
+	held   []*gate  // reached
 	seen   []string // method, path and body of each call that changes something
 }
 
@@ -50,7 +51,7 @@ func newWire(t *testing.T) *wire {
 	w.Server = httptest.NewServer(w)
 	t.Cleanup(func() {
 		w.mu.Lock()
-		left := w.gates
+		left := append(w.gates, w.held...)
 		w.gates = nil
 		w.mu.Unlock()
 		for _, g := range left {
@@ -143,6 +144,7 @@ func (w *wire) gate(r *http.Request, body []byte) *gate {
 	for i, g := range w.gates {
 		if r.Method == g.method && strings.Contains(r.URL.Path, g.path) && bytes.Contains(body, []byte(g.body)) {
 			w.gates = append(w.gates[:i:i], w.gates[i+1:]...)
+			w.held = append(w.held, g)
 			return g
 		}
 	}
