@@ -246,6 +246,7 @@ func (o *Office) walk(org, plan string) <-chan struct{} {
 		}()
 		if err := o.walkPlan(o.life, org, plan); err != nil && o.life.Err() == nil {
 			o.Log.Error("applying a plan", "organization", org, "plan", plan, "error", err)
+			_ = pause(o.life, shortWait) // whoever waits would begin again at once
 		}
 	})
 	return done
@@ -264,7 +265,11 @@ func (o *Office) walkPlan(ctx context.Context, org, id string) error {
 		return err
 	}
 	for _, step := range terms.Steps {
-		if err := o.doStep(ctx, row, step); err != nil {
+		err := o.doStep(ctx, row, step)
+		for errors.Is(err, errLeased) && pause(ctx, shortWait) == nil { // not each time anew: that would take a turn
+			err = o.doStep(ctx, row, step)
+		}
+		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, errLeased) {
 				return nil // the next walk goes on
 			}

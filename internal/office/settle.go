@@ -60,6 +60,9 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		if state != purser.OrderBuying && state != purser.OrderUnknown {
 			return nil // settled already
 		}
+		if coded != nil && order.Attempts != b.order.Attempts {
+			return nil // our lease ended, and another call is out: what failed here says nothing of it
+		}
 		b.order = order
 		switch {
 		case coded != nil && (uncertain(coded) || coded.Code == purser.ProviderDown && repeated(b) && !s.missing):

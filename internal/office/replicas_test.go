@@ -1,0 +1,131 @@
+package office_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/testpg"
+)
+
+// twin is a second office, with a store and pools of its own, on the same database.
+func (h *house) twin() *house {
+	h.t.Helper()
+	o := &house{
+		t: h.t, ctx: h.ctx, dir: h.dir, db: h.db, seller: h.seller, shop: h.shop, box: h.box, seed: h.seed, lease: h.lease, wire: h.wire,
+		signer: h.signer, owner: h.owner, token: h.token, project: h.project, keys: 1 << 20,
+	}
+	o.start()
+	h.t.Cleanup(o.stop)
+	return o
+}
+
+// Two replicas apply one plan: one of them calls, the other waits without a sound.
+func TestTwoOfficesOnOneDatabaseBuyOnce(t *testing.T) {
+	t.Parallel()
+	a := open(t, testpg.Open(t))
+	b := a.twin()
+	a.seller.pay = a.rail()
+	_, agent := a.run(2000)
+	plan := a.planned(agent, domain("superseal.club"))
+	var turns atomic.Int64
+	count := func(_ int64, statement string) error {
+		if strings.Contains(statement, "SET turn = turn + 1") {
+			turns.Add(1)
+		}
+		return nil
+	}
+	a.watch(count)
+	b.watch(count)
+	a.seller.create = func(c create) (app.Resource, error) {
+		turns.Store(0)
+		time.Sleep(1500 * time.Millisecond) // of the provider's own
+		if n := turns.Load(); n > 10 {
+			t.Errorf("the office that waits took %d turns meanwhile", n)
+		}
+		return c.work()
+	}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		h := a
+		if i%2 == 1 {
+			h = b
+		}
+		wg.Go(func() {
+			done, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			if err != nil || done.State != purser.PlanDone {
+				t.Errorf("call %d: %s %v", i, done.State, explainOrNil(err))
+			}
+		})
+	}
+	wg.Wait()
+	a.once(1200)
+}
+
+// The lease of the first ends while its call is still out; the second looks it up
+// and finishes. What the first learns after its time changes nothing.
+func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]func(create) (app.Resource, error){
+		"it was lost": func(c create) (app.Resource, error) {
+			return app.Resource{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")
+		},
+		"it was refused": func(c create) (app.Resource, error) {
+			return app.Resource{Status: app.StatusError, Error: &app.Problem{Code: "nope"}}, nil
+		},
+		"it was not there": func(c create) (app.Resource, error) {
+			return app.Resource{}, purser.Errorf(purser.ProviderDown, "refused the connection")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := open(t, testpg.Open(t), brief)
+			b := a.twin()
+			a.seller.pay = a.rail()
+			_, agent := a.run(2000)
+			a.link(agent)
+			plan := a.planned(agent, domain("superseal.club"))
+			second, answered := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			a.seller.create = func(c create) (app.Resource, error) {
+				if c.n == 2 { // the first call of this plan: it outlives its lease
+					<-c.ctx.Done()
+					<-second
+					defer close(answered)
+					return late(c)
+				}
+				once.Do(func() { close(second) })
+				select { // the late answer is settled while this call is out
+				case <-answered:
+					time.Sleep(50 * time.Millisecond)
+				case <-c.ctx.Done():
+				}
+				return c.work()
+			}
+			ctx, cancel := context.WithCancel(a.ctx)
+			defer cancel()
+			go func() { _, _ = a.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID}) }()
+			a.eventually("the first call", func() bool { n, _ := a.seller.count(); return n == 2 })
+			time.Sleep(a.lease)
+			b.eventually("the second call settles", func() bool {
+				if err := b.o.Recover(b.ctx); err != nil {
+					t.Fatal(err)
+				}
+				show := must[purser.Plan](b, b.owner, "show_plan", purser.PlanRef{Plan: plan.ID})
+				return show.State == purser.PlanDone || show.State == purser.PlanFailed
+			})
+			order := must[purser.Plan](b, b.owner, "show_plan", purser.PlanRef{Plan: plan.ID}).Orders[0]
+			if order.State != purser.OrderLive {
+				t.Errorf("the order is %s: %v", order.State, order.Error)
+			}
+			if creates, sold := a.seller.count(); creates != 3 || sold != 2 { // one of them is the link's
+				t.Errorf("%d calls, %d sold, want 3 and 2", creates, sold)
+			}
+			a.charged(1, 1200)
+		})
+	}
+}
