@@ -129,7 +129,7 @@ func (h *house) nothingAfter(t *testing.T, stop purser.StopInfo, acknowledged ti
 	if later < 1000 {
 		t.Errorf("only %d calls were sent after the acknowledgement", later)
 	}
-	raises := map[string]bool{"place": true, "begin": true, "apply": true, "plan": true, "hold": true, "charge": true, "approve": true}
+	raises := map[string]bool{"place": true, "begin": true, "apply": true, "charge": true, "approve": true, "subscribe": true}
 	for after := stop.Seq; ; {
 		page, err := h.person.AuditLog(t.Context(), purser.AskAudit{After: after, Limit: 200})
 		if err != nil {
