@@ -151,7 +151,7 @@ type Deployment struct {
 // Totals adds a plan up, per currency.
 type Totals struct {
 	Now     []Money `json:"now"`
-	Monthly []Money `json:"monthly"` // what recurs, brought to a month
+	Monthly []Money `json:"monthly"` // what recurs by itself, brought to a month
 	Renewal []Money `json:"renewal"` // what recurs each year
 }
 

@@ -22,6 +22,7 @@ var allowed = map[string]string{
 	"app":                   "",
 	"provider":              "app",
 	"provider/providertest": "app provider",
+	"provider/sqlstore":     "provider",
 	"client":                ".",
 	"cmd/purser":            "internal/cli",
 	"examples/notes":        "app provider",

@@ -123,7 +123,12 @@ func showDetails(p *page, st purser.PlanStep) {
 	}
 	if a := st.Account; a != nil {
 		add("account of %s; shares %s", a.Email, strings.Join(a.Shares, ", "))
-		add("terms %s (%s), privacy %s", a.TermsURL, a.TermsHash, a.Privacy)
+		if a.TermsURL != "" {
+			add("terms %s (%s)", a.TermsURL, a.TermsHash)
+		}
+		if a.Privacy != "" {
+			add("privacy %s", a.Privacy)
+		}
 	}
 	if d := st.Deployment; d != nil {
 		add("%d files, %d bytes, %d added, %d removed, manifest %s", d.Files, d.Bytes, d.Added, d.Removed, d.Manifest)

@@ -256,7 +256,9 @@ func totals(steps []purser.PlanStep) purser.Totals {
 		}
 		now.add(p.Currency, p.Now)
 		if p.Recurring > 0 {
-			monthly.add(p.Currency, perMonth(p.Recurring, p.Currency, p.Interval))
+			if p.AutoRenew { // what a person must renew by hand is no commitment
+				monthly.add(p.Currency, perMonth(p.Recurring, p.Currency, p.Interval))
+			}
 			if p.Interval == "year" {
 				yearly.add(p.Currency, p.Recurring)
 			}
