@@ -61,6 +61,7 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 				return purser.Plan{}, ended(plan)
 			}
 			walked = o.walk(by.Organization, id)
+			news = nil // most of it is the walk's own, and comes before its end
 		case purser.PlanWaiting: // a person's yes or no is news
 		case purser.PlanDone:
 			return plan, nil

@@ -91,6 +91,9 @@ func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tok
 	}
 	amount := purser.Money{Amount: in.AmountMinor, Currency: in.Currency}
 	facts := rail.Token{Provider: token.Provider, Currency: token.Currency, Left: left(h), State: token.State, ExpiresAt: store.Time(token.ExpiresAt)}
+	if h.Captured > 0 && facts.State == rail.Active {
+		facts.State = rail.Consumed // one capture a hold: two halves are two charges
+	}
 	if no := facts.Forbids(by.ID, amount, t.Now); no != nil {
 		return purser.Charged{}, o.refuse(t, r, no)
 	}
