@@ -143,6 +143,9 @@ func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, op
 	if err != nil {
 		return nil, notFound(err, "person", by.ID)
 	}
+	if purser.Role(person.Role) == purser.Viewer && operation != "sign_in" {
+		return nil, purser.Errorf(purser.Forbidden, "a viewer's signature loosens nothing").WithHint("ask an owner or an approver")
+	}
 	registered, err := base64.RawURLEncoding.DecodeString(person.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of %s: %w", by.ID, err)
