@@ -35,7 +35,7 @@ func TestRubbishIsRefusedWithTheNextCommandBeforeMoneyMoves(t *testing.T) {
 		{"plan -f rubbish.yaml", 2, purser.InvalidRequest},
 		{"plan -f nowhere.yaml", 2, purser.InvalidRequest},
 		{"plan local/hosting:pra", 6, purser.UnknownService},
-		{"plan nobody/hosting:pro", 6, purser.UnknownService},
+		{"plan nobody/hosting:pro", 6, purser.UnknownProvider},
 		{"plan local", 2, purser.InvalidRequest},
 		{"plan local/registrar:domain", 2, purser.InvalidRequest},
 		{"plan local/registrar:domain --set domain=", 2, purser.InvalidRequest},
@@ -45,7 +45,7 @@ func TestRubbishIsRefusedWithTheNextCommandBeforeMoneyMoves(t *testing.T) {
 		{"plan local/registrar:domain --set domain=superseal.nowhere", 4, purser.NotAvailable},
 		{"add local/registrar:domain --set domain=superseal.club --set domain", 2, purser.InvalidRequest},
 		{"add local/registrar:domain --set domain=superseal.dev", 4, purser.BudgetExceeded},
-		{"apply pln_none", 6, purser.NotFound},
+		{"apply", 2, purser.InvalidRequest},
 		{"deploy nowhere --domain superseal.club", 2, purser.UnsafeFolder},
 	} {
 		t.Run(c.typed, func(t *testing.T) {

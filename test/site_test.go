@@ -201,7 +201,7 @@ func (s site) types(t *testing.T) {
 		"/guide/first%20steps":              {200, "text/html", "first"},
 		"/%C3%BCber/Gr%C3%B6%C3%9Fe":        {200, "text/html", "Größe"},
 		"/%C3%BCber/%E6%97%A5%E6%9C%AC.txt": {200, "text/plain", "日本"},
-		"/100%25/plus+and&":                 {200, "text/html", "odd"},
+		"/100%25/plus%2Band%26":             {200, "text/html", "odd"},
 		"/a/style.css":                      {200, "text/css", "body{}"},
 		"/a/app.js":                         {200, "text/javascript", "1"},
 		"/a/data.json":                      {200, "application/json", "{}"},

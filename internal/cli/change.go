@@ -69,7 +69,7 @@ func settings(pairs []string) (map[string]any, error) {
 	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return nil, purser.Errorf(purser.InvalidRequest, "--set %q is not of the form key=value", pair)
+			return nil, purser.Errorf(purser.InvalidRequest, "--set %q is not of the form key=value", pair).WithHint("--set domain=superseal.club")
 		}
 		out[key] = value
 	}

@@ -37,7 +37,7 @@ const planFileLimit = 1 << 20
 func readPlanFile(path, currency string) (purpose string, steps []step, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", nil, purser.Errorf(purser.InvalidRequest, "%s cannot be opened", path).WithCause(err)
+		return "", nil, purser.Errorf(purser.InvalidRequest, "%s cannot be opened", path).WithHint("name a file that is there: purser plan -f FILE").WithCause(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, planFileLimit+1))
@@ -108,7 +108,7 @@ var yamlLine = regexp.MustCompile(`line (\d+)(?:, column (\d+))?: (.*)`)
 func malformed(path string, text []byte, err error) error {
 	m := yamlLine.FindStringSubmatch(err.Error())
 	if m == nil {
-		return purser.Errorf(purser.InvalidRequest, "%s:1:1: %s", path, err.Error())
+		return purser.Errorf(purser.InvalidRequest, "%s:1:1: %s", path, err.Error()).WithHint("write:  steps: [{service: local/hosting:static, dir: site}]")
 	}
 	line, _ := strconv.Atoi(m[1]) // the pattern allows digits only
 	column, _ := strconv.Atoi(m[2])

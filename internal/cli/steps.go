@@ -66,7 +66,7 @@ func (f stepFlags) steps(services []string, currency string) ([]step, error) {
 		for _, text := range f.set.of(i) {
 			key, value, ok := strings.Cut(text, "=")
 			if !ok || key == "" {
-				return nil, purser.Errorf(purser.InvalidRequest, "--set %q is not of the form key=value", text)
+				return nil, purser.Errorf(purser.InvalidRequest, "--set %q is not of the form key=value", text).WithHint("--set domain=superseal.club")
 			}
 			if st.Configuration == nil {
 				st.Configuration = map[string]any{}
