@@ -46,7 +46,7 @@ var operations = []Operation{
 	{"record_conformance", "Keep the result of a provider's conformance run.", "POST", "/v1/providers/{provider}/conformance", MayApprove, true, true, false},
 	{"link", "Plan and apply the linking of an account at a provider.", "POST", "/v1/providers/{provider}/link", Agents, false, true, true},
 	{"unlink", "Forget the account at a provider.", "POST", "/v1/providers/{provider}/unlink", People, false, true, false},
-	{"open", "Get a page of a provider on which a person is signed in.", "POST", "/v1/providers/{provider}/open", Agents, true, false, false},
+	{"open", "Get a page of a provider on which a person is signed in.", "POST", "/v1/providers/{provider}/open", MayApprove, true, false, false},
 	{"adopt", "Take in a resource that is at the provider already, by its exact identifier.", "POST", "/v1/providers/{provider}/adopt", People, true, true, false},
 
 	{"create_run", "Make a run with a budget; its agent's token is shown once.", "POST", "/v1/runs", MayApprove, true, true, false},

@@ -125,6 +125,7 @@ type Price struct {
 	Ceiling        bool   `json:"ceiling,omitempty"` // now is a person's ceiling, not a price
 	Text           string `json:"text,omitempty"`    // the provider's own words, quoted
 	AutoRenew      bool   `json:"auto_renew,omitempty"`
+	Until          string `json:"renews_until,omitempty"` // the day after which a person is asked again
 }
 
 // AccountTerms is what linking an account shares and accepts.

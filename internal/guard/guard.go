@@ -24,7 +24,7 @@ type Spend struct {
 	Stops    []purser.StopInfo
 	Path     Path
 	Budgets  []Budget
-	Recent   []Recent // orders of the run in the last hour
+	Recent   []Recent // orders of the agent in the last hour
 }
 
 // Path names everything that a stop can cover.
@@ -51,6 +51,8 @@ type Recent struct {
 	Amount int64
 	At     time.Time
 	Failed bool
+	// SameRun tells the orders of this run from those of the agent's other runs.
+	SameRun bool
 }
 
 // Guard says no, or nothing.
@@ -224,7 +226,7 @@ func (p Pace) Forbids(sp Spend) *purser.Error {
 	if paid < p.Most {
 		return nil
 	}
-	return purser.Errorf(purser.TooManyOrders, "the run has made %d paid orders within an hour; its limit is %d", paid, p.Most).
+	return purser.Errorf(purser.TooManyOrders, "the agent has made %d paid orders within an hour; its limit is %d", paid, p.Most).
 		WithHint("wait, or have a person approve a plan that is marked as meant")
 }
 
@@ -237,7 +239,7 @@ func (g Repeat) Forbids(sp Spend) *purser.Error {
 		return nil
 	}
 	for _, r := range sp.Recent {
-		if r.Target == sp.Target && r.Amount == sp.Amount.Amount && !r.Failed && sp.Now.Sub(r.At) < g.Within {
+		if r.SameRun && r.Target == sp.Target && r.Amount == sp.Amount.Amount && !r.Failed && sp.Now.Sub(r.At) < g.Within {
 			return purser.Errorf(purser.LooksLikeDuplicate, "the same thing was ordered in this run at %s", r.At.Format(time.RFC3339)).
 				WithHint("if it is meant, plan it with --meant and have a person approve it")
 		}
@@ -255,7 +257,7 @@ func (g Breaker) Forbids(sp Spend) *purser.Error {
 	failures := 0
 	for _, r := range sp.Recent {
 		switch {
-		case r.Target != sp.Target:
+		case !r.SameRun || r.Target != sp.Target:
 		case r.Failed:
 			failures++
 		default:

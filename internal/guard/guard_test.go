@@ -73,11 +73,11 @@ func TestGuardsSayNo(t *testing.T) {
 		{"the sixth order in an hour is refused", func(s *Spend) { s.Recent = make5("other") }, purser.TooManyOrders},
 		{"the sixth is allowed when a person meant it", func(s *Spend) { s.Recent, s.Meant = make5("other"), true }, ""},
 		{"free orders do not count as pace", func(s *Spend) { s.Amount, s.Recent = purser.Money{}, make5("other") }, ""},
-		{"the same thing at once is refused", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), false}} }, purser.LooksLikeDuplicate},
-		{"the same thing after the window is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-11 * time.Minute), false}} }, ""},
-		{"the same thing after a failure is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), true}} }, ""},
+		{"the same thing at once is refused", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), false, true}} }, purser.LooksLikeDuplicate},
+		{"the same thing after the window is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-11 * time.Minute), false, true}} }, ""},
+		{"the same thing after a failure is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), true, true}} }, ""},
 		{"three equal failures open the breaker", func(s *Spend) {
-			s.Recent = []Recent{{s.Target, 500, now.Add(-3 * time.Minute), true}, {s.Target, 500, now.Add(-2 * time.Minute), true}, {s.Target, 500, now.Add(-time.Minute), true}}
+			s.Recent = []Recent{{s.Target, 500, now.Add(-3 * time.Minute), true, true}, {s.Target, 500, now.Add(-2 * time.Minute), true, true}, {s.Target, 500, now.Add(-time.Minute), true, true}}
 		}, purser.TooManyOrders},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestGuardsSayNo(t *testing.T) {
 func make5(target string) []Recent {
 	var out []Recent
 	for i := range 5 {
-		out = append(out, Recent{target, 100, now.Add(-time.Duration(i+20) * time.Minute), false})
+		out = append(out, Recent{target, 100, now.Add(-time.Duration(i+20) * time.Minute), false, true})
 	}
 	return out
 }

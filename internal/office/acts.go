@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/act"
@@ -90,20 +91,42 @@ func (o *Office) challenge(ctx context.Context, org, operation string, doc act.D
 // signed demands a person's fresh signature on this very request, and consumes
 // it in this turn. What it returns goes with the record of the act.
 func (o *Office) signed(ctx context.Context, t *store.Turn, by purser.Actor, operation string, in any, sig *purser.Signature) (*audit.Attachment, error) {
-	body, err := requestOf(in)
+	digest, err := signedDigest(in)
 	if err != nil {
 		return nil, err
 	}
+	return o.consume(ctx, t, by, operation, sig, func(d act.Document) bool { return d.Operation == operation && d.RequestDigest == digest })
+}
+
+// signedDigest is what a person signs of a request.
+func signedDigest(in any) (string, error) {
+	body, err := requestOf(in)
+	if err != nil {
+		return "", err
+	}
 	digest, err := canonical.Digest(body)
 	if err != nil {
-		return nil, purser.Errorf(purser.InvalidRequest, "the request cannot be signed").WithCause(err)
+		return "", purser.Errorf(purser.InvalidRequest, "the request cannot be signed").WithCause(err)
 	}
-	return o.consume(ctx, t, by, operation, sig, func(d act.Document) bool { return d.Operation == operation && d.RequestDigest == digest })
+	return digest, nil
 }
 
 // consume checks a signature against the challenge that it answers, the person's
 // registered key and what is being decided, and makes the challenge unusable.
 func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, operation string, sig *purser.Signature, fits func(act.Document) bool) (*audit.Attachment, error) {
+	attachment, err := o.verified(ctx, t.Queries, t.Now, by, operation, sig, fits)
+	if err != nil {
+		return nil, err
+	}
+	n, err := t.UseChallenge(ctx, db.UseChallengeParams{Organization: t.Org, Nonce: sig.Nonce, Now: store.Micro(t.Now)})
+	if err == nil && n != 1 {
+		err = purser.Errorf(purser.WrongSignature, "the signature for %s was used before, or its time is over", operation).WithHint("run the same command again")
+	}
+	return attachment, err
+}
+
+// verified checks a signature without using it up.
+func (o *Office) verified(ctx context.Context, q *db.Queries, now time.Time, by purser.Actor, operation string, sig *purser.Signature, fits func(act.Document) bool) (*audit.Attachment, error) {
 	if by.Kind != purser.Person {
 		return nil, purser.Errorf(purser.SelfApproval, "only a person signs %s", operation).WithHint("ask the person behind the run")
 	}
@@ -114,7 +137,7 @@ func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, op
 	wrong := func(why string) error {
 		return purser.Errorf(purser.WrongSignature, "the signature for %s does not count: %s", operation, why).WithHint("run the same command again")
 	}
-	row, err := t.Challenge(ctx, db.ChallengeParams{Organization: t.Org, Nonce: sig.Nonce})
+	row, err := q.Challenge(ctx, db.ChallengeParams{Organization: by.Organization, Nonce: sig.Nonce})
 	switch {
 	case missing(err):
 		return nil, wrong("it answers no question of this server")
@@ -132,16 +155,19 @@ func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, op
 	if !fits(doc) {
 		return nil, wrong("the request is not the one that was signed")
 	}
-	if err := doc.ValidAt(t.Now); err != nil {
+	if err := doc.ValidAt(now); err != nil {
 		return nil, wrong("its time is over")
 	}
 	signature, err := signatureOf(*sig)
 	if err != nil {
 		return nil, wrong("it cannot be read")
 	}
-	person, err := t.Person(ctx, db.PersonParams{Organization: t.Org, ID: by.ID})
+	person, err := q.Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
 	if err != nil {
 		return nil, notFound(err, "person", by.ID)
+	}
+	if operation != "sign_in" && purser.Role(person.Role) == purser.Viewer {
+		return nil, purser.Errorf(purser.Forbidden, "a viewer's signature loosens nothing")
 	}
 	if purser.Role(person.Role) == purser.Viewer && operation != "sign_in" {
 		return nil, purser.Errorf(purser.Forbidden, "a viewer's signature loosens nothing").WithHint("ask an owner or an approver")
@@ -152,9 +178,6 @@ func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, op
 	}
 	if err := act.VerifyBy(doc, signature, registered); err != nil {
 		return nil, wrong("wrong passphrase")
-	}
-	if n, err := t.UseChallenge(ctx, db.UseChallengeParams{Organization: t.Org, Nonce: sig.Nonce, Now: store.Micro(t.Now)}); err != nil || n != 1 {
-		return nil, errors.Join(wrong("it was used before, or its time is over"), err)
 	}
 	return audit.Attach(doc, signature)
 }

@@ -41,15 +41,15 @@ func (o *Office) Apply(ctx context.Context, by purser.Actor, in purser.Apply) (p
 }
 
 // applied goes on until the plan has ended or the context has. What stands in the
-// way for now is told after one try; Recover goes on trying.
+// way for now is told after one walk; Recover goes on trying.
 func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purser.Plan, error) {
-	for tried := false; ; {
+	var walk <-chan struct{}
+	for {
 		news := o.news.next(by.Organization)
 		plan, err := o.ShowPlan(ctx, by, purser.PlanRef{Plan: id})
 		if err != nil {
 			return plan, err
 		}
-		walked := (<-chan struct{})(nil)
 		switch plan.State {
 		case purser.PlanReady:
 			if err := o.start(ctx, by, id); err != nil {
@@ -57,29 +57,50 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 			}
 			continue
 		case purser.PlanApplying:
-			if plan.Error != nil && tried {
+			over := walk != nil && isClosed(walk)
+			if over && plan.Error != nil {
 				return purser.Plan{}, ended(plan)
 			}
-			walked = o.walk(by.Organization, id)
-			news = nil // most of it is the walk's own, and comes before its end
+			if walk == nil {
+				walk = o.walk(by.Organization, id)
+			} else if over { // another replica has its lease: wait before the next walk
+				walk = nil
+			}
 		case purser.PlanWaiting: // a person's yes or no is news
 		case purser.PlanDone:
 			return plan, nil
 		default:
 			return purser.Plan{}, ended(plan)
 		}
-		select {
-		case <-walked:
-			tried = true
-		case <-news:
-		case <-time.After(shortWait): // replicas do not hear each other
-		case <-o.leaving.Done():
-			err := purser.Errorf(purser.Unavailable, "the server stops; the plan goes on when it is back")
-			err.Plan = id
-			return purser.Plan{}, err.WithHint("purser apply %s", id)
-		case <-ctx.Done():
-			return purser.Plan{}, ctx.Err()
+		if err := o.waitFor(ctx, id, walk, news); err != nil {
+			return purser.Plan{}, err
 		}
+	}
+}
+
+// waitFor waits for the end of a walk, for news, or a moment, because replicas do
+// not hear each other.
+func (o *Office) waitFor(ctx context.Context, plan string, walk, news <-chan struct{}) error {
+	select {
+	case <-walk:
+	case <-news:
+	case <-time.After(shortWait):
+	case <-o.leaving.Done():
+		err := purser.Errorf(purser.Unavailable, "the server stops; the plan goes on when it is back")
+		err.Plan = plan
+		return err.WithHint("purser apply %s", plan)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -235,7 +256,7 @@ func (o *Office) walk(org, plan string) <-chan struct{} {
 	}
 	done := make(chan struct{})
 	if o.life.Err() != nil {
-		return nil // closing: whoever waits has its own end
+		return nil // closing: whoever waits is told that the server leaves
 	}
 	o.walkers[plan] = done
 	o.wg.Go(func() {
@@ -299,7 +320,7 @@ func (o *Office) endPlan(ctx context.Context, org, id string, failed error) erro
 			state, text = purser.PlanFailed, toJSON(coded)
 			var final failedOrder
 			late := store.Micro(t.Now) >= plan.Deadline
-			waits := coded.Code == purser.OutcomeUnknown || coded.Code.Info().Class == purser.ClassRetry
+			waits := coded.Code == purser.OutcomeUnknown || coded.Code.Info().Class == purser.ClassRetry || waitsForPerson(coded)
 			if waits && !late && !errors.As(failed, &final) {
 				state = purser.PlanApplying
 			}

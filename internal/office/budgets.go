@@ -123,7 +123,8 @@ func budgetRecord(b purser.BudgetLine, change int64) audit.BudgetLine {
 	}
 }
 
-// lines reads all budgets as they stand, outside any turn.
+// lines reads all budgets as they stand, outside any turn; of runs those that are
+// not over.
 func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser.BudgetLine, error) {
 	row, err := q.Organization(ctx, org)
 	if err != nil {
@@ -133,7 +134,7 @@ func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser
 	if err != nil {
 		return nil, err
 	}
-	budgets, err := q.Budgets(ctx, org)
+	budgets, err := q.BudgetsNow(ctx, db.BudgetsNowParams{Organization: org, Now: store.Micro(o.Now())})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 // sold is what came of a call to a provider.
 type sold struct {
 	link     *app.Token // of a link step
+	consent  *Consent   // of a link step: a person must agree first
+	base     string     // of a link step: the host where the account lives
 	resource app.Resource
 	connect  string // connection that was used
 	url      string // of a deployment
@@ -44,28 +46,25 @@ func (o *Office) callLink(ctx context.Context, b begun) (sold, error) {
 	if err != nil {
 		return sold{}, err
 	}
-	run, err := o.Store.Read().Run(ctx, db.RunParams{Organization: b.order.Organization, ID: b.order.Run})
+	req, err := o.accountRequest(ctx, p, b.order, b.step)
 	if err != nil {
 		return sold{}, err
 	}
-	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: b.order.Organization, ID: run.Person})
+	linked, err := o.linked(ctx, p, b.order, req)
 	if err != nil {
 		return sold{}, err
 	}
-	token, err := o.Seller.Link(ctx, p, app.AccountRequest{
-		ID: "acctreq_" + b.order.ID, Email: b.step.Account.Email, Name: person.Name, KYC: attested(p),
-		Actor: &app.Actor{Email: person.Email},
-	})
-	if err != nil {
-		return sold{}, err
+	if linked.Consent != nil {
+		return sold{consent: linked.Consent}, o.needsConsent(p, b.order.ID, req.Email)
 	}
+	token := linked.Token
 	// Another account's token opens another person's things: nothing of it is
 	// kept or shown (drill h).
 	if a := token.Account; a != nil && a.PrimaryEmail != "" && !strings.EqualFold(strings.TrimSpace(a.PrimaryEmail), b.step.Account.Email) {
 		return sold{}, purser.Errorf(purser.AccountMismatch, "%s answered for another account than %s", p.Name, b.step.Account.Email).
 			WithHint("ask %s which account belongs to this address", p.Name)
 	}
-	return sold{link: &token}, nil
+	return sold{link: &token, base: linked.BaseURL}, nil
 }
 
 // attested says which fields were verified: none, because a person typed them at
@@ -86,7 +85,7 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 	if err != nil {
 		return sold{}, err
 	}
-	connection, access, err := o.access(ctx, b.order.Organization, p)
+	connection, access, err := o.access(ctx, b.order.Organization, &p)
 	if err != nil && repeated(b) { // this call did nothing; the one before it may have
 		err = unknownOutcome(p.Name, err)
 	}
@@ -105,6 +104,14 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 	req := app.CreateRequest{
 		ServiceID: b.step.Service, Configuration: b.step.Configuration, ProjectID: b.order.Project, OrchestratorResourceID: b.order.ID,
 		Environment: app.EnvironmentDev, QuoteID: b.order.Quote,
+	}
+	if req.SubmittedInformation, err = o.answers(ctx, b.order); err != nil {
+		return sold{}, err
+	}
+	if req.SubmittedInformation != nil && !repeated(b) { // the person took longer than a quote lasts
+		if req.QuoteID, err = o.freshQuote(ctx, b.plan, b.step); err != nil {
+			return sold{}, err
+		}
 	}
 	if inProduction(b.order.Env) {
 		req.Environment = app.EnvironmentProd
@@ -128,7 +135,8 @@ func (o *Office) find(ctx context.Context, p Provider, access seal.Secret, order
 		if err != nil {
 			return r, false, unknownOutcome(p.Name, err)
 		}
-		if found && r.Error != nil && r.Error.Code == app.CodeInterrupted {
+		unfinished := r.Error != nil && r.Error.Code == app.CodeInterrupted || r.Status == app.StatusNeedsInformation
+		if found && unfinished {
 			return r, false, nil // begun there and never finished: the same keys finish it
 		}
 		return r, found, nil
@@ -272,7 +280,7 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 	}
 	// Without a look-up, that nothing was found says only that a repeat is safe.
 	sure := step.Kind == purser.ServiceStep && p.Manifest.Can(app.CapFind)
-	connection, access, err := o.access(calling, order.Organization, p)
+	connection, access, err := o.access(calling, order.Organization, &p)
 	if err != nil {
 		return order, nil // not now: it stays unknown
 	}
@@ -340,7 +348,7 @@ func check(b begun, r app.Resource) error {
 	switch r.Status {
 	case app.StatusComplete:
 	case app.StatusNeedsInformation:
-		return purser.Errorf(purser.NeedsInformation, "%s asks for more before it goes on", b.step.Provider).WithHint("set it with --set and make a new plan")
+		return wantsToKnow(b, r)
 	default:
 		return refusedBy(b.step.Provider, r)
 	}
@@ -353,6 +361,21 @@ func check(b begun, r app.Resource) error {
 			WithHint("talk to %s; what it charged is in: purser spend", b.step.Provider)
 	}
 	return nil
+}
+
+// wantsToKnow is what a provider wants to know before it goes on. It can be told only for
+// a purchase: an update has no place for it.
+func wantsToKnow(b begun, r app.Resource) error {
+	out := purser.Errorf(purser.NeedsInformation, "%s asks for more before it goes on", b.step.Provider)
+	if b.step.Kind != purser.ServiceStep || r.NeedsInformation == nil {
+		return out.WithHint("talk to %s; it does not say what it wants to know", b.step.Provider)
+	}
+	schema, err := InformationSchema(r.NeedsInformation.Schema)
+	if err != nil {
+		return purser.Errorf(purser.ProviderFailure, "%s asks for more in a form that cannot be read", b.step.Provider).WithCause(err)
+	}
+	out.Provider = &purser.ProviderSaid{Code: app.AnswerNeedsInformation, Message: schema}
+	return out.WithHint("purser inform %s", b.order.ID)
 }
 
 // domainIn is the name that a provider says it sold.

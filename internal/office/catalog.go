@@ -51,23 +51,51 @@ func (o *Office) entries(ctx context.Context, q *db.Queries, only string) ([]cat
 		if only != "" && row.Name != only {
 			continue
 		}
-		manifest, err := app.ParseManifest([]byte(row.Manifest))
-		if err != nil {
-			return nil, fmt.Errorf("reading the manifest of %s: %w", row.Name, err)
-		}
-		services, err := fromJSON[[]app.Service](row.Catalog)
+		list, err := o.listing(row)
 		if err != nil {
 			return nil, err
 		}
-		known := catalog.Provider{Quotes: manifest.Can(app.CapQuotes), Env: manifest.XEnv, Conformance: row.Conformance}
-		for _, s := range services {
-			s.ProviderName = row.Name // a catalog may not speak for another provider
-			if e, err := catalog.NewEntry(s, known); err == nil {
-				out = append(out, e)
-			}
-		}
+		out = append(out, list...)
 	}
 	return out, nil
+}
+
+// listing prepares one provider's catalog, once for as long as nothing of it
+// changes.
+func (o *Office) listing(row db.Provider) ([]catalog.Entry, error) {
+	key := textHash(strings.Join([]string{row.Manifest, row.Catalog, row.Conformance}, "\x00"))
+	o.mu.Lock()
+	kept := o.listings[row.Name]
+	o.mu.Unlock()
+	if kept.key == key {
+		return kept.entries, nil
+	}
+	manifest, err := app.ParseManifest([]byte(row.Manifest))
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest of %s: %w", row.Name, err)
+	}
+	services, err := fromJSON[[]app.Service](row.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	known := catalog.Provider{Quotes: manifest.Can(app.CapQuotes), Env: manifest.XEnv, Conformance: row.Conformance}
+	kept = listing{key: key}
+	for _, s := range services {
+		s.ProviderName = row.Name // a catalog may not speak for another provider
+		if e, err := catalog.NewEntry(s, known); err == nil {
+			kept.entries = append(kept.entries, e)
+		}
+	}
+	o.mu.Lock()
+	o.listings[row.Name] = kept
+	o.mu.Unlock()
+	return kept.entries, nil
+}
+
+// listing is a prepared catalog and what it was made of.
+type listing struct {
+	key     string
+	entries []catalog.Entry
 }
 
 // Catalog lists what can be bought.
@@ -147,6 +175,13 @@ func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.Add
 		return out, err
 	}
 	out.ProviderKey = key.Reveal()
+	err = o.turn(ctx, store.Installation, func(t *store.Turn) error { // providers are the installation's (RULES 22)
+		t.Record(recordOf(by, "add_provider", out.Name))
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
 	if err := o.Fetch(ctx, out.Name); err != nil {
 		out.State = "unreachable"
 	}

@@ -92,6 +92,7 @@ func (d *draft) change(ctx context.Context, entry catalog.Entry, p Provider, s p
 	if step.Effect == purser.Creates {
 		step.Effect = purser.Changes
 	}
+	d.limitRenewals(&step)
 	if quote != "" {
 		d.quotes[step.N] = quote
 	}
@@ -177,7 +178,7 @@ func (o *Office) changing(ctx context.Context, b begun) (db.Resource, Provider, 
 	if err != nil {
 		return row, p, seal.Secret{}, err
 	}
-	_, access, err := o.access(ctx, b.order.Organization, p)
+	_, access, err := o.access(ctx, b.order.Organization, &p)
 	return row, p, access, err
 }
 

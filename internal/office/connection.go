@@ -12,8 +12,9 @@ import (
 )
 
 // access gives a connection's token, renewed before its end: once for all who
-// need it, and stored before it is used (APP 17.2).
-func (o *Office) access(ctx context.Context, org string, p Provider) (db.Connection, seal.Secret, error) {
+// need it, and stored before it is used (APP 17.2). p becomes the provider at the
+// host where the account lives.
+func (o *Office) access(ctx context.Context, org string, p *Provider) (db.Connection, seal.Secret, error) {
 	lock := o.refreshLock(org, p.Name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -24,11 +25,12 @@ func (o *Office) access(ctx context.Context, org string, p Provider) (db.Connect
 	if err != nil {
 		return c, seal.Secret{}, err
 	}
+	*p = p.At(c.BaseUrl)
 	access, err := o.openText(c.Access, org, "connections", c.ID, "access")
 	if err != nil || !o.ending(c) {
 		return c, access, err
 	}
-	return o.renewAccess(ctx, p, c)
+	return o.renewAccess(ctx, *p, c)
 }
 
 func (o *Office) refreshLock(org, provider string) *sync.Mutex {

@@ -372,6 +372,7 @@ func (d *draft) buy(ctx context.Context, p Provider, entry catalog.Entry, offer 
 	if err != nil {
 		return err
 	}
+	d.limitRenewals(&step)
 	if quote != "" {
 		d.quotes[n] = quote
 	}
@@ -392,6 +393,9 @@ func (d *draft) reasonsFor(s purser.PlanStep) {
 	}
 	if price.Now > d.limit || price.Now > 0 && d.run.Currency != "" && price.Currency != d.run.Currency {
 		d.because(s.N, "threshold", "%s is above the %s that needs no person", money, purser.Money{Amount: d.limit, Currency: price.Currency})
+	}
+	if price.Recurring > 0 && price.AutoRenew {
+		d.because(s.N, "recurring", "%s is charged again each %s, until %s", purser.Money{Amount: price.Recurring, Currency: price.Currency}, price.Interval, price.Until)
 	}
 	if price.Cap == "none" {
 		d.because(s.N, "uncapped", "%s bills by itself; Purser cannot cap it", s.Provider)
@@ -428,6 +432,14 @@ func (d *draft) price(ctx context.Context, p Provider, entry catalog.Entry, offe
 		WithHint("set the most it may cost: --ceiling 10.00; a person then decides")
 }
 
+// limitRenewals gives a recurring charge its end: what is approved is a year of it,
+// and then a person is asked again (RULES 8).
+func (d *draft) limitRenewals(step *purser.PlanStep) {
+	if step.Price.Recurring > 0 && step.Price.AutoRenew {
+		step.Price.Until = d.o.Now().UTC().AddDate(1, 0, 1).Format(time.DateOnly)
+	}
+}
+
 func (d *draft) billsItself(ctx context.Context, provider string) bool {
 	c, err := d.q.Connection(ctx, db.ConnectionParams{Organization: d.by.Organization, Provider: provider})
 	return err == nil && c.Billing == app.PaidByProvider
@@ -436,7 +448,7 @@ func (d *draft) billsItself(ctx context.Context, provider string) bool {
 // quoted asks the provider for the price of the exact thing, and refuses an
 // answer about another thing (drill b).
 func (d *draft) quoted(ctx context.Context, p Provider, entry catalog.Entry, offer catalog.Offer, step *purser.PlanStep) (string, error) {
-	access, err := d.o.accessIfAny(ctx, d.q, d.by.Organization, p)
+	access, err := d.o.accessIfAny(ctx, d.q, d.by.Organization, &p)
 	if err != nil {
 		return "", err
 	}
@@ -562,7 +574,7 @@ func orName(domain, name string) string {
 }
 
 // accessIfAny is the access token of the connection, or nothing before there is one.
-func (o *Office) accessIfAny(ctx context.Context, q *db.Queries, org string, p Provider) (seal.Secret, error) {
+func (o *Office) accessIfAny(ctx context.Context, q *db.Queries, org string, p *Provider) (seal.Secret, error) {
 	c, err := q.Connection(ctx, db.ConnectionParams{Organization: org, Provider: p.Name})
 	if missing(err) || err == nil && c.State != ConnectionActive {
 		return seal.Secret{}, nil

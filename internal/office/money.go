@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -86,10 +87,13 @@ func (o *Office) move(ctx context.Context, t *store.Turn, seq int64, h db.Hold, 
 		refunded = amount
 	}
 	for _, k := range keys {
-		err := t.MoveWindow(ctx, db.MoveWindowParams{
+		n, err := t.MoveWindow(ctx, db.MoveWindowParams{
 			HeldDelta: held, CapturedDelta: captured, RefundedDelta: refunded,
 			Organization: t.Org, Scope: k.Scope, Target: k.Target, Currency: h.Currency, Name: k.Name,
 		})
+		if err == nil && n != 1 {
+			err = errors.New("it is not there")
+		}
 		if err != nil {
 			return fmt.Errorf("moving the %s budget: %w", k.Scope, err)
 		}

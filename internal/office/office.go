@@ -29,6 +29,7 @@ type Provider struct {
 	Profile  string // purser, stripe or generic (APP 3.4)
 	Manifest app.Manifest
 	Secret   seal.Secret // signs every call
+	Previous seal.Secret // the one before it, which still signs beside it; empty: none
 }
 
 // Seller calls providers. Its errors are *purser.Error: outcome_unknown when the
@@ -36,7 +37,8 @@ type Provider struct {
 type Seller interface {
 	Services(ctx context.Context, p Provider) ([]app.Service, error)
 	Terms(ctx context.Context, url string) (text string, err error)
-	Link(ctx context.Context, p Provider, req app.AccountRequest) (app.Token, error)
+	Link(ctx context.Context, p Provider, req app.AccountRequest) (Linked, error)
+	Redeem(ctx context.Context, p Provider, req app.AccountRequest, code string) (Linked, error)
 	Refresh(ctx context.Context, p Provider, refresh seal.Secret) (app.Token, error)
 	Quote(ctx context.Context, p Provider, access seal.Secret, req app.QuoteRequest) (app.Quote, error)
 	Create(ctx context.Context, p Provider, access seal.Secret, key string, req app.CreateRequest) (app.Resource, error)
@@ -131,6 +133,7 @@ type Office struct {
 	leave    context.CancelFunc
 	news     *news
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
+	listings map[string]listing     // prepared catalogs by provider
 }
 
 // New makes an office over an open store. Close waits for what it began.
@@ -144,7 +147,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	o := &Office{
 		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, failures: map[string]*failure{},
-		news: newNews(), refresh: map[string]*sync.Mutex{},
+		news: newNews(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
 	}
 	o.guards = guard.Set{
 		guard.Stops{},
@@ -174,7 +177,9 @@ func (o *Office) Leave() { o.leave() }
 // Close ends what runs in the background and waits for it. Orders that were in a
 // call stay as they are; Recover goes on with them.
 func (o *Office) Close() {
+	o.mu.Lock() // nothing begins in the background from here on
 	o.end()
+	o.mu.Unlock()
 	o.wg.Wait()
 }
 
@@ -202,7 +207,7 @@ func (o *Office) Operations() []Operation {
 		On("status", o.Status), On("spend", o.Spend), On("list_budgets", o.ListBudgets), On("set_budget", o.SetBudget),
 		On("subscriptions", o.Subscriptions), On("cancel_subscription", o.CancelSubscription),
 		On("remove", o.Remove), On("restore", o.Restore), On("exec", o.Exec),
-		On("update", o.Update), On("upgrade", o.Upgrade), On("downgrade", o.Downgrade), On("rotate", o.Rotate),
+		On("update", o.Update), On("upgrade", o.Upgrade), On("downgrade", o.Downgrade), On("rotate", o.Rotate), On("inform", o.Inform),
 		On("stop", o.Stop), On("show_stop", o.ShowStop), On("list_stops", o.ListStops), On("resume", o.Resume),
 		On("audit_log", o.AuditLog), On("check_books", o.CheckBooks),
 		On("charge", o.Charge), On("refund", o.Refund),

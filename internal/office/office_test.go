@@ -423,6 +423,7 @@ type seller struct {
 	get      func(app.Resource) (app.Resource, error)
 	finds    int
 	removing error
+	asks     func(req app.AccountRequest, code string) (office.Linked, error) // what an account request needs first; a code only when one came back
 }
 
 // create is one call that reached the seller. Its work sells, once for an order.
@@ -479,7 +480,7 @@ func (s *seller) Terms(context.Context, string) (string, error) {
 	return s.terms, nil
 }
 
-func (s *seller) Link(ctx context.Context, _ office.Provider, req app.AccountRequest) (app.Token, error) {
+func (s *seller) token(ctx context.Context, req app.AccountRequest) (app.Token, error) {
 	s.mu.Lock()
 	s.links++
 	hook, email := s.link, req.Email
@@ -667,9 +668,12 @@ func (h *house) link(agent purser.Actor) {
 	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 }
 
-// refundable makes the seller give money back within a week of buying.
+// refundable makes the seller give money back within a week of buying, and charge
+// once only: what needs no person below the run's threshold.
 func (s *seller) refundable() {
 	s.set(func(s *seller) {
-		s.quote = func(q *app.Quote) { q.RefundableUntil = app.Time{Time: time.Now().Add(7 * 24 * time.Hour)} }
+		s.quote = func(q *app.Quote) {
+			q.RefundableUntil, q.Renewal = app.Time{Time: time.Now().Add(7 * 24 * time.Hour)}, nil
+		}
 	})
 }

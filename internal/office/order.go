@@ -68,6 +68,13 @@ func (o *Office) doStep(ctx context.Context, plan db.Plan, step purser.PlanStep)
 			}
 			continue
 		}
+		why, err := o.waiting(ctx, plan, order)
+		if err != nil {
+			return err
+		}
+		if why != nil {
+			return why
+		}
 		if order, err = o.attempt(ctx, plan, step, order); err != nil {
 			return err
 		}
@@ -119,7 +126,7 @@ func (o *Office) freshQuote(ctx context.Context, plan db.Plan, step purser.PlanS
 	if err != nil {
 		return "", err
 	}
-	access, err := o.accessIfAny(ctx, o.Store.Read(), plan.Organization, p)
+	access, err := o.accessIfAny(ctx, o.Store.Read(), plan.Organization, &p)
 	if err != nil {
 		return "", err
 	}
@@ -290,13 +297,13 @@ func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purs
 	if sp.Stops, err = o.stopsInForce(ctx, t.Queries, t.Org); err != nil {
 		return sp, err
 	}
-	recent, err := t.RecentOrdersOfRun(ctx, db.RecentOrdersOfRunParams{Organization: t.Org, Run: run.ID, After: store.Micro(t.Now.Add(-time.Hour))})
+	recent, err := t.RecentOrders(ctx, db.RecentOrdersParams{Organization: t.Org, Run: run.ID, Agent: run.Agent, After: store.Micro(t.Now.Add(-time.Hour))})
 	if err != nil {
 		return sp, err
 	}
 	for _, r := range recent {
 		sp.Recent = append(sp.Recent, guard.Recent{
-			Target: r.Target, Amount: r.Amount, At: store.Time(r.CreatedAt), Failed: purser.OrderState(r.State) == purser.OrderFailed,
+			Target: r.Target, Amount: r.Amount, At: store.Time(r.CreatedAt), Failed: purser.OrderState(r.State) == purser.OrderFailed, SameRun: r.Run == run.ID,
 		})
 	}
 	if sp.Amount.IsZero() {

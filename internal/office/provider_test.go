@@ -102,9 +102,9 @@ func TestAProviderThatMisbehavesSellsOnceOrNotAtAll(t *testing.T) {
 		{"a refusal", func(h *house) {
 			h.seller.create = func(create) (app.Resource, error) { return app.Resource{}, purser.Errorf(purser.ProviderFailure, "no") }
 		}, purser.OrderFailed, purser.ProviderFailure, 0},
-		{"more information wanted", func(h *house) {
+		{"more information wanted, and not said which", func(h *house) {
 			h.seller.create = func(create) (app.Resource, error) { return app.Resource{Status: app.StatusNeedsInformation}, nil }
-		}, purser.OrderFailed, purser.NeedsInformation, 0},
+		}, purser.OrderFailed, purser.ProviderFailure, 0},
 		{"a charge and then an error", func(h *house) {
 			h.seller.create = func(c create) (app.Resource, error) {
 				r, _ := c.work()

@@ -35,6 +35,13 @@ func (o *Office) RemoveProvider(ctx context.Context, by purser.Actor, in purser.
 					WithHint("purser remove %s --detach|--retire|--destroy", r.ID)
 			}
 		}
+		busy, err := t.ProviderInUse(ctx, name)
+		if err == nil && busy > 0 {
+			err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges", name).WithHint("purser status")
+		}
+		if err != nil {
+			return purser.Accepted{}, err
+		}
 		if _, err := t.DropConnection(ctx, db.DropConnectionParams{Organization: t.Org, Provider: name}); err != nil {
 			return purser.Accepted{}, err
 		}
@@ -108,6 +115,14 @@ func (d *draft) linkOnly(ctx context.Context, name string) error {
 func (o *Office) Unlink(ctx context.Context, by purser.Actor, in purser.ProviderRef) (purser.ProviderInfo, error) {
 	name := strings.ToLower(in.Provider)
 	_, err := once(ctx, o, by, "unlink", in, func(t *store.Turn) (purser.Accepted, error) {
+		busy, err := t.ProviderInUse(ctx, name)
+		if err == nil && busy > 0 {
+			err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges; without the account they cannot be managed", name).
+				WithHint("purser status")
+		}
+		if err != nil {
+			return purser.Accepted{}, err
+		}
 		gone, err := t.DropConnection(ctx, db.DropConnectionParams{Organization: t.Org, Provider: name})
 		if err == nil && gone == 0 {
 			err = purser.Errorf(purser.NotFound, "no account at %q is linked", name).WithHint("purser provider list")
@@ -124,33 +139,25 @@ func (o *Office) Unlink(ctx context.Context, by purser.Actor, in purser.Provider
 	return o.showProvider(ctx, by, purser.ProviderInfo{Name: name})
 }
 
-// Open asks for a page of the provider on which whoever opens it is signed in. So
-// it is a reveal: a person signs for it; an agent needs the class operator in its
-// run (RULES 1, 4).
+// Open asks for a page of the provider on which whoever opens it is signed in, to
+// all that the organization has there. So a person signs for it (RULES 1).
 func (o *Office) Open(ctx context.Context, by purser.Actor, in purser.OpenLink) (purser.Link, error) {
 	name := strings.ToLower(in.Provider)
 	p, err := o.provider(ctx, o.Store.Read(), name)
 	if err != nil {
 		return purser.Link{}, err
 	}
-	if in.Purpose == "" {
-		in.Purpose = "dashboard"
+	purpose := in.Purpose
+	if purpose == "" {
+		purpose = "dashboard"
 	}
-	if !slices.Contains(p.Manifest.DeepLinkPurposes, in.Purpose) {
-		return purser.Link{}, purser.Errorf(purser.InvalidState, "%s offers no page for %q", name, catalog.Plain(in.Purpose, 64))
+	if !slices.Contains(p.Manifest.DeepLinkPurposes, purpose) {
+		return purser.Link{}, purser.Errorf(purser.InvalidState, "%s offers no page for %q", name, catalog.Plain(purpose, 64))
 	}
 	err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
 		r := recordOf(by, "open", name)
-		allowed, err := o.revealed(ctx, t, by)
-		switch {
-		case err != nil:
-			return err
-		case by.Kind == purser.Person:
-			if r.Attach, err = o.signed(ctx, t, by, "open", in, in.Act); err != nil {
-				return o.refuseAct(t, by, "open", name, err)
-			}
-		case !slices.Contains(allowed, ClassOperator):
-			return o.refuse(t, r, purser.Errorf(purser.NeedsPerson, "the run allows no page on which its agent is signed in").WithHint("ask the person behind the run"))
+		if r.Attach, err = o.signed(ctx, t, by, "open", in, in.Act); err != nil {
+			return o.refuseAct(t, by, "open", name, err)
 		}
 		t.Record(r)
 		return nil
@@ -158,11 +165,11 @@ func (o *Office) Open(ctx context.Context, by purser.Actor, in purser.OpenLink) 
 	if err != nil {
 		return purser.Link{}, err
 	}
-	_, access, err := o.access(ctx, by.Organization, p)
+	_, access, err := o.access(ctx, by.Organization, &p)
 	if err != nil {
 		return purser.Link{}, err
 	}
-	link, err := o.Seller.DeepLink(ctx, p, access, in.Purpose, in.Path)
+	link, err := o.Seller.DeepLink(ctx, p, access, purpose, in.Path)
 	if err != nil {
 		return purser.Link{}, err
 	}
@@ -186,7 +193,7 @@ func (o *Office) Adopt(ctx context.Context, by purser.Actor, in purser.Adopt) (p
 	if err != nil {
 		return purser.Resource{}, err
 	}
-	connection, access, err := o.access(ctx, by.Organization, p)
+	connection, access, err := o.access(ctx, by.Organization, &p)
 	if err != nil {
 		return purser.Resource{}, err
 	}

@@ -17,9 +17,6 @@ import (
 // start and on a timer.
 func (o *Office) Recover(ctx context.Context) error {
 	return o.eachOrganization(ctx, func(org string) error {
-		if err := o.rotations(ctx, org); err != nil {
-			return err
-		}
 		pending, err := o.Store.Read().PendingStopEffects(ctx, org)
 		if err != nil {
 			return err
@@ -34,7 +31,7 @@ func (o *Office) Recover(ctx context.Context) error {
 		for _, p := range plans {
 			o.walk(org, p.ID)
 		}
-		return o.lookUpLost(ctx, org)
+		return errors.Join(o.lookUpLost(ctx, org), o.rotations(ctx, org))
 	})
 }
 
@@ -243,7 +240,7 @@ func (o *Office) resolving(ctx context.Context, by purser.Actor, in purser.Resol
 	if err != nil {
 		return b, found, err
 	}
-	connection, access, err := o.access(ctx, by.Organization, p)
+	connection, access, err := o.access(ctx, by.Organization, &p)
 	if err != nil {
 		return b, found, err
 	}

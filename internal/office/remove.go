@@ -62,16 +62,8 @@ func (o *Office) removal(ctx context.Context, q *db.Queries, row db.Resource, mo
 	if err != nil && !missing(err) {
 		return out, err
 	}
-	order, err := q.Order(ctx, db.OrderParams{Organization: row.Organization, ID: row.OrderID})
-	if err != nil {
-		return out, notFound(err, "order", row.OrderID)
-	}
-	h, err := q.Hold(ctx, db.HoldParams{Organization: row.Organization, ID: order.Hold})
-	if err != nil {
+	if out.NotRefunded, err = o.kept(ctx, q, row); err != nil {
 		return out, err
-	}
-	if kept := h.Captured - h.Refunded; kept > 0 {
-		out.NotRefunded = append(out.NotRefunded, purser.Money{Amount: kept, Currency: h.Currency})
 	}
 	switch mode {
 	case detach:
@@ -90,6 +82,24 @@ func (o *Office) removal(ctx context.Context, q *db.Queries, row db.Resource, mo
 		out.StopsPaying = append(out.StopsPaying, purser.Money{Amount: s.Amount, Currency: s.Currency})
 	}
 	return out, nil
+}
+
+// kept is what was paid for a resource and did not come back. An adopted one was
+// not bought here.
+func (o *Office) kept(ctx context.Context, q *db.Queries, row db.Resource) ([]purser.Money, error) {
+	out := []purser.Money{}
+	if row.OrderID == "" {
+		return out, nil
+	}
+	order, err := q.Order(ctx, db.OrderParams{Organization: row.Organization, ID: row.OrderID})
+	if err != nil {
+		return out, notFound(err, "order", row.OrderID)
+	}
+	h, err := q.Hold(ctx, db.HoldParams{Organization: row.Organization, ID: order.Hold})
+	if err == nil && h.Captured > h.Refunded {
+		out = append(out, purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency})
+	}
+	return out, err
 }
 
 func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id string, in purser.Remove) (out purser.Removal, err error) {
@@ -171,7 +181,7 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 	if !p.Manifest.Can(app.CapDeprovision) {
 		return purser.Errorf(purser.InvalidState, "%s does not delete on request; delete it there, then detach it", p.Name)
 	}
-	_, access, err := o.access(ctx, org, p)
+	_, access, err := o.access(ctx, org, &p)
 	if err != nil {
 		return err
 	}

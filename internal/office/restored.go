@@ -9,6 +9,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/catalog"
 	"github.com/purser-dev/purser/internal/store"
@@ -89,7 +90,7 @@ func (o *Office) reconcile(ctx context.Context, org, stop string) error {
 
 // compare names what only the provider has, and what only we have.
 func (o *Office) compare(ctx context.Context, org string, p Provider) (map[string]string, error) {
-	_, access, err := o.access(ctx, org, p)
+	_, access, err := o.access(ctx, org, &p)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,12 @@ func (o *Office) compare(ctx context.Context, org string, p Provider) (map[strin
 
 // lifting reconciles before a resume, where that is due.
 func (o *Office) lifting(ctx context.Context, by purser.Actor, in purser.Resume) error {
-	if in.Act == nil {
+	digest, err := signedDigest(in)
+	if err != nil {
+		return err
+	}
+	fits := func(d act.Document) bool { return d.Operation == "resume" && d.RequestDigest == digest }
+	if _, err := o.verified(ctx, o.Store.Read(), o.Now(), by, "resume", in.Act, fits); err != nil {
 		return nil // refused in its turn, and recorded there
 	}
 	return o.reconcile(ctx, by.Organization, in.Stop)

@@ -51,6 +51,9 @@ func (o *Office) beginRotation(ctx context.Context, t *store.Turn, by purser.Act
 	if !alive(row) {
 		return o.refuse(t, r, purser.Errorf(purser.InvalidState, "resource %s is %s", row.Name, row.State))
 	}
+	if by.Kind == purser.Agent && inProduction(row.Env) {
+		return o.refuse(t, r, purser.Errorf(purser.NeedsPerson, "%s is in %s: a person rotates its credentials", row.Name, row.Env).WithHint("purser rotate %s", row.ID))
+	}
 	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
 	if err != nil {
 		return err
@@ -72,11 +75,16 @@ func (o *Office) rotation(ctx context.Context, org, id string) (out purser.Rotat
 	if err != nil {
 		return out, err
 	}
+	if row.Rotating == "" { // Recover was faster
+		out.Rotated = true
+		out.Resource, err = o.showResource(ctx, o.Store.Read(), row)
+		return out, err
+	}
 	p, err := o.provider(ctx, o.Store.Read(), row.Provider)
 	if err != nil {
 		return out, err
 	}
-	_, access, err := o.access(ctx, org, p)
+	_, access, err := o.access(ctx, org, &p)
 	if err != nil {
 		return out, err
 	}

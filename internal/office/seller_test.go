@@ -12,6 +12,30 @@ import (
 	"github.com/purser-dev/purser/internal/seal"
 )
 
+func (s *seller) Link(ctx context.Context, p office.Provider, req app.AccountRequest) (office.Linked, error) {
+	s.mu.Lock()
+	ask := s.asks
+	s.mu.Unlock()
+	if ask != nil {
+		if linked, err := ask(req, ""); linked.Consent != nil || err != nil {
+			return linked, err
+		}
+	}
+	token, err := s.token(ctx, req)
+	return office.Linked{Token: token, BaseURL: p.Manifest.BaseURL}, err
+}
+
+func (s *seller) Redeem(ctx context.Context, p office.Provider, req app.AccountRequest, code string) (office.Linked, error) {
+	s.mu.Lock()
+	ask := s.asks
+	s.mu.Unlock()
+	if _, err := ask(req, code); err != nil {
+		return office.Linked{}, err
+	}
+	token, err := s.token(ctx, req)
+	return office.Linked{Token: token, BaseURL: p.Manifest.BaseURL}, err
+}
+
 // Update answers as PostHog does: without credentials.
 func (s *seller) Update(_ context.Context, _ office.Provider, _ seal.Secret, _, id string, req app.UpdateRequest) (app.Resource, error) {
 	s.mu.Lock()

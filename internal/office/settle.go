@@ -48,7 +48,7 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 	} else if failed != nil && !asCoded(failed, &coded) {
 		return b.order, failed
 	}
-	out, down := b.order, false
+	out, stays := b.order, false
 	ctx = context.WithoutCancel(ctx) // the turn must not be cut short by whoever waits for it
 	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
@@ -68,7 +68,9 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		case coded != nil && (uncertain(coded) || coded.Code == purser.ProviderDown && repeated(b) && !s.missing):
 			err = o.settleUnknown(ctx, t, b, coded)
 		case coded != nil && coded.Code == purser.ProviderDown && !s.missing && t.Now.Sub(store.Time(order.CreatedAt)) < downWindow:
-			down, err = true, o.settleDown(ctx, t, b, coded)
+			stays, err = true, o.settleDown(ctx, t, b, coded)
+		case waitsForPerson(coded):
+			stays, err = true, o.settleWaiting(ctx, t, b, s, coded)
 		case coded != nil:
 			err = o.settleFailed(ctx, t, b, s, coded)
 		default:
@@ -80,7 +82,7 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 		out, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
 		return err
 	})
-	if err == nil && down {
+	if err == nil && stays {
 		err = coded
 	}
 	return out, err
@@ -118,6 +120,9 @@ func (o *Office) settleFailed(ctx context.Context, t *store.Turn, b begun, s sol
 	r := orderRecord("settle", b.plan, b.step, b.order.ID)
 	r.Outcome = audit.Failed
 	r.Detail["code"] = string(coded.Code)
+	if err := t.DropAnswer(ctx, db.DropAnswerParams{Organization: t.Org, OrderID: b.order.ID}); err != nil {
+		return err
+	}
 	if s.resource.ID != "" {
 		r.Provider = &audit.Provider{RequestID: catalog.Plain(s.resource.ID, 128)}
 	}
@@ -154,7 +159,11 @@ func (o *Office) recordClose(ctx context.Context, t *store.Turn, r *audit.Record
 func (o *Office) settleLive(ctx context.Context, t *store.Turn, b begun, s sold) error {
 	r := orderRecord("settle", b.plan, b.step, b.order.ID)
 	resource := ""
-	var err error
+	// What a person told was for this order; it is not kept longer.
+	err := t.DropAnswer(ctx, db.DropAnswerParams{Organization: t.Org, OrderID: b.order.ID})
+	if err != nil {
+		return err
+	}
 	switch b.step.Kind {
 	case purser.LinkStep:
 		resource, err = o.connect(ctx, t, b, s)
@@ -191,6 +200,10 @@ func (o *Office) connect(ctx context.Context, t *store.Turn, b begun, s sold) (s
 	if err != nil && !missing(err) {
 		return "", err
 	}
+	err = t.SetFlowStatus(ctx, db.SetFlowStatusParams{Organization: t.Org, ID: flowID(b.order.ID), Status: FlowComplete, UpdatedAt: store.Micro(t.Now)})
+	if err != nil {
+		return "", err
+	}
 	id := old.ID
 	if id == "" {
 		if id, err = o.newID(purser.PrefixConnection); err != nil {
@@ -209,10 +222,14 @@ func (o *Office) connect(ctx context.Context, t *store.Turn, b begun, s sold) (s
 	if s.link.Account != nil {
 		account, billing = catalog.Plain(s.link.Account.ID, 128), catalog.Plain(s.link.Account.PaymentCredentials, 40)
 	}
-	return id, t.UpsertConnection(ctx, db.UpsertConnectionParams{
+	err = t.UpsertConnection(ctx, db.UpsertConnectionParams{
 		Organization: t.Org, ID: id, Provider: b.step.Provider, Account: account, Email: b.step.Account.Email, State: ConnectionActive,
 		Access: access, Refresh: refresh, ExpiresAt: tokenEnd(t.Now, s.link.ExpiresIn), Billing: billing, CreatedAt: store.Micro(t.Now),
 	})
+	if err != nil {
+		return "", err
+	}
+	return id, t.SetConnectionBase(ctx, db.SetConnectionBaseParams{Organization: t.Org, ID: id, BaseUrl: s.base})
 }
 
 func tokenEnd(now time.Time, expiresIn int64) int64 {
@@ -303,6 +320,10 @@ func (o *Office) subscribe(ctx context.Context, t *store.Turn, b begun, resource
 	if err != nil {
 		return err
 	}
+	until, err := time.Parse(time.DateOnly, p.Until)
+	if err != nil {
+		return fmt.Errorf("reading the end of a subscription: %w", err)
+	}
 	r := orderRecord("subscribe", b.plan, b.step, id)
 	money := audit.Money{Amount: p.Recurring, Currency: p.Currency}
 	r.Money = &audit.Amounts{Expected: &money, Ceiling: &money}
@@ -311,6 +332,6 @@ func (o *Office) subscribe(ctx context.Context, t *store.Turn, b begun, resource
 	return t.InsertSubscription(ctx, db.InsertSubscriptionParams{
 		Organization: t.Org, ID: id, Resource: resource, What: what(b.step), Provider: b.step.Provider, Project: b.order.Project, Category: b.step.Category,
 		Currency: p.Currency, Amount: p.Recurring, Interval: p.Interval, Maximum: p.Recurring, PlanDigest: b.plan.Digest, Cap: p.Cap, State: SubscriptionActive,
-		StartedAt: store.Micro(t.Now), NextAt: store.Micro(next),
+		StartedAt: store.Micro(t.Now), NextAt: store.Micro(next), EndsAt: store.Micro(until),
 	})
 }

@@ -360,6 +360,8 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 
 // background runs f until the office closes.
 func (o *Office) background(f func(context.Context)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.life.Err() == nil {
 		o.wg.Go(func() { f(o.life) })
 	}

@@ -152,6 +152,9 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 		Now: t.Now, Skew: t.Skew, Amount: amount, Provider: s.Provider, Stops: stops, Budgets: budgets,
 		Path: guard.Path{Organization: t.Org, Project: s.Project, Provider: s.Provider},
 	})
+	if s.EndsAt != 0 && s.NextAt > s.EndsAt {
+		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "it was approved until %s", store.Time(s.EndsAt).Format(time.DateOnly)))
+	}
 	if s.Amount > s.Maximum {
 		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "the renewal is above the approved %s", purser.Money{Amount: s.Maximum, Currency: s.Currency}))
 	}

@@ -65,7 +65,7 @@ func (o *Office) recordFailures(ctx context.Context) error {
 	if len(done) == 0 {
 		return nil
 	}
-	return o.turn(ctx, store.Installation, func(t *store.Turn) error {
+	err := o.turn(ctx, store.Installation, func(t *store.Turn) error {
 		for source, f := range done {
 			r := recordOf(system, "refused_unauthenticated", source)
 			r.Outcome = audit.Refused
@@ -77,4 +77,12 @@ func (o *Office) recordFailures(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil { // they are counted again with the next try
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for source, f := range done {
+			o.failures[fmt.Sprintf("%s@%d", source, f.minute.Unix())] = f
+		}
+	}
+	return err
 }

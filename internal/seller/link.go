@@ -1,7 +1,6 @@
 package seller
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 )
 
@@ -25,37 +26,111 @@ const (
 	// longestWait is how long Link itself waits for a provider; above it the office
 	// is told when to come again.
 	longestWait = 30 * time.Second
+	maxURL      = 4096
 )
 
 // Link asks for an account, new or existing, for the attested email of req, and
-// gives its token. req.ID, req.Email and req.Name are the caller's; ID comes from
-// the order, and sending the same ID again, even after a crash, gives the same
-// account (APP 9.3). req.Orchestrator may hold {"organization": ID} to name the
-// tenant. Everything else that is empty is filled in.
+// gives its token, or the page where a person must agree first. req.ID, req.Email
+// and req.Name are the caller's; ID comes from the order, and sending the same ID
+// again, even after a crash, gives the same account (APP 9.3). req.Orchestrator may
+// hold {"organization": ID} to name the tenant. Everything else that is empty is
+// filled in. The region of req.Configuration chooses the provider's host (APP 17.2).
 //
-// needs_person means that a person must open the URL in the hint;
-// needs_information that the provider asks for more, as its words say. The account
-// in the token is as the provider named it: whether it is the right one is the
-// office's to say.
-func (s *Seller) Link(ctx context.Context, p Provider, req app.AccountRequest) (app.Token, error) {
-	if req.ID == "" || req.Email == "" {
-		return app.Token{}, purser.Errorf(purser.InvalidRequest, "an account request needs an id and an email")
+// needs_information means that the provider, or its manifest, asks for more: the
+// JSON Schema is the message of the error's provider. The account in the token is
+// as the provider named it: whether it is the right one is the office's to say.
+func (s *Seller) Link(ctx context.Context, p Provider, req app.AccountRequest) (office.Linked, error) {
+	l, err := s.linking(p, req)
+	if err != nil {
+		return office.Linked{}, err
 	}
+	return l.until(ctx, l.round)
+}
+
+// Redeem goes on with a Link after a person has agreed: code is what came back for
+// the request of this ID. A code that does not work any more is replaced by asking
+// again under the same ID.
+func (s *Seller) Redeem(ctx context.Context, p Provider, req app.AccountRequest, code string) (office.Linked, error) {
+	l, err := s.linking(p, req)
+	if err != nil {
+		return office.Linked{}, err
+	}
+	first := true
+	return l.until(ctx, func(ctx context.Context) (office.Linked, time.Duration, error) {
+		if first {
+			first = false
+			return l.exchange(ctx, &app.OAuthCode{Code: code})
+		}
+		return l.round(ctx)
+	})
+}
+
+func (s *Seller) linking(p Provider, req app.AccountRequest) (*linking, error) {
+	if req.ID == "" || req.Email == "" {
+		return nil, purser.Errorf(purser.InvalidRequest, "an account request needs an id and an email")
+	}
+	var err error
+	if req.Configuration, err = configured(p, req.Configuration); err != nil {
+		return nil, err
+	}
+	p = inRegion(p, req.Configuration)
 	c, err := s.client(p, tenant(req))
 	if err != nil {
-		return app.Token{}, err
+		return nil, err
 	}
-	l := &linking{s: s, p: p, c: c, verifier: derived(p, "pkce verifier", req.ID), req: s.filled(p, req)}
+	return &linking{s: s, p: p, c: c, verifier: s.derived(p, "pkce verifier", req.ID), req: s.filled(p, req)}, nil
+}
+
+// until makes tries until one of them gives a token, a page or a reason.
+func (l *linking) until(ctx context.Context, try func(context.Context) (office.Linked, time.Duration, error)) (office.Linked, error) {
 	for range maxRounds {
-		token, wait, err := l.round(ctx)
-		if err != nil || wait == 0 {
-			return token, err
+		linked, wait, err := try(ctx)
+		if err != nil {
+			return office.Linked{}, err
+		}
+		if wait == 0 {
+			linked.BaseURL = l.p.Manifest.BaseURL
+			return linked, nil
 		}
 		if err := l.pause(ctx, wait); err != nil {
-			return app.Token{}, err
+			return office.Linked{}, err
 		}
 	}
-	return app.Token{}, l.busy(requestTTL)
+	return office.Linked{}, l.busy(requestTTL)
+}
+
+// configured checks an account's configuration as strictly as the manifest's schema
+// says (APP 9.1). What is required and was not given is asked of a person.
+func configured(p Provider, given map[string]any) (map[string]any, error) {
+	raw := p.Manifest.AccountSchema()
+	if len(raw) == 0 {
+		return given, nil
+	}
+	var schema app.Schema
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		return nil, misconfigured(p, err)
+	}
+	filled, faults := app.Configure(app.Service{Configuration: schema}, given)
+	for _, name := range schema.Required {
+		if _, there := filled[name]; !there {
+			return nil, more(p, raw)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, purser.Errorf(purser.InvalidRequest, "%s takes no such account: %s", p.Name, plain(strings.Join(faults, "; "), maxSaid))
+	}
+	return filled, nil
+}
+
+// inRegion is the provider at the host of a region, where the manifest names one.
+func inRegion(p Provider, configuration map[string]any) Provider {
+	chosen, _ := configuration["region"].(string)
+	for region, base := range p.Manifest.RegionBaseURLs {
+		if strings.EqualFold(region, chosen) {
+			return p.At(base)
+		}
+	}
+	return p
 }
 
 func tenant(req app.AccountRequest) string {
@@ -67,8 +142,8 @@ func tenant(req app.AccountRequest) string {
 }
 
 func (s *Seller) filled(p Provider, req app.AccountRequest) app.AccountRequest {
-	req.CodeChallenge = app.Challenge(derived(p, "pkce verifier", req.ID))
-	req.ConfirmationSecret = "cs_" + derived(p, "confirmation secret", req.ID)
+	req.CodeChallenge = app.Challenge(s.derived(p, "pkce verifier", req.ID))
+	req.ConfirmationSecret = "cs_" + s.derived(p, "confirmation secret", req.ID)
 	if req.Scopes == nil {
 		req.Scopes = p.Manifest.OAuthScopes
 	}
@@ -83,10 +158,13 @@ func (s *Seller) filled(p Provider, req app.AccountRequest) app.AccountRequest {
 
 // derived makes a secret of one account request, 256 bits as base64url. It is not
 // random, because the same request must be sent again after a crash with the same
-// challenge (APP 9.3), and nothing of it was stored. Only the provider could make
-// it too, and PKCE protects its code from all others.
-func derived(p Provider, what, id string) string {
-	mac := hmac.New(sha256.New, []byte(p.Secret.Reveal()))
+// challenge (APP 9.3), and nothing of it was stored.
+func (s *Seller) derived(p Provider, what, id string) string {
+	key := s.cfg.Key
+	if len(key) == 0 {
+		key = []byte(p.Secret.Reveal())
+	}
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("purser account request, " + what + "\x00" + p.Name + "\x00" + id))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
@@ -102,51 +180,58 @@ type linking struct {
 }
 
 // round sends the request once. A wait above zero says to send it again after it.
-func (l *linking) round(ctx context.Context) (token app.Token, wait time.Duration, err error) {
-	l.req.ExpiresAt = app.At(l.s.cfg.Now().Add(requestTTL))
+func (l *linking) round(ctx context.Context) (linked office.Linked, wait time.Duration, err error) {
+	until := l.s.cfg.Now().Add(requestTTL)
+	l.req.ExpiresAt = app.At(until)
+	if l.p.Profile == profileGeneric {
+		if l.req, err = l.s.asPartner(l.p, l.req); err != nil {
+			return linked, 0, err
+		}
+	}
 	answer, err := l.c.AccountRequest(ctx, l.req)
 	if err != nil {
-		return app.Token{}, 0, changing(l.p, "open an account", err)
+		return linked, 0, changing(l.p, "open an account", err)
 	}
 	if answer.ID != "" && answer.ID != l.req.ID {
-		return app.Token{}, 0, wrong(l.p, "it answered another account request than ours")
+		return linked, 0, wrong(l.p, "it answered another account request than ours")
 	}
 	switch answer.Type {
 	case app.AnswerOAuth:
 		return l.exchange(ctx, answer.OAuth)
 	case app.AnswerCredentials:
 		if answer.Credentials == nil {
-			return app.Token{}, 0, wrong(l.p, "its credentials are missing")
+			return linked, 0, wrong(l.p, "its credentials are missing")
 		}
-		token, err = l.bearer(answer.Credentials.Bearer)
-		return token, 0, err
+		linked.Token, err = l.bearer(answer.Credentials.Bearer)
+		return linked, 0, err
 	case app.AnswerRegistering:
-		return app.Token{}, max(time.Duration(answer.RetryAfter)*time.Second, time.Second), nil
+		return linked, max(time.Duration(answer.RetryAfter)*time.Second, time.Second), nil
 	case app.AnswerRequiresAuth:
-		return app.Token{}, 0, l.askPerson(answer.RequiresAuth)
+		linked.Consent, err = l.askPerson(answer.RequiresAuth, until)
+		return linked, 0, err
 	case app.AnswerNeedsInformation:
-		return app.Token{}, 0, l.askMore(answer.NeedsInformation)
+		return linked, 0, l.askMore(answer.NeedsInformation)
 	}
-	return app.Token{}, 0, wrong(l.p, "an account request was answered with the type "+plain(answer.Type, maxCode))
+	return linked, 0, wrong(l.p, "an account request was answered with the type "+plain(answer.Type, maxCode))
 }
 
-func (l *linking) exchange(ctx context.Context, code *app.OAuthCode) (token app.Token, wait time.Duration, err error) {
+func (l *linking) exchange(ctx context.Context, code *app.OAuthCode) (linked office.Linked, wait time.Duration, err error) {
 	if code == nil || code.Code == "" {
-		return app.Token{}, 0, wrong(l.p, "its code is missing")
+		return linked, 0, wrong(l.p, "its code is missing")
 	}
-	token, err = l.c.Exchange(ctx, code.Code, l.verifier)
+	token, err := l.c.Exchange(ctx, code.Code, l.verifier)
 	var e *app.Error
 	switch {
 	case err == nil:
-		token, err = l.bearer(token)
-		return token, 0, err
+		linked.Token, err = l.bearer(token)
+		return linked, 0, err
 	case errors.As(err, &e) && !e.Unknown && (e.Code == app.CodeRateLimited || e.HTTPStatus == http.StatusTooManyRequests):
-		return app.Token{}, max(e.RetryAfter, time.Second), nil // the code is burnt (APP 10.2): the request is sent again for a new one
+		return linked, max(e.RetryAfter, time.Second), nil // the code is burnt (APP 10.2): the request is sent again for a new one
 	case errors.As(err, &e) && !e.Unknown && e.Code == app.CodeInvalidGrant && !l.burnt:
 		l.burnt = true // it ran out, or an answer that was lost had redeemed it: the same, once
-		return app.Token{}, time.Second, nil
+		return linked, time.Second, nil
 	}
-	return app.Token{}, 0, changing(l.p, "exchange a code", err)
+	return linked, 0, changing(l.p, "exchange a code", err)
 }
 
 func (l *linking) bearer(t app.Token) (app.Token, error) {
@@ -156,26 +241,39 @@ func (l *linking) bearer(t app.Token) (app.Token, error) {
 	return t, nil
 }
 
-func (l *linking) askPerson(auth *app.RequiresAuth) error {
+// askPerson hands the page on. What comes back with its code is our confirmation
+// secret, or another state that the page's URL carries (APP 9.6).
+func (l *linking) askPerson(auth *app.RequiresAuth, until time.Time) (*office.Consent, error) {
 	var target string
 	if auth != nil {
 		target = auth.Target()
 	}
-	if target == "" || plain(target, 2048) != target {
-		return wrong(l.p, "it wants a person to sign in and gives no https URL for it")
+	u, err := url.Parse(target)
+	if target == "" || err != nil || plain(target, maxURL) != target {
+		return nil, wrong(l.p, "it wants a person to sign in and gives no https URL for it")
 	}
-	return purser.Errorf(purser.NeedsPerson, "%s wants %s to sign in there and agree", l.p.Name, plain(l.req.Email, 254)).
-		WithHint("open %q, sign in, and try again", target)
+	state := l.req.ConfirmationSecret
+	if own := u.Query().Get("state"); own != "" {
+		state = own
+	}
+	return &office.Consent{URL: target, State: state, Secret: l.req.ConfirmationSecret, ExpiresAt: until}, nil
 }
 
 func (l *linking) askMore(info *app.NeedsInformation) error {
-	out := purser.Errorf(purser.NeedsInformation, "%s asks for more information before it opens an account", l.p.Name)
-	if info != nil {
-		var schema bytes.Buffer
-		if json.Compact(&schema, info.Schema) == nil {
-			out.Provider = &purser.ProviderSaid{Code: app.AnswerNeedsInformation, Message: plain(schema.String(), 4*maxSaid)}
-		}
+	if info == nil {
+		return wrong(l.p, "it asks for more information and does not say which")
 	}
+	return more(l.p, info.Schema)
+}
+
+// more asks a person for what a schema names.
+func more(p Provider, schema json.RawMessage) error {
+	text, err := office.InformationSchema(schema)
+	if err != nil {
+		return wrong(p, "it asks for more information in a form that cannot be read")
+	}
+	out := purser.Errorf(purser.NeedsInformation, "%s asks for more information before it opens an account", p.Name)
+	out.Provider = &purser.ProviderSaid{Code: app.AnswerNeedsInformation, Message: text}
 	return out
 }
 

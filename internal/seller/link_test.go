@@ -81,6 +81,8 @@ func TestALinkGoesOnUntilItHasATokenOrAReason(t *testing.T) {
 		"a person, without a URL":        {[]string{`200 {"type":"requires_auth"}`}, nil, purser.ProviderFailure, 1, 0},
 		"a person, at a script":          {[]string{`200 {"type":"requires_auth","requires_auth":{"url":"javascript:alert(1)"}}`}, nil, purser.ProviderFailure, 1, 0},
 		"more information":               {[]string{`200 {"type":"needs_information","needs_information":{"schema":{"required":["team"]}}}`}, nil, purser.NeedsInformation, 1, 0},
+		"more information of no kind":    {[]string{`200 {"type":"needs_information","needs_information":{"schema":"team"}}`}, nil, purser.ProviderFailure, 1, 0},
+		"more information, not said":     {[]string{`200 {"type":"needs_information"}`}, nil, purser.ProviderFailure, 1, 0},
 		"another request's answer":       {[]string{`200 {"id":"acctreq_2","type":"oauth","oauth":{"code":"c"}}`}, nil, purser.ProviderFailure, 1, 0},
 		"an answer that nobody knows":    {[]string{`200 {"type":"dance"}`}, nil, purser.ProviderFailure, 1, 0},
 		"an error under HTTP 200":        {[]string{`200 {"type":"error","error":{"code":"account_request_expired","message":"x"}}`}, nil, purser.ProviderFailure, 1, 0},
@@ -92,10 +94,13 @@ func TestALinkGoesOnUntilItHasATokenOrAReason(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &wire{accounts: c.accounts, tokens: c.tokens}
 				began := time.Now()
-				token, err := newSeller(w).Link(t.Context(), registered("https://example.com/"), request("acctreq_1"))
+				linked, err := newSeller(w).Link(t.Context(), registered("https://example.com/"), request("acctreq_1"))
+				if linked.Consent != nil && err == nil {
+					err = purser.Errorf(purser.NeedsPerson, "%s", linked.Consent.URL)
+				}
 				check(t, "link", err, c.code)
-				if c.code == "" && token.AccessToken != "at" {
-					t.Errorf("token %+v", token)
+				if c.code == "" && (linked.Token.AccessToken != "at" || linked.BaseURL != "https://example.com/") {
+					t.Errorf("linked %+v", linked)
 				}
 				if waited := time.Since(began); len(w.requests) != c.requests || waited != c.waited {
 					t.Errorf("%d requests in %v, want %d in %v", len(w.requests), waited, c.requests, c.waited)
@@ -108,9 +113,9 @@ func TestALinkGoesOnUntilItHasATokenOrAReason(t *testing.T) {
 // Whether the account is ours is for the office to say; it needs to see the words.
 func TestTheAccountOfATokenIsHandedOnAsItCame(t *testing.T) {
 	w := &wire{accounts: []string{code}, tokens: []string{granted}}
-	token, err := newSeller(w).Link(t.Context(), registered("https://example.com/"), request("acctreq_1"))
-	if err != nil || token.Account == nil || token.Account.PrimaryEmail != "eve@example.com" {
-		t.Errorf("account %+v (%v)", token.Account, err)
+	linked, err := newSeller(w).Link(t.Context(), registered("https://example.com/"), request("acctreq_1"))
+	if a := linked.Token.Account; err != nil || a == nil || a.PrimaryEmail != "eve@example.com" {
+		t.Errorf("account %+v (%v)", a, err)
 	}
 }
 

@@ -28,6 +28,11 @@ type Config struct {
 
 	// Origin is this installation's public URL; it names us to the hosts of terms.
 	Origin func() string
+	// Key makes the secrets of account requests; the same key makes the same ones.
+	// Empty: each provider's own signing secret does, until it is replaced.
+	Key []byte
+	// Keys signs beside the secrets (APP 5.3) and for generic providers (15.3); nil: nothing does.
+	Keys *Keys
 	// Account is our own account id, which each provider sees (APP 3.4, P39).
 	Account string
 }
@@ -51,7 +56,8 @@ type Seller struct {
 // same signature (APP 5.2).
 type signer struct {
 	*app.Signer
-	secret seal.Secret
+	secret, previous seal.Secret
+	key              *app.Key
 }
 
 // New makes a Seller.
@@ -84,10 +90,14 @@ func (s *Seller) client(p Provider, organization string) (*app.Client, error) {
 	if err != nil {
 		return nil, misconfigured(p, err)
 	}
-	c, err := app.NewClient(app.ClientConfig{
+	cfg := app.ClientConfig{
 		BaseURL: p.Manifest.BaseURL, TokenURL: p.Manifest.OAuthTokenEndpoint, PublicBaseURL: p.Manifest.PublicBaseURL,
 		Signer: signer, Profile: app.Profile(p.Profile), Account: s.cfg.Account, Organization: organization, Transport: s.cfg.HTTP,
-	})
+	}
+	if p.Profile == profileGeneric {
+		cfg.Profile, cfg.Transport = app.ProfilePurser, &partner{next: s.cfg.HTTP, seller: s, provider: p}
+	}
+	c, err := app.NewClient(cfg)
 	if err != nil {
 		return nil, misconfigured(p, err)
 	}
@@ -100,17 +110,30 @@ func misconfigured(p Provider, err error) error {
 }
 
 func (s *Seller) signer(p Provider) (*app.Signer, error) {
+	secrets := []string{p.Secret.Reveal()}
+	if !p.Previous.Empty() {
+		secrets = append(secrets, p.Previous.Reveal())
+	}
+	var key *app.Key
+	if s.cfg.Keys != nil {
+		key = s.cfg.Keys.signing(s.cfg.Now(), s.cfg.Origin())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if known, ok := s.signers[p.Name]; ok && known.secret.Equal(p.Secret) {
+	if known, ok := s.signers[p.Name]; ok && known.is(p, key) {
 		return known.Signer, nil
 	}
-	fresh, err := app.NewSigner(app.SignerConfig{Secrets: []string{p.Secret.Reveal()}, Now: s.cfg.Now, Random: s.cfg.Random})
+	fresh, err := app.NewSigner(app.SignerConfig{Secrets: secrets, Key: key, Now: s.cfg.Now, Random: s.cfg.Random})
 	if err != nil {
 		return nil, err
 	}
-	s.signers[p.Name] = signer{fresh, p.Secret}
+	s.signers[p.Name] = signer{fresh, p.Secret, p.Previous, key}
 	return fresh, nil
+}
+
+func (s signer) is(p Provider, key *app.Key) bool {
+	same := s.key == nil && key == nil || s.key != nil && key != nil && s.key.ID == key.ID && s.key.Issuer == key.Issuer
+	return same && s.secret.Equal(p.Secret) && s.previous.Equal(p.Previous)
 }
 
 // Services reads the provider's whole catalog. An entry that cannot be read is

@@ -120,7 +120,8 @@ func TestAGuardInTheTurnNeverSellsMoreThanThereIs(t *testing.T) {
 					if w.Held+100 > 1400 {
 						return &Refused{purser.Errorf(purser.BudgetExceeded, "sold out")}
 					}
-					return turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 100, Organization: key.Organization, Scope: key.Scope, Target: key.Target, Currency: key.Currency, Name: key.Name})
+					_, err = turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 100, Organization: key.Organization, Scope: key.Scope, Target: key.Target, Currency: key.Currency, Name: key.Name})
+					return err
 				})
 				switch {
 				case err == nil:
@@ -148,7 +149,8 @@ func TestTheDatabaseItselfRefusesAnOverdraft(t *testing.T) {
 			if err := turn.OpenWindow(t.Context(), w); err != nil {
 				return err
 			}
-			return turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 101, Organization: "org_1", Scope: "run", Target: "r", Currency: "USD", Name: "r"})
+			_, err := turn.MoveWindow(t.Context(), db.MoveWindowParams{HeldDelta: 101, Organization: "org_1", Scope: "run", Target: "r", Currency: "USD", Name: "r"})
+			return err
 		})
 		if err == nil {
 			t.Error("a window went above its ceiling")

@@ -48,13 +48,6 @@ type AuditHash struct {
 	Hash         []byte
 }
 
-type Blob struct {
-	Organization string
-	Hash         string
-	Size         int64
-	CreatedAt    int64
-}
-
 type Budget struct {
 	Organization string
 	Scope        string

@@ -106,12 +106,19 @@ func (q *Queries) BeginHold(ctx context.Context, arg BeginHoldParams) error {
 	return err
 }
 
-const budgets = `-- name: Budgets :many
-SELECT organization, scope, target, period, currency, limit_minor FROM budgets WHERE organization = $1 ORDER BY scope, target, currency
+const budgetsNow = `-- name: BudgetsNow :many
+SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
+WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > $2))
+ORDER BY budgets.scope, budgets.target, budgets.currency
 `
 
-func (q *Queries) Budgets(ctx context.Context, organization string) ([]Budget, error) {
-	rows, err := q.db.QueryContext(ctx, budgets, organization)
+type BudgetsNowParams struct {
+	Organization string
+	Now          int64
+}
+
+func (q *Queries) BudgetsNow(ctx context.Context, arg BudgetsNowParams) ([]Budget, error) {
+	rows, err := q.db.QueryContext(ctx, budgetsNow, arg.Organization, arg.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -243,54 +250,6 @@ func (q *Queries) ChargeByKey(ctx context.Context, arg ChargeByKeyParams) (Charg
 		&i.CreatedAt,
 	)
 	return i, err
-}
-
-const chargesOfHold = `-- name: ChargesOfHold :many
-SELECT organization, id, provider, provider_key, request_hash, token, hold, currency, amount, refunded, status, resource, receipt, seq, created_at FROM charges WHERE organization = $1 AND hold = $2 ORDER BY id
-`
-
-type ChargesOfHoldParams struct {
-	Organization string
-	Hold         string
-}
-
-func (q *Queries) ChargesOfHold(ctx context.Context, arg ChargesOfHoldParams) ([]Charge, error) {
-	rows, err := q.db.QueryContext(ctx, chargesOfHold, arg.Organization, arg.Hold)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Charge{}
-	for rows.Next() {
-		var i Charge
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Provider,
-			&i.ProviderKey,
-			&i.RequestHash,
-			&i.Token,
-			&i.Hold,
-			&i.Currency,
-			&i.Amount,
-			&i.Refunded,
-			&i.Status,
-			&i.Resource,
-			&i.Receipt,
-			&i.Seq,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const closePaymentTokens = `-- name: ClosePaymentTokens :execrows
@@ -712,7 +671,7 @@ func (q *Queries) MoveHold(ctx context.Context, arg MoveHoldParams) error {
 	return err
 }
 
-const moveWindow = `-- name: MoveWindow :exec
+const moveWindow = `-- name: MoveWindow :execrows
 UPDATE windows SET held = held + $6, captured = captured + $7, refunded = refunded + $8
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5
 `
@@ -728,8 +687,8 @@ type MoveWindowParams struct {
 	RefundedDelta int64
 }
 
-func (q *Queries) MoveWindow(ctx context.Context, arg MoveWindowParams) error {
-	_, err := q.db.ExecContext(ctx, moveWindow,
+func (q *Queries) MoveWindow(ctx context.Context, arg MoveWindowParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, moveWindow,
 		arg.Organization,
 		arg.Scope,
 		arg.Target,
@@ -739,7 +698,10 @@ func (q *Queries) MoveWindow(ctx context.Context, arg MoveWindowParams) error {
 		arg.CapturedDelta,
 		arg.RefundedDelta,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const movementSums = `-- name: MovementSums :many
@@ -840,54 +802,6 @@ func (q *Queries) Movements(ctx context.Context, arg MovementsParams) ([]Movemen
 	return items, nil
 }
 
-const openHolds = `-- name: OpenHolds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 AND state IN ('held', 'begun') ORDER BY id
-`
-
-func (q *Queries) OpenHolds(ctx context.Context, organization string) ([]Hold, error) {
-	rows, err := q.db.QueryContext(ctx, openHolds, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Hold{}
-	for rows.Next() {
-		var i Hold
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.OrderID,
-			&i.Subscription,
-			&i.Run,
-			&i.Project,
-			&i.Provider,
-			&i.Category,
-			&i.Currency,
-			&i.Amount,
-			&i.Captured,
-			&i.Released,
-			&i.Refunded,
-			&i.State,
-			&i.Epoch,
-			&i.BegunAt,
-			&i.ExpiresAt,
-			&i.Windows,
-			&i.Seq,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const openWindow = `-- name: OpenWindow :exec
 INSERT INTO windows (organization, scope, target, currency, name, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, scope, target, currency, name) DO NOTHING
@@ -936,51 +850,6 @@ func (q *Queries) PaymentTokenByHash(ctx context.Context, hash string) (PaymentT
 		&i.CreatedAt,
 	)
 	return i, err
-}
-
-const paymentTokensOfHold = `-- name: PaymentTokensOfHold :many
-SELECT organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at FROM payment_tokens WHERE organization = $1 AND hold = $2 ORDER BY id
-`
-
-type PaymentTokensOfHoldParams struct {
-	Organization string
-	Hold         string
-}
-
-func (q *Queries) PaymentTokensOfHold(ctx context.Context, arg PaymentTokensOfHoldParams) ([]PaymentToken, error) {
-	rows, err := q.db.QueryContext(ctx, paymentTokensOfHold, arg.Organization, arg.Hold)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []PaymentToken{}
-	for rows.Next() {
-		var i PaymentToken
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Hash,
-			&i.Hold,
-			&i.Provider,
-			&i.Connection,
-			&i.PlanDigest,
-			&i.Currency,
-			&i.Maximum,
-			&i.ExpiresAt,
-			&i.State,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const refundCharge = `-- name: RefundCharge :exec

@@ -159,7 +159,7 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 }
 
 const insertOrganization = `-- name: InsertOrganization :exec
-INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4)
+INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING
 `
 
 type InsertOrganizationParams struct {

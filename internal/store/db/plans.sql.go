@@ -924,18 +924,24 @@ func (q *Queries) PlansOfOrganization(ctx context.Context, organization string) 
 	return items, nil
 }
 
-const recentOrdersOfRun = `-- name: RecentOrdersOfRun :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 AND created_at > $3 ORDER BY id
+const recentOrders = `-- name: RecentOrders :many
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > $4 ORDER BY id
 `
 
-type RecentOrdersOfRunParams struct {
+type RecentOrdersParams struct {
 	Organization string
 	Run          string
+	Agent        string
 	After        int64
 }
 
-func (q *Queries) RecentOrdersOfRun(ctx context.Context, arg RecentOrdersOfRunParams) ([]Order, error) {
-	rows, err := q.db.QueryContext(ctx, recentOrdersOfRun, arg.Organization, arg.Run, arg.After)
+func (q *Queries) RecentOrders(ctx context.Context, arg RecentOrdersParams) ([]Order, error) {
+	rows, err := q.db.QueryContext(ctx, recentOrders,
+		arg.Organization,
+		arg.Run,
+		arg.Agent,
+		arg.After,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -113,33 +113,6 @@ func (q *Queries) Agents(ctx context.Context, organization string) ([]Agent, err
 	return items, nil
 }
 
-const blobHashes = `-- name: BlobHashes :many
-SELECT hash FROM blobs WHERE organization = $1
-`
-
-func (q *Queries) BlobHashes(ctx context.Context, organization string) ([]string, error) {
-	rows, err := q.db.QueryContext(ctx, blobHashes, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var hash string
-		if err := rows.Scan(&hash); err != nil {
-			return nil, err
-		}
-		items = append(items, hash)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const connection = `-- name: Connection :one
 SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at FROM connections WHERE organization = $1 AND provider = $2
 `
@@ -151,35 +124,6 @@ type ConnectionParams struct {
 
 func (q *Queries) Connection(ctx context.Context, arg ConnectionParams) (Connection, error) {
 	row := q.db.QueryRowContext(ctx, connection, arg.Organization, arg.Provider)
-	var i Connection
-	err := row.Scan(
-		&i.Organization,
-		&i.ID,
-		&i.Provider,
-		&i.Account,
-		&i.Email,
-		&i.State,
-		&i.Access,
-		&i.Refresh,
-		&i.ExpiresAt,
-		&i.BaseUrl,
-		&i.Billing,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
-const connectionByID = `-- name: ConnectionByID :one
-SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at FROM connections WHERE organization = $1 AND id = $2
-`
-
-type ConnectionByIDParams struct {
-	Organization string
-	ID           string
-}
-
-func (q *Queries) ConnectionByID(ctx context.Context, arg ConnectionByIDParams) (Connection, error) {
-	row := q.db.QueryRowContext(ctx, connectionByID, arg.Organization, arg.ID)
 	var i Connection
 	err := row.Scan(
 		&i.Organization,
@@ -344,27 +288,6 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 		arg.ID,
 		arg.Name,
 		arg.Person,
-		arg.CreatedAt,
-	)
-	return err
-}
-
-const insertBlob = `-- name: InsertBlob :exec
-INSERT INTO blobs (organization, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, hash) DO NOTHING
-`
-
-type InsertBlobParams struct {
-	Organization string
-	Hash         string
-	Size         int64
-	CreatedAt    int64
-}
-
-func (q *Queries) InsertBlob(ctx context.Context, arg InsertBlobParams) error {
-	_, err := q.db.ExecContext(ctx, insertBlob,
-		arg.Organization,
-		arg.Hash,
-		arg.Size,
 		arg.CreatedAt,
 	)
 	return err
@@ -655,6 +578,19 @@ func (q *Queries) ProviderByKey(ctx context.Context, keyHash string) (Provider, 
 		&i.CreatedAt,
 	)
 	return i, err
+}
+
+const providerInUse = `-- name: ProviderInUse :one
+SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.state IN ('placed', 'buying', 'unknown'))
+     + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy
+`
+
+// ProviderInUse counts what still needs a provider, in every organization.
+func (q *Queries) ProviderInUse(ctx context.Context, provider string) (int32, error) {
+	row := q.db.QueryRowContext(ctx, providerInUse, provider)
+	var busy int32
+	err := row.Scan(&busy)
+	return busy, err
 }
 
 const providers = `-- name: Providers :many

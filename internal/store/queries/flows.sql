@@ -2,7 +2,8 @@
 INSERT INTO flows (organization, id, provider, order_id, url, state_hash, secret_hash, status, expires_at, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $9)
 ON CONFLICT (organization, id) DO UPDATE SET url = excluded.url, state_hash = excluded.state_hash, secret_hash = excluded.secret_hash, code = '',
-  status = 'pending', decision = '', reason = '', expires_at = excluded.expires_at, session_hash = '', updated_at = excluded.updated_at;
+  status = 'pending', decision = '', reason = '', expires_at = excluded.expires_at,
+  session_hash = CASE WHEN flows.state_hash = excluded.state_hash THEN flows.session_hash ELSE '' END, updated_at = excluded.updated_at;
 
 -- name: Flow :one
 SELECT * FROM flows WHERE organization = $1 AND id = $2;

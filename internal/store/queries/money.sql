@@ -1,9 +1,6 @@
 -- name: BudgetsOf :many
 SELECT * FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3;
 
--- name: Budgets :many
-SELECT * FROM budgets WHERE organization = $1 ORDER BY scope, target, currency;
-
 -- name: SetBudget :exec
 INSERT INTO budgets (organization, scope, target, period, currency, limit_minor) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, scope, target, currency) DO UPDATE SET limit_minor = excluded.limit_minor;
@@ -18,7 +15,7 @@ SELECT * FROM windows WHERE organization = $1 ORDER BY scope, target, currency, 
 INSERT INTO windows (organization, scope, target, currency, name, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, scope, target, currency, name) DO NOTHING;
 
--- name: MoveWindow :exec
+-- name: MoveWindow :execrows
 UPDATE windows SET held = held + sqlc.arg(held_delta), captured = captured + sqlc.arg(captured_delta), refunded = refunded + sqlc.arg(refunded_delta)
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5;
 
@@ -32,9 +29,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
 
 -- name: Hold :one
 SELECT * FROM holds WHERE organization = $1 AND id = $2;
-
--- name: OpenHolds :many
-SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun') ORDER BY id;
 
 -- name: Holds :many
 SELECT * FROM holds WHERE organization = $1 ORDER BY id;
@@ -53,9 +47,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', $11);
 -- name: PaymentTokenByHash :one
 SELECT * FROM payment_tokens WHERE hash = $1;
 
--- name: PaymentTokensOfHold :many
-SELECT * FROM payment_tokens WHERE organization = $1 AND hold = $2 ORDER BY id;
-
 -- name: ClosePaymentTokens :execrows
 UPDATE payment_tokens SET state = $3 WHERE organization = $1 AND hold = $2 AND state = 'active';
 
@@ -68,9 +59,6 @@ SELECT * FROM charges WHERE organization = $1 AND provider = $2 AND provider_key
 
 -- name: Charge :one
 SELECT * FROM charges WHERE id = $1 AND provider = $2;
-
--- name: ChargesOfHold :many
-SELECT * FROM charges WHERE organization = $1 AND hold = $2 ORDER BY id;
 
 -- name: RefundCharge :exec
 UPDATE charges SET refunded = refunded + sqlc.arg(amount) WHERE organization = $1 AND id = $2;
@@ -116,3 +104,8 @@ UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organizati
 SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1
   AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
 GROUP BY kind, currency;
+
+-- name: BudgetsNow :many
+SELECT budgets.* FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
+WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > sqlc.arg(now)))
+ORDER BY budgets.scope, budgets.target, budgets.currency;

@@ -8,7 +8,7 @@ RETURNING seq, epoch, clock, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS databa
 UPDATE organizations SET seq = $2, epoch = $3, clock = $4 WHERE id = $1;
 
 -- name: InsertOrganization :exec
-INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4);
+INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING;
 
 -- name: Organization :one
 SELECT * FROM organizations WHERE id = $1;

@@ -42,8 +42,8 @@ SELECT * FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step;
 -- name: OrdersOfRun :many
 SELECT * FROM orders WHERE organization = $1 AND run = $2 ORDER BY id;
 
--- name: RecentOrdersOfRun :many
-SELECT * FROM orders WHERE organization = $1 AND run = $2 AND created_at > sqlc.arg(after) ORDER BY id;
+-- name: RecentOrders :many
+SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY id;
 
 -- name: UnsettledOrders :many
 SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id;

@@ -73,9 +73,6 @@ INSERT INTO terms (hash, url, text, at) VALUES ($1, $2, $3, $4) ON CONFLICT (has
 -- name: Connection :one
 SELECT * FROM connections WHERE organization = $1 AND provider = $2;
 
--- name: ConnectionByID :one
-SELECT * FROM connections WHERE organization = $1 AND id = $2;
-
 -- name: Connections :many
 SELECT * FROM connections WHERE organization = $1 ORDER BY provider;
 
@@ -98,12 +95,6 @@ ON CONFLICT (organization, digest) DO UPDATE SET commit_id = excluded.commit_id,
 -- name: Manifest :one
 SELECT * FROM manifests WHERE organization = $1 AND digest = $2;
 
--- name: InsertBlob :exec
-INSERT INTO blobs (organization, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, hash) DO NOTHING;
-
--- name: BlobHashes :many
-SELECT hash FROM blobs WHERE organization = $1;
-
 -- name: RemoveProvider :execrows
 DELETE FROM providers WHERE name = $1;
 
@@ -112,3 +103,8 @@ UPDATE providers SET conformance = $2, conformance_detail = $3 WHERE name = $1;
 
 -- name: DropConnection :execrows
 DELETE FROM connections WHERE organization = $1 AND provider = $2;
+
+-- name: ProviderInUse :one
+-- ProviderInUse counts what still needs a provider, in every organization.
+SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.state IN ('placed', 'buying', 'unknown'))
+     + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy;

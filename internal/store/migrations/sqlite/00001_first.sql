@@ -307,14 +307,6 @@ CREATE TABLE manifests (
     PRIMARY KEY (organization, digest)
 );
 
-CREATE TABLE blobs (
-    organization TEXT NOT NULL REFERENCES organizations (id),
-    hash         TEXT NOT NULL,
-    size         BIGINT NOT NULL,
-    created_at   BIGINT NOT NULL,
-    PRIMARY KEY (organization, hash)
-);
-
 CREATE TABLE plans (
     organization TEXT NOT NULL REFERENCES organizations (id),
     id           TEXT NOT NULL,
@@ -502,6 +494,7 @@ CREATE INDEX movements_by_run ON movements (organization, run, seq);
 CREATE INDEX movements_by_project ON movements (organization, project, seq);
 CREATE INDEX plans_by_state ON plans (organization, state, created_at);
 CREATE INDEX orders_by_run ON orders (organization, run, created_at);
+CREATE INDEX orders_by_agent ON orders (organization, agent, created_at);
 CREATE INDEX orders_by_state ON orders (organization, state);
 CREATE INDEX resources_by_project ON resources (organization, project, env);
 CREATE INDEX subscriptions_by_date ON subscriptions (organization, state, next_at);
