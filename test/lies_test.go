@@ -59,7 +59,7 @@ func TestAProviderThatLiesSellsNothing(t *testing.T) {
 		{"offers another suffix after the quote", nil, map[string]int{"registrar_other_suffix": -1}, purser.DomainMismatch, 0},
 		{"sells the name to somebody else meanwhile", nil, map[string]int{"registrar_taken": -1}, purser.NotAvailable, 1},
 		{"charges more than it quoted", nil, map[string]int{"registrar_overcharge": -1}, purser.PaymentDeclined, 1},
-		{"freezes the name after payment", nil, map[string]int{"registrar_blocked": -1}, purser.ProviderFailure, 1},
+		{"freezes the name after payment", nil, map[string]int{"registrar_blocked": -1}, purser.NotAvailable, 1},
 		{"answers for another account", map[string]int{"other_account": -1}, nil, purser.AccountMismatch, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
