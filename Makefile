@@ -27,7 +27,8 @@ build: ## build bin/purser, one file without cgo
 	go build -trimpath -ldflags '-s -w -X github.com/purser-dev/purser/internal/cli.version=$(version)' -o bin/purser ./cmd/purser
 
 demo: build ## show it: an agent puts a page live on a domain bought for it
-	bin/purser demo
+	@# Without a terminal nobody can be asked; the demo's person then says yes.
+	bin/purser demo $$([ -t 0 ] || echo --approve auto)
 
 test: needs check vulnerabilities race ## install what is needed, then check and test everything
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
