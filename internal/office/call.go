@@ -366,14 +366,14 @@ func check(b begun, r app.Resource) error {
 // wantsToKnow is what a provider wants to know before it goes on. It can be told only for
 // a purchase: an update has no place for it.
 func wantsToKnow(b begun, r app.Resource) error {
-	out := purser.Errorf(purser.NeedsInformation, "%s asks for more before it goes on", b.step.Provider)
 	if b.step.Kind != purser.ServiceStep || r.NeedsInformation == nil {
-		return out.WithHint("talk to %s; it does not say what it wants to know", b.step.Provider)
+		return purser.Errorf(purser.ProviderFailure, "%s asks for more before it goes on, and does not say what", b.step.Provider)
 	}
 	schema, err := InformationSchema(r.NeedsInformation.Schema)
 	if err != nil {
 		return purser.Errorf(purser.ProviderFailure, "%s asks for more in a form that cannot be read", b.step.Provider).WithCause(err)
 	}
+	out := purser.Errorf(purser.NeedsInformation, "%s asks for more before it goes on", b.step.Provider)
 	out.Provider = &purser.ProviderSaid{Code: app.AnswerNeedsInformation, Message: schema}
 	return out.WithHint("purser inform %s", b.order.ID)
 }
