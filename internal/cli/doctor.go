@@ -25,10 +25,11 @@ type diagnosis struct {
 
 // finding is one thing that was looked at.
 type finding struct {
-	What string `json:"what"`
-	OK   bool   `json:"ok"`
-	Says string `json:"says"`
-	Hint string `json:"hint,omitempty"`
+	What string      `json:"what"`
+	OK   bool        `json:"ok"`
+	Says string      `json:"says"`
+	Code purser.Code `json:"code,omitempty"` // of a fault
+	Hint string      `json:"hint,omitempty"`
 }
 
 func (s *session) doctor() *cobra.Command {
@@ -40,10 +41,10 @@ func (s *session) doctor() *cobra.Command {
 			if d.Healthy {
 				return d, nil
 			}
-			bad := &purser.Error{Code: purser.Unavailable, Detail: "something is wrong; each fault says what to type"}
+			bad := &purser.Error{Detail: "something is wrong; each fault says what to type"}
 			for _, f := range d.Findings {
-				if !f.OK && bad.Hint == "" {
-					bad.Hint = f.Hint
+				if !f.OK && bad.Code == "" {
+					bad.Code, bad.Hint = f.Code, f.Hint
 				}
 			}
 			return d, &failure{error: bad, data: d, text: func(p *page) { showDiagnosis(p, d) }}
@@ -59,7 +60,8 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 	add := func(what, hint string, err error, good string, args ...any) {
 		f := finding{What: what, OK: err == nil, Says: fmt.Sprintf(good, args...)}
 		if err != nil {
-			f.Says, f.Hint, d.Healthy = describe(ctx, err).Detail, hint, false
+			told := describe(ctx, err)
+			f.Says, f.Code, f.Hint, d.Healthy = told.Detail, told.Code, hint, false
 		}
 		d.Findings = append(d.Findings, f)
 	}
