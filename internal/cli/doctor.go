@@ -61,7 +61,7 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 		f := finding{What: what, OK: err == nil, Says: fmt.Sprintf(good, args...)}
 		if err != nil {
 			told := describe(ctx, err)
-			f.Says, f.Code, f.Hint, d.Healthy = told.Detail, told.Code, hint, false
+			f.Says, f.Code, f.Hint, d.Healthy = told.Detail, purser.Code(told.Code), hint, false
 		}
 		d.Findings = append(d.Findings, f)
 	}
