@@ -288,7 +288,7 @@ func (o *Office) walkPlan(ctx context.Context, org, id string) error {
 	}
 	for _, step := range terms.Steps {
 		err := o.doStep(ctx, row, step)
-		for errors.Is(err, errLeased) && pause(ctx, shortWait) == nil { // not each time anew: that would take a turn
+		for errors.Is(err, errLeased) && pause(ctx, min(shortWait, o.Defaults.Lease)) == nil { // not each time anew: that would take a turn
 			err = o.doStep(ctx, row, step)
 		}
 		if err != nil {

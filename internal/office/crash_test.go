@@ -194,6 +194,9 @@ func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		for _, tt := range tests {
 			for _, works := range []bool{false, true} {
+				if !works && strings.HasPrefix(database, "postgres") {
+					continue // each costs a lease there
+				}
 				t.Run(fmt.Sprintf("%s, worked %v", tt.call, works), func(t *testing.T) {
 					t.Parallel()
 					h := open(t, fresh(t, database), brief)

@@ -413,6 +413,7 @@ type seller struct {
 	email    string
 	terms    string
 	words    string // of its catalog
+	currency string // of domains; empty: USD
 	links    int
 	create   func(create) (app.Resource, error) // nil: works
 	link     func(ctx context.Context, work func() (app.Token, error)) (app.Token, error)
@@ -512,7 +513,10 @@ func (s *seller) Quote(_ context.Context, _ office.Provider, _ seal.Secret, req 
 	case "registrar:domain":
 		domain, _ := req.Configuration["domain"].(string)
 		q.Item, q.AmountMinor = s.item(domain), app.Minor(s.price)
-		q.Renewal = &app.Renewal{AmountMinor: app.Minor(s.renewal), Currency: "USD", Interval: "year"}
+		if s.currency != "" {
+			q.Currency = s.currency
+		}
+		q.Renewal = &app.Renewal{AmountMinor: app.Minor(s.renewal), Currency: q.Currency, Interval: "year"}
 	case "hosting:pro":
 		q.AmountMinor, q.Interval, q.Renewal = 500, "month", &app.Renewal{AmountMinor: 500, Currency: "USD", Interval: "month"}
 	case "odd:thing":
@@ -676,4 +680,8 @@ func (s *seller) refundable() {
 			q.RefundableUntil, q.Renewal = app.Time{Time: time.Now().Add(7 * 24 * time.Hour)}, nil
 		}
 	})
+}
+
+func dbTokens(h db.Hold) db.PaymentTokensOfHoldParams {
+	return db.PaymentTokensOfHoldParams{Organization: h.Organization, Hold: h.ID}
 }

@@ -1,0 +1,187 @@
+package office_test
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+)
+
+func (h *house) limit(scope, id string, limit purser.Money) {
+	h.t.Helper()
+	in := purser.SetBudget{Scope: scope, ID: id, Limit: limit}
+	in.Act = h.sign("set_budget", in)
+	must[purser.BudgetLine](h, h.owner, "set_budget", in)
+}
+
+// Drill c: what a plan lacks is told before any call, for each budget.
+func TestAPlanAboveItsBudgetsNamesEachWithWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	run, agent := h.run(1699)
+	h.limit("organization", "", usd(1000))
+	h.limit("project", h.project.ID, usd(1700))
+	h.limit("category", "domains", usd(1199))
+	h.limit("category", "compute", usd(500))
+	before := h.counted("plan", "refused")
+	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:pro"}, domain("superseal.club")}})
+	e := refused(t, err, purser.BudgetExceeded)
+	got := map[string][2]int64{}
+	for _, b := range e.Budgets {
+		got[b.Scope] = [2]int64{b.Left, b.Needed}
+	}
+	want := map[string][2]int64{"run": {1699, 1700}, "organization": {1000, 1700}, "category": {1199, 1200}}
+	if len(got) != len(want) || got["run"] != want["run"] || got["organization"] != want["organization"] || got["category"] != want["category"] {
+		t.Errorf("the refusal lists %v, want %v", got, want)
+	}
+	if n := h.counted("plan", "refused"); n != before+1 {
+		t.Errorf("%d refusals on record", n-before)
+	}
+	h.limit("organization", "", usd(1700))
+	h.limit("category", "domains", usd(1200))
+	h.limit("run", run.ID, usd(1700))
+	must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:pro"}, domain("superseal.club")}})
+	h.nothing()
+}
+
+// RULES 5: a limit that went below the use refuses what is new and reverses
+// nothing; the database itself keeps to the ceiling.
+func TestALimitBelowTheUseRefusesAndReversesNothing(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		run, agent := h.run(2000)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		ready := h.planned(agent, purser.StepRequest{Service: "local/hosting:pro"})
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(600)})
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: ready.ID})
+		e := refused(t, err, purser.BudgetExceeded)
+		if len(e.Budgets) != 1 || e.Budgets[0].Left != 0 || e.Budgets[0].Captured != 1200 {
+			t.Errorf("the refusal says %+v", e.Budgets)
+		}
+		if status := must[purser.Status](h, agent, "status", purser.AskStatus{}); len(status.Resources) != 1 {
+			t.Errorf("%d resources are left", len(status.Resources))
+		}
+		for _, change := range []string{"held = held + 1", "captured = captured + 1", "refunded = captured + 1", "held = -1"} {
+			err := h.trySQL("UPDATE windows SET "+change+" WHERE organization = $1 AND scope = 'run' AND target = $2", h.owner.Organization, run.ID)
+			if err == nil || !strings.Contains(strings.ToLower(err.Error()), "check") {
+				t.Errorf("the database lets %s through: %v", change, err)
+			}
+		}
+		h.charged(1, 1200)
+	})
+}
+
+// RULES 5: whatever comes at once, what is accepted fits, and what fits is accepted.
+func TestOrdersAtOnceNeverPassTheBudgetAndFillIt(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		h.seller.refundable()
+		run, agent := h.run(2000, func(in *purser.CreateRun) { in.Threshold = &purser.Money{Amount: 2000, Currency: "USD"} })
+		h.link(agent)
+		h.seller.set(func(s *seller) { s.price = 450 })
+		var plans []purser.Plan
+		for _, name := range strings.Fields("a b c d e f g h i j k l") {
+			plans = append(plans, must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain(name + ".club")}}))
+		}
+		var live, full atomic.Int64
+		var wg sync.WaitGroup
+		for _, plan := range plans {
+			wg.Go(func() {
+				_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+				switch purser.CodeOf(err) {
+				case purser.BudgetExceeded:
+					full.Add(1)
+				default:
+					if err != nil {
+						t.Error(explain(err))
+					}
+					live.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if live.Load() != 4 || full.Load() != 8 {
+			t.Errorf("%d bought and %d refused, want 4 and 8 at 4.50 of 20.00", live.Load(), full.Load())
+		}
+		if b := must[purser.Run](h, agent, "show_run", purser.RunRef{Run: run.ID}).Budget; b.Captured != 1800 || b.Left != 200 {
+			t.Errorf("the run's budget: %+v", b)
+		}
+		h.charged(4, 1800)
+	})
+}
+
+// RULES 6: no limit in a currency is no permission.
+func TestACurrencyWithoutABudgetIsRefused(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	_, agent := h.run(2000)
+	h.seller.set(func(s *seller) { s.currency = "EUR" })
+	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	refused(t, err, purser.CurrencyNotBudgeted)
+	h.nothing()
+	h.seller.set(func(s *seller) { s.currency = "" })
+	_, euros := h.run(2000, func(in *purser.CreateRun) { in.Budget.Currency = "EUR" })
+	_, err = do[purser.Plan](h, euros, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	refused(t, err, purser.CurrencyNotBudgeted)
+	h.nothing()
+}
+
+// RULES 9: the same thing again, and a hurry, need a person; a plan that is marked
+// as meant and signed goes on.
+func TestARepeatAndAHurryNeedAPersonsWord(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h.seller.pay = h.rail()
+	_, agent := h.run(9000)
+	buy := func(step purser.StepRequest) error {
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, step).ID})
+		return err
+	}
+	if err := buy(domain("a.club")); err != nil {
+		t.Fatal(explain(err))
+	}
+	again := domain("a.club")
+	again.Name = "another"
+	refused(t, buy(again), purser.LooksLikeDuplicate)
+	again.Meant = true
+	if plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{again}}); plan.State != purser.PlanWaiting {
+		t.Errorf("a repeat on purpose is %s without a person", plan.State)
+	}
+	if err := buy(again); err != nil {
+		t.Fatal(explain(err))
+	}
+	for _, name := range []string{"c.club", "d.club", "e.club"} {
+		if err := buy(domain(name)); err != nil {
+			t.Fatal(explain(err))
+		}
+	}
+	refused(t, buy(domain("f.club")), purser.TooManyOrders)
+	h.charged(5, 6000)
+}
+
+// Drill l: the same failure three times pauses it.
+func TestAnOrderThatFailsThreeTimesIsPaused(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	_, agent := h.run(9000)
+	h.seller.pay = nil
+	h.seller.create = func(create) (app.Resource, error) { return app.Resource{}, purser.Errorf(purser.ProviderFailure, "no") }
+	for range 3 {
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("a.club")).ID})
+		refused(t, err, purser.ProviderFailure)
+	}
+	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("a.club")).ID})
+	refused(t, err, purser.TooManyOrders)
+	if creates, _ := h.seller.count(); creates != 3 {
+		t.Errorf("%d calls, want 3", creates)
+	}
+	h.charged(0, 0)
+}

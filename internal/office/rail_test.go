@@ -1,0 +1,236 @@
+package office_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/office"
+)
+
+var atLocal = purser.Actor{Kind: purser.Provider, ID: "local"}
+
+func (h *house) charge(by purser.Actor, in purser.Charge) (purser.Charged, error) {
+	out, err := h.ops["charge"].Do(h.ctx, by, in)
+	if err != nil {
+		return purser.Charged{}, err
+	}
+	return out.(purser.Charged), nil
+}
+
+// inCall buys one domain for 12.00 and runs f in the middle of the provider's
+// work, with the payment token.
+func (h *house) inCall(f func(token, order string)) purser.Order {
+	h.t.Helper()
+	_, agent := h.run(5000)
+	h.seller.pay = func(_ context.Context, token, order string, amount int64) error {
+		f(token, order)
+		return nil
+	}
+	plan := h.planned(agent, domain("superseal.club"))
+	return must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID}).Orders[1]
+}
+
+// RULES 7: every reason to refuse a charge has its own code, and none of them
+// changes what is held.
+func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	var used purser.Charge
+	order := h.inCall(func(token, order string) {
+		fine := purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD", IdempotencyKey: "k", ResourceID: "r"}
+		used = fine
+		change := func(f func(*purser.Charge)) purser.Charge {
+			c := fine
+			f(&c)
+			c.IdempotencyKey += t.Name() + c.Currency + string(rune(c.AmountMinor))
+			return c
+		}
+		tests := []struct {
+			name string
+			by   purser.Actor
+			in   purser.Charge
+			want purser.Code
+		}{
+			{"another provider", purser.Actor{Kind: purser.Provider, ID: "evil"}, fine, purser.WrongProvider},
+			{"one minor unit above the limit", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 1201 }), purser.TokenLimit},
+			{"another currency", atLocal, change(func(c *purser.Charge) { c.Currency = "EUR" }), purser.TokenLimit},
+			{"nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 0 }), purser.InvalidRequest},
+			{"less than nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = -1 }), purser.InvalidRequest},
+			{"an unknown token", atLocal, change(func(c *purser.Charge) { c.Token = "sbx_x" }), purser.TokenInvalid},
+			{"no key", atLocal, purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD"}, purser.InvalidRequest},
+			{"an agent", purser.Actor{Kind: purser.Agent, ID: "agt", Organization: h.owner.Organization}, fine, purser.Forbidden},
+			{"the owner", h.owner, fine, purser.Forbidden},
+		}
+		for _, tt := range tests {
+			if _, err := h.charge(tt.by, tt.in); purser.CodeOf(err) != tt.want {
+				t.Errorf("%s: got %v, want %s", tt.name, explainOrNil(err), tt.want)
+			}
+		}
+		h.sql("UPDATE payment_tokens SET expires_at = expires_at - 7200000000") // two hours
+		if _, err := h.charge(atLocal, fine); purser.CodeOf(err) != purser.TokenExpired {
+			t.Errorf("an expired token: got %v", explainOrNil(err))
+		}
+		h.sql("UPDATE payment_tokens SET expires_at = expires_at + 7200000000")
+		if n, _ := h.moved("capture"); n != 0 {
+			t.Errorf("%d captures after refusals only", n)
+		}
+		got, err := h.charge(atLocal, fine)
+		if err != nil || got.Left != 0 {
+			t.Errorf("the charge: %+v %v", got, err)
+		}
+		again, err := h.charge(atLocal, fine)
+		if err != nil || again != got {
+			t.Errorf("the same charge again: %+v %v, want %+v", again, err, got)
+		}
+		other := fine
+		other.AmountMinor--
+		if _, err := h.charge(atLocal, other); purser.CodeOf(err) != purser.KeyReused {
+			t.Errorf("the same key for another amount: got %v", explainOrNil(err))
+		}
+		other.AmountMinor, other.IdempotencyKey = 1, "k2"
+		if _, err := h.charge(atLocal, other); purser.CodeOf(err) != purser.TokenInvalid {
+			t.Errorf("a second use: got %v", explainOrNil(err))
+		}
+	})
+	if order.State != purser.OrderLive || order.Captured.Amount != 1200 {
+		t.Errorf("the order: %+v", order)
+	}
+	used.IdempotencyKey = "later"
+	if _, err := h.charge(atLocal, used); purser.CodeOf(err) != purser.TokenInvalid {
+		t.Errorf("after the order is settled: got %v", explainOrNil(err))
+	}
+	h.charged(1, 1200)
+}
+
+// RULES 2: a token dies before its hold goes back, and outlives it never.
+func TestATokenIsDeadOnceItsHoldWentBack(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(5000)
+		var in purser.Charge
+		h.seller.pay = func(_ context.Context, token, order string, amount int64) error {
+			in = purser.Charge{Token: token, AmountMinor: amount, Currency: "USD", IdempotencyKey: "k"}
+			return purser.Errorf(purser.ProviderFailure, "no")
+		}
+		plan := h.planned(agent, domain("superseal.club"))
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.ProviderFailure)
+		if _, err := h.charge(atLocal, in); purser.CodeOf(err) != purser.TokenRevoked {
+			t.Errorf("a charge after the release: %v", explainOrNil(err))
+		}
+		holds, err := h.store.Read().Holds(h.ctx, h.owner.Organization)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, hold := range holds {
+			tokens, err := h.store.Read().PaymentTokensOfHold(h.ctx, dbTokens(hold))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, token := range tokens {
+				if token.State == "active" || token.ExpiresAt+time.Minute.Microseconds() >= hold.ExpiresAt {
+					t.Errorf("token %+v of hold %+v", token, hold)
+				}
+			}
+		}
+		h.charged(0, 0)
+	})
+}
+
+// RULES 2: money goes back on the word of who took it, and of nobody else.
+func TestOnlyWhoCapturedRefunds(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		run, agent := h.run(1300)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		spend := must[purser.Spend](h, h.owner, "spend", purser.AskSpend{})
+		charge := spend.Events[len(spend.Events)-1].Charge
+		for _, e := range spend.Events {
+			if e.Kind == "capture" {
+				charge = e.Charge
+			}
+		}
+		for name, tt := range map[string]struct {
+			by   purser.Actor
+			n    int64
+			want purser.Code
+		}{
+			"the agent": {agent, 1200, purser.Forbidden}, "a person": {h.owner, 1200, purser.Forbidden},
+			"another provider":    {purser.Actor{Kind: purser.Provider, ID: "evil"}, 1200, purser.NotFound},
+			"more than was taken": {atLocal, 1201, purser.InvalidState}, "nothing": {atLocal, 0, purser.InvalidState}, "less than nothing": {atLocal, -1, purser.InvalidState},
+		} {
+			if _, err := h.ops["refund"].Do(h.ctx, tt.by, purser.RefundCharge{Charge: charge, AmountMinor: tt.n, IdempotencyKey: name}); purser.CodeOf(err) != tt.want {
+				t.Errorf("%s: got %v, want %s", name, explainOrNil(err), tt.want)
+			}
+		}
+		if n, _ := h.moved("refund"); n != 0 {
+			t.Fatalf("%d refunds after refusals only", n)
+		}
+		_, errs := fifty(func(int) (any, error) {
+			return h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charge, AmountMinor: 700, IdempotencyKey: "r"})
+		})
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		if _, err := h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charge, AmountMinor: 501, IdempotencyKey: "r2"}); purser.CodeOf(err) != purser.InvalidState {
+			t.Errorf("one minor unit too many: %v", explainOrNil(err))
+		}
+		if n, sum := h.moved("refund"); n != 1 || sum != 700 {
+			t.Errorf("%d refunds of %d, want one of 700", n, sum)
+		}
+		if b := must[purser.Run](h, agent, "show_run", purser.RunRef{Run: run.ID}).Budget; b.Left != 800 || b.Refunded != 700 {
+			t.Errorf("the run's budget: %+v", b)
+		}
+		h.charged(1, 1200)
+	})
+}
+
+// The sandbox plays the failures of a rail by the last two digits of an amount.
+func TestMagicAmountsFailAsTheySay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		amount   int64
+		status   string
+		captured int64
+		answer   func(error) bool
+	}{
+		{"declined", 1101, "declined", 0, func(err error) bool { return err == nil }},
+		{"requires action", 1102, "requires_action", 0, func(err error) bool { return err == nil }},
+		{"answers late", 1103, "succeeded", 1103, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		{"charges and drops the connection", 1104, "succeeded", 1104, func(err error) bool { return errors.As(err, &office.Dropped{}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+			order := h.inCall(func(token, order string) {
+				ctx, cancel := context.WithTimeout(h.ctx, 200*time.Millisecond)
+				defer cancel()
+				in := purser.Charge{Token: token, AmountMinor: tt.amount, Currency: "USD", IdempotencyKey: "k"}
+				out, err := h.ops["charge"].Do(ctx, atLocal, in)
+				if !tt.answer(err) {
+					t.Errorf("answered %v", err)
+				}
+				if c, ok := out.(purser.Charged); ok && err == nil && c.Status != tt.status {
+					t.Errorf("the charge is %s, want %s", c.Status, tt.status)
+				}
+			})
+			if order.Captured.Amount != tt.captured {
+				t.Errorf("captured %s, want %d", order.Captured, tt.captured)
+			}
+			n := 0
+			if tt.captured > 0 {
+				n = 1
+			}
+			h.charged(n, tt.captured)
+		})
+	}
+}
