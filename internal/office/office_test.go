@@ -339,12 +339,29 @@ func (h *house) sql(statement string, args ...any) {
 	}
 }
 
-func (h *house) trySQL(statement string, args ...any) error {
-	driver, dsn := "sqlite", "file:"+h.db+"?_pragma=busy_timeout(10000)"
-	if strings.HasPrefix(h.db, "postgres://") {
-		driver, dsn = "pgx", h.db
+// ask asks the database for one number.
+func (h *house) ask(question string, args ...any) (n int64) {
+	h.t.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	conn, err := sql.Open(driver, dsn)
+	defer conn.Close()
+	if err := conn.QueryRowContext(h.ctx, question, args...).Scan(&n); err != nil {
+		h.t.Fatalf("%s: %v", question, err)
+	}
+	return n
+}
+
+func (h *house) dial() (*sql.DB, error) {
+	if strings.HasPrefix(h.db, "postgres://") {
+		return sql.Open("pgx", h.db)
+	}
+	return sql.Open("sqlite", "file:"+h.db+"?_pragma=busy_timeout(10000)")
+}
+
+func (h *house) trySQL(statement string, args ...any) error {
+	conn, err := h.dial()
 	if err != nil {
 		return err
 	}
@@ -680,8 +697,4 @@ func (s *seller) refundable() {
 			q.RefundableUntil, q.Renewal = app.Time{Time: time.Now().Add(7 * 24 * time.Hour)}, nil
 		}
 	})
-}
-
-func dbTokens(h db.Hold) db.PaymentTokensOfHoldParams {
-	return db.PaymentTokensOfHoldParams{Organization: h.Organization, Hold: h.ID}
 }

@@ -57,10 +57,14 @@ func knownInterval(interval string) bool {
 	return interval == "day" || interval == "week" || interval == "month" || interval == "year"
 }
 
+// addMonths is the same day n months later, or the last day of that month.
 func addMonths(t time.Time, n int) time.Time {
-	next := t.AddDate(0, n, 0)
-	if next.Day() != t.Day() { // 31 January and a month is not 3 March
-		next = next.AddDate(0, 0, -next.Day())
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	day = min(day, time.Date(year, month+time.Month(n)+1, 0, 12, 0, 0, 0, t.Location()).Day())
+	next := time.Date(year, month+time.Month(n), day, hour, minute, second, t.Nanosecond(), t.Location())
+	for next.Day() != day { // clocks that change at midnight: the hour is of the day before
+		next = next.Add(15 * time.Minute)
 	}
 	return next
 }
