@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	_ "github.com/purser-dev/purser/internal/cli" // go test remembers a result as long as what is imported stays the same
 )
 
 // program is the binary that all tests run, built once.
