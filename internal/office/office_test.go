@@ -626,6 +626,11 @@ func (s *seller) Remove(_ context.Context, _ office.Provider, _ seal.Secret, _, 
 		return app.Resource{}, s.removing
 	}
 	s.removed = append(s.removed, id)
+	for order, r := range s.sold {
+		if r.ID == id {
+			s.sold[order] = app.Resource{Status: app.StatusRemoved, ID: id}
+		}
+	}
 	return app.Resource{Status: app.StatusRemoved, ID: id}, nil
 }
 

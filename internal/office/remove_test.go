@@ -1,0 +1,101 @@
+package office_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// RULES 25: detach leaves it there and pays on, retire cancels now and deletes
+// after the grace, destroy asks for the name and a signature.
+func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, agent, s := subscribed(t, database)
+		_, err := do[purser.Removal](h, agent, "remove", purser.Remove{Resource: s.Resource, Mode: "detach"})
+		if code := purser.CodeOf(err); code != purser.Forbidden && code != purser.SelfApproval {
+			t.Errorf("an agent removes: %v", explainOrNil(err))
+		}
+		dry := must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire", DryRun: true})
+		if len(dry.StopsPaying) != 1 || dry.StopsPaying[0].Amount != 500 || len(dry.NotRefunded) != 1 || dry.NotRefunded[0].Amount != 500 {
+			t.Errorf("what it would cost: %+v", dry)
+		}
+		_, err = do[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "somehow"})
+		refused(t, err, purser.InvalidRequest)
+
+		// Retired: paid no more from now, there until the grace is over, restorable.
+		must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		if got := h.subscription(s.ID).State; got != "cancelled" {
+			t.Errorf("retired on day 0 its subscription is %s", got)
+		}
+		h.tick()
+		if len(h.seller.removed) != 0 {
+			t.Error("it was deleted before its grace was over")
+		}
+		_, err = do[purser.Resource](h, h.owner, "restore", purser.Restore{Resource: s.Resource})
+		refused(t, err, purser.NeedsPerson)
+		in := purser.Restore{Resource: s.Resource}
+		in.Act = h.sign("restore", in)
+		if back := must[purser.Resource](h, h.owner, "restore", in); back.State != "live" || h.subscription(s.ID).State != "active" {
+			t.Errorf("restored it is %s, its subscription %s", back.State, h.subscription(s.ID).State)
+		}
+
+		// Its grace is over: deleted, once, and not to be restored.
+		must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		h.later(8 * 24 * time.Hour)
+		in = purser.Restore{Resource: s.Resource}
+		in.Act = h.sign("restore", in)
+		_, err = do[purser.Resource](h, h.owner, "restore", in)
+		refused(t, err, purser.InvalidState)
+		h.tick()
+		h.tick()
+		if len(h.seller.removed) != 1 || h.counted("removed", "accepted") != 1 {
+			t.Errorf("deleted %v", h.seller.removed)
+		}
+
+		// Destroyed: the name, and a signature over it; a provider that is away is
+		// asked again until it has done it.
+		rest := must[purser.Status](h, h.owner, "status", purser.AskStatus{}).Resources
+		if len(rest) != 1 {
+			t.Fatalf("%d resources are left", len(rest))
+		}
+		d := purser.Remove{Resource: rest[0].ID, Mode: "destroy", Confirm: "wrong"}
+		d.Act = h.sign("remove", d)
+		_, err = do[purser.Removal](h, h.owner, "remove", d)
+		refused(t, err, purser.NeedsPerson)
+		d = purser.Remove{Resource: rest[0].ID, Mode: "destroy", Confirm: rest[0].Name}
+		h.seller.set(func(s *seller) { s.removing = purser.Errorf(purser.ProviderDown, "away") })
+		d.Act = h.sign("remove", d)
+		if out := must[purser.Removal](h, h.owner, "remove", d); out.Done || !out.Pending || out.Error == nil {
+			t.Errorf("a provider that is away: %+v", out)
+		}
+		h.seller.set(func(s *seller) { s.removing = nil })
+		h.tick()
+		if len(h.seller.removed) != 2 {
+			t.Errorf("deleted %v", h.seller.removed)
+		}
+		if rest := must[purser.Status](h, h.owner, "status", purser.AskStatus{}).Resources; len(rest) != 0 {
+			t.Errorf("left: %+v", rest)
+		}
+		h.charged(2, 1700)
+	})
+}
+
+func TestWhatIsDetachedStaysAtTheProviderAndPaysOn(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+	must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "detach"})
+	h.due(s.ID, -time.Minute)
+	h.tick()
+	if len(h.seller.removed) != 0 {
+		t.Error("it was deleted")
+	}
+	in := purser.Exec{Resource: s.Resource}
+	in.Act = h.sign("exec", in)
+	if out, err := do[purser.Variables](h, h.owner, "exec", in); err == nil && len(out.Env) > 0 {
+		t.Error("its credentials are still handed out")
+	}
+	h.charged(3, 2200)
+}

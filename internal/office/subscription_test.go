@@ -1,0 +1,161 @@
+package office_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// subscribed is a house with a paid plan of 5.00 a month and a domain of 24.00 a year.
+func subscribed(t *testing.T, database string) (*house, purser.Actor, purser.Subscription) {
+	h := open(t, database)
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	plan := h.planned(agent, purser.StepRequest{Service: "local/hosting:pro"}, domain("superseal.club"))
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	for _, s := range h.subscriptions() {
+		if s.Interval == "month" {
+			return h, agent, s
+		}
+	}
+	t.Fatal("nothing renews each month")
+	return nil, agent, purser.Subscription{}
+}
+
+func (h *house) subscriptions() []purser.Subscription {
+	h.t.Helper()
+	return must[purser.List[purser.Subscription]](h, h.owner, "subscriptions", purser.Page{}).Items
+}
+
+func (h *house) subscription(id string) purser.Subscription {
+	h.t.Helper()
+	for _, s := range h.subscriptions() {
+		if s.ID == id {
+			return s
+		}
+	}
+	h.t.Fatalf("no subscription %s", id)
+	return purser.Subscription{}
+}
+
+// due makes a renewal fall due so long from now: its row moves, because a clock
+// that is moved would refuse to spend.
+func (h *house) due(id string, in time.Duration) {
+	h.t.Helper()
+	h.sql("UPDATE subscriptions SET next_at = $1 WHERE id = $2", time.Now().Add(in).UnixMicro(), id)
+}
+
+func (h *house) tick() {
+	h.t.Helper()
+	if err := errors.Join(h.o.Due(h.ctx), h.o.Errands(h.ctx)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// RULES 8: told a week before, once; charged on the day, once, outside the run's
+// budget and inside all others; up to what was approved.
+func TestARenewalIsToldOnceAndChargedOnce(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, agent, s := subscribed(t, database)
+		h.due(s.ID, 8*24*time.Hour)
+		h.tick()
+		if n := h.counted("announce_renewal", "accepted"); n != 0 {
+			t.Errorf("told %d times more than a week before", n)
+		}
+		h.due(s.ID, 6*24*time.Hour)
+		for range 3 {
+			h.tick()
+		}
+		if n := h.counted("announce_renewal", "accepted"); n != 1 {
+			t.Errorf("told %d times, want once", n)
+		}
+		must[purser.Run](h, agent, "end_run", purser.RunRef{})
+		h.due(s.ID, -time.Minute)
+		_, errs := fifty(func(int) (int, error) { return 0, h.o.Due(h.ctx) })
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		after := h.subscription(s.ID)
+		if after.State != "active" || after.NextAt == nil || !after.NextAt.After(time.Now().Add(20*24*time.Hour)) {
+			t.Errorf("after the renewal: %+v", after)
+		}
+		status := must[purser.Status](h, h.owner, "status", purser.AskStatus{})
+		for _, b := range status.Budgets {
+			if b.Scope == "provider" && b.Captured != 2200 {
+				t.Errorf("the provider's budget: %+v", b)
+			}
+			if b.Scope == "run" && b.Captured != 1700 {
+				t.Errorf("the run's budget: %+v", b)
+			}
+		}
+		h.charged(3, 2200)
+	})
+}
+
+// RULES 8: a renewal that a budget or a stop refuses is not paid, and says so; one
+// above what was approved neither.
+func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
+	t.Parallel()
+	for name, arm := range map[string]func(*house, purser.Subscription){
+		"by a provider's budget": func(h *house, _ purser.Subscription) {
+			must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "provider", ID: "local", Limit: usd(2199)})
+		},
+		"by a category's budget": func(h *house, _ purser.Subscription) { h.limit("category", "compute", usd(499)) },
+		"by a stop": func(h *house, _ purser.Subscription) {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+		},
+		"by what was approved": func(h *house, s purser.Subscription) {
+			h.sql("UPDATE subscriptions SET amount = maximum + 1 WHERE id = $1", s.ID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, _, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+			arm(h, s)
+			h.due(s.ID, -time.Minute)
+			for range 3 {
+				h.tick()
+			}
+			if got := h.subscription(s.ID); got.State != "payment_required" {
+				t.Errorf("the subscription is %s", got.State)
+			}
+			states := map[string]int{}
+			for _, r := range must[purser.Status](h, h.owner, "status", purser.AskStatus{}).Resources {
+				states[r.State]++
+			}
+			if states["payment_required"] != 1 || states["live"] != 1 {
+				t.Errorf("the resources are %v", states)
+			}
+			if n := h.counted("renew", "refused"); n != 1 {
+				t.Errorf("%d refusals on record, want 1", n)
+			}
+			h.charged(2, 1700)
+		})
+	}
+}
+
+// RULES 8: what is cancelled renews no more, whoever asks and however often.
+func TestACancelledSubscriptionRenewsNoMore(t *testing.T) {
+	t.Parallel()
+	h, agent, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+	_, err := do[purser.Subscription](h, agent, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID})
+	refused(t, err, purser.Forbidden)
+	for range 2 {
+		if got := must[purser.Subscription](h, h.owner, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID}); got.State != "cancelled" {
+			t.Errorf("it is %s", got.State)
+		}
+	}
+	h.due(s.ID, -time.Minute)
+	h.tick()
+	for _, rate := range must[purser.Status](h, h.owner, "status", purser.AskStatus{}).RunRate {
+		if rate.Amount != 200 { // of the domain: 24.00 a year
+			t.Errorf("the run rate is %s", rate)
+		}
+	}
+	h.charged(2, 1700)
+}
