@@ -56,6 +56,7 @@ var allowed = map[string]string{
 	"internal/gate":    ".",
 	"internal/httpapi": ". internal/form internal/gate internal/office",
 	"internal/mcpapi":  ". internal/form internal/gate internal/office",
+	"internal/appapi":  ". app internal/gate internal/office internal/seal internal/seller",
 	"internal/console": ". internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
 		"internal/backup internal/demo internal/folder internal/seal internal/server provider/providertest",
@@ -66,7 +67,7 @@ var allowed = map[string]string{
 	"internal/folder": ".",
 	"internal/config": ".",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
-		"internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
+		"internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
@@ -93,6 +94,7 @@ var (
 		"internal/store":   {"net/http"},
 		"internal/httpapi": {"database/sql"},
 		"internal/mcpapi":  {"database/sql"},
+		"internal/appapi":  {"database/sql"},
 		"internal/console": {"database/sql"},
 		"internal/cli":     {"database/sql"},
 	}

@@ -20,13 +20,17 @@ import (
 const catalogAge = time.Hour
 
 // providerOf opens a provider's row.
-func (o *Office) providerOf(row db.Provider) (Provider, error) {
+func (o *Office) providerOf(ctx context.Context, q *db.Queries, row db.Provider) (Provider, error) {
 	manifest, err := app.ParseManifest([]byte(row.Manifest))
 	if err != nil {
 		return Provider{}, fmt.Errorf("reading the manifest of %s: %w", row.Name, err)
 	}
 	secret, err := o.openText(row.Secret, store.Installation, "providers", row.Name, "secret")
-	return Provider{Name: row.Name, Profile: row.Profile, Manifest: manifest, Secret: secret}, err
+	if err != nil {
+		return Provider{}, err
+	}
+	previous, err := o.oldSecret(ctx, q, row.Name)
+	return Provider{Name: row.Name, Profile: row.Profile, Manifest: manifest, Secret: secret, Previous: previous}, err
 }
 
 func (o *Office) provider(ctx context.Context, q *db.Queries, name string) (Provider, error) {
@@ -37,7 +41,7 @@ func (o *Office) provider(ctx context.Context, q *db.Queries, name string) (Prov
 	if err != nil {
 		return Provider{}, err
 	}
-	return o.providerOf(row)
+	return o.providerOf(ctx, q, row)
 }
 
 // entries prepares the kept catalogs of all providers, or of one.
@@ -165,7 +169,7 @@ func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.Add
 		if key, err = seal.NewToken(seal.ProviderToken, o.Random); err != nil {
 			return purser.ProviderInfo{}, err
 		}
-		row, err := o.storeProvider(ctx, t, manifest, in.Manifest, seal.NewSecret(in.SigningSecret), key)
+		row, err := o.storeProvider(ctx, t, registration{manifest, in.Manifest, in.Profile, seal.NewSecret(in.SigningSecret), key})
 		if err != nil {
 			return purser.ProviderInfo{}, err
 		}
@@ -198,23 +202,37 @@ func (o *Office) RegisterProvider(ctx context.Context, manifest string, secret, 
 	name := ""
 	err = o.turn(ctx, store.Installation, func(t *store.Turn) error {
 		t.Record(recordOf(system, "add_provider", strings.ToLower(m.Name)))
-		name, err = o.storeProvider(ctx, t, m, manifest, secret, key)
+		name, err = o.storeProvider(ctx, t, registration{m, manifest, "", secret, key})
 		return err
 	})
 	return name, err
 }
 
-func (o *Office) storeProvider(ctx context.Context, t *store.Turn, m app.Manifest, text string, secret, key seal.Secret) (string, error) {
-	name := strings.ToLower(m.Name)
+// registration is what makes a provider known.
+type registration struct {
+	manifest      app.Manifest
+	text, profile string      // of the manifest as it came; purser, stripe or generic
+	secret, key   seal.Secret // signs our calls to it; opens our doors to it
+}
+
+func (o *Office) storeProvider(ctx context.Context, t *store.Turn, in registration) (string, error) {
+	name := strings.ToLower(in.manifest.Name)
 	if !nameForm.MatchString(name) {
-		return "", purser.Errorf(purser.InvalidRequest, "the manifest's name %q cannot be a provider's: a-z, 0-9 and -", catalog.Plain(m.Name, 80))
+		return "", purser.Errorf(purser.InvalidRequest, "the manifest's name %q cannot be a provider's: a-z, 0-9 and -", catalog.Plain(in.manifest.Name, 80))
 	}
-	sealed, err := o.sealText(secret, store.Installation, "providers", name, "secret")
+	profile, err := profileOf(in.profile, in.secret)
+	if err != nil {
+		return "", err
+	}
+	if err := o.replaceSecret(ctx, t, name, in.secret); err != nil {
+		return "", err
+	}
+	sealed, err := o.sealText(in.secret, store.Installation, "providers", name, "secret")
 	if err != nil {
 		return "", err
 	}
 	return name, t.UpsertProvider(ctx, db.UpsertProviderParams{
-		Name: name, Manifest: text, Profile: "purser", Secret: sealed, KeyHash: hashOf(key), CreatedAt: store.Micro(t.Now),
+		Name: name, Manifest: in.text, Profile: profile, Secret: sealed, KeyHash: hashOf(in.key), CreatedAt: store.Micro(t.Now),
 	})
 }
 

@@ -111,6 +111,9 @@ func misconfigured(p Provider, err error) error {
 
 func (s *Seller) signer(p Provider) (*app.Signer, error) {
 	secrets := []string{p.Secret.Reveal()}
+	if p.Profile == profileGeneric { // nothing is signed there; the client wants a signer nevertheless
+		secrets = []string{"unused"}
+	}
 	if !p.Previous.Empty() {
 		secrets = append(secrets, p.Previous.Reveal())
 	}

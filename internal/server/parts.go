@@ -27,6 +27,7 @@ import (
 type parts struct {
 	store  *store.Store
 	blobs  *blob.Blobs
+	keys   *seller.Keys
 	office *office.Office
 }
 
@@ -56,9 +57,16 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 	if err != nil {
 		return nil, fmt.Errorf("reading the installation: %w", err)
 	}
+	if p.keys, err = seller.OpenKeys(ctx, vault{p.store, box}, opt.Now, opt.Random); err != nil {
+		return nil, err
+	}
+	requests, err := requestKey(seed)
+	if err != nil {
+		return nil, err
+	}
 	p.office, err = office.New(ctx, office.Config{
 		Store: p.store, Blobs: p.blobs, Box: box, AuditSeed: seed, PublicURL: url, Defaults: defaults(cfg),
-		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account}),
+		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account, Key: requests, Keys: p.keys}),
 		Deployer: deployer{}, Now: opt.Now, Random: opt.Random, Log: log,
 	})
 	return p, err

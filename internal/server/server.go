@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/purser-dev/purser/internal/appapi"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/gate"
 	"github.com/purser-dev/purser/internal/httpapi"
@@ -141,6 +143,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	if count.handler != nil {
 		doors["GET /metrics"] = count.handler
 	}
+	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
 	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors}), nil
 }
 

@@ -1,0 +1,83 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// vaultName is the installation's value under which our signing keys are sealed.
+const vaultName = "app_keys"
+
+// vault keeps the keys that we sign calls to providers with. It is a seller.Vault.
+type vault struct {
+	store *store.Store
+	box   seal.Box
+}
+
+func vaultContext() []byte {
+	return seal.Context(store.Installation, "installation", vaultName, "value")
+}
+
+// Load opens what is kept; nothing when nothing is.
+func (v vault) Load(ctx context.Context) ([]byte, error) {
+	_, plain, err := v.load(ctx)
+	return plain, err
+}
+
+func (v vault) load(ctx context.Context) (text string, plain []byte, err error) {
+	text, err = v.store.Read().InstallationValue(ctx, vaultName)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	sealed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", nil, fmt.Errorf("reading a sealed value: %w", err)
+	}
+	plain, err = v.box.Open(sealed, vaultContext())
+	return text, plain, err
+}
+
+// Save replaces old by fresh unless something else was saved meanwhile.
+func (v vault) Save(ctx context.Context, old, fresh []byte) (bool, error) {
+	text, now, err := v.load(ctx)
+	if err != nil || !bytes.Equal(now, old) {
+		return false, err
+	}
+	sealed, err := v.box.Seal(fresh, vaultContext())
+	if err != nil {
+		return false, err
+	}
+	value, rows := base64.StdEncoding.EncodeToString(sealed), int64(0)
+	err = v.store.Write(ctx, func(q *db.Queries) (err error) {
+		if text == "" {
+			rows, err = q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: vaultName, Value: value})
+		} else {
+			rows, err = q.ReplaceInstallationValue(ctx, db.ReplaceInstallationValueParams{Name: vaultName, Fresh: value, Old: text})
+		}
+		return err
+	})
+	return rows == 1, err
+}
+
+// requestKey makes the secrets of account requests. It outlives the secrets of
+// providers, so that a request sent again after one was replaced is the same.
+func requestKey(seed []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, seed, nil, "purser account requests", 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of account requests: %w", err)
+	}
+	return key, nil
+}
