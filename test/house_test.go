@@ -131,7 +131,7 @@ func (h *house) start(t *testing.T, said any, args ...string) *child.Process {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, args...)
-	cmd.Env = []string{"HOME=" + h.dir, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"HOME=" + h.dir, "PATH=" + os.Getenv("PATH"), "PURSER_DEFAULTS_ORDERS_PER_HOUR=1000000"}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = h.dir, write, h.log
 	p, err := child.Start(cmd, true)
 	_ = write.Close() // the child has its own

@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	_ "github.com/purser-dev/purser/internal/cli" // go test remembers a result as long as what is imported stays the same
 )
 
 // program is the binary that all tests run, built once.
@@ -50,7 +50,28 @@ func whole(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers: run without -short")
 	}
+	look(t)
 	t.Parallel()
+}
+
+// look takes a look at each source file. Go keeps a test's result until a file
+// that the test has looked at changes, and the program is not part of this binary.
+func look(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != ".." && strings.HasPrefix(entry.Name(), "."):
+			return fs.SkipDir
+		case filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go"), entry.Name() == "go.mod", filepath.Ext(path) == ".sql":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("looking at the sources: %v", err)
+	}
 }
 
 // patience bounds every wait in this package that no deadline of the program's bounds.

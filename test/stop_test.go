@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,12 +26,13 @@ func TestAfterAStopNothingIsAccepted(t *testing.T) {
 		t.Run(scope, func(t *testing.T) {
 			t.Parallel()
 			h := build(t, "", 9000)
-			h.switches(t, map[string]int{"create_slow": -1, "delay_ms": 3000})
+			h.ends(t, h.appliedPlan(t), patience) // the account is linked: free things need no person from here on
 			plan := h.approved(t, purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": domain}})
 			waiting := h.planned(t, purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": "another.club"}})
 			g := h.wire.hold(after, "POST", rail, domain)
 			h.applying(t, plan.ID)
 			g.wait(t) // the seller has charged, and does not know it yet
+			h.switches(t, map[string]int{"create_slow": -1, "delay_ms": 500})
 			crowd := h.crowd(t, waiting.ID)
 			id := h.run.ID
 			if scope == "organization" {
@@ -46,7 +48,10 @@ func TestAfterAStopNothingIsAccepted(t *testing.T) {
 			h.nothingAfter(t, stop, acknowledged, answers)
 			h.reports(t, stop, plan)
 			h.staysStopped(t, stop, waiting.ID)
-			h.bought(t, h.lands(t, plan.ID))
+			landed := h.lands(t, plan.ID)
+			if o := landed.Orders[0]; o.State != purser.OrderLive || o.Captured.Amount != plan.Terms.Steps[0].Price.Now {
+				t.Errorf("the domain's order is %s with %v captured: %v", o.State, o.Captured, o.Error)
+			}
 			h.sound(t)
 		})
 	}
@@ -61,14 +66,19 @@ func (h *house) crowd(t *testing.T, waiting string) func(refusals int64) []sent 
 	var all []sent
 	var group sync.WaitGroup
 	var enough atomic.Bool
+	var bought atomic.Int64
 	refused, began := make([]atomic.Int64, callers), make([]atomic.Int64, callers)
 	for i := range callers {
 		c := dial(t, h.url, h.run.Token)
 		group.Go(func() {
 			for n := 0; !enough.Load(); n++ {
 				at := time.Now()
-				err := spends(t, c, n+i, waiting)
+				kind := (n + i) % 3
+				err := spends(t, c, kind, fmt.Sprintf("box-%d-%d", i, n), waiting)
 				began[i].Add(1)
+				if kind == 2 && err == nil {
+					bought.Add(1)
+				}
 				if code := purser.CodeOf(err); code == purser.Stopped {
 					refused[i].Add(1)
 				}
@@ -79,6 +89,7 @@ func (h *house) crowd(t *testing.T, waiting string) func(refusals int64) []sent 
 		})
 	}
 	eventually(t, "each caller has called", func() bool { return each(began, 1) })
+	eventually(t, "some were bought something", func() bool { return bought.Load() >= 3 })
 	return func(refusals int64) []sent {
 		defer group.Wait()
 		defer enough.Store(true)
@@ -99,9 +110,9 @@ func each(counts []atomic.Int64, most int64) bool {
 }
 
 // spends makes one call that would raise use.
-func spends(t *testing.T, c *client.Client, n int, waiting string) (err error) {
-	step := purser.StepRequest{Service: "local/mail:inbox", Name: "box" + string(rune('a'+n%26)), Meant: true}
-	switch n % 3 {
+func spends(t *testing.T, c *client.Client, kind int, box, waiting string) (err error) {
+	step := purser.StepRequest{Service: "local/mail:inbox", Name: box, Configuration: map[string]any{"username": box}}
+	switch kind {
 	case 0:
 		_, err = c.Plan(t.Context(), purser.MakePlan{Steps: []purser.StepRequest{step}})
 	case 1:
@@ -110,6 +121,16 @@ func spends(t *testing.T, c *client.Client, n int, waiting string) (err error) {
 		_, err = c.Add(t.Context(), purser.Add{StepRequest: step})
 	}
 	return err
+}
+
+// appliedPlan buys one free thing, with the person's yes to the account.
+func (h *house) appliedPlan(t *testing.T) string {
+	t.Helper()
+	plan := h.approved(t, purser.StepRequest{Service: "local/mail:inbox", Configuration: map[string]any{"username": "first"}})
+	if _, err := h.agent.Apply(t.Context(), purser.Apply{Plan: plan.ID}); err != nil {
+		t.Fatalf("linking the account: %v", err)
+	}
+	return plan.ID
 }
 
 // nothingAfter reads the log and the callers' own clocks: no spend is accepted
