@@ -152,7 +152,11 @@ func (o *Office) ExportAudit(ctx context.Context, by purser.Actor, in purser.Exp
 	if err != nil {
 		return err
 	}
-	if err := o.exportRecords(ctx, e, org); err != nil {
+	err = o.exportRecords(ctx, e, org)
+	if purser.CodeOf(err) == purser.BooksBroken { // the verifier names the place from what there is
+		return errors.Join(err, buffered.Flush())
+	}
+	if err != nil {
 		return err
 	}
 	return buffered.Flush()
@@ -172,9 +176,12 @@ func (o *Office) exportRecords(ctx context.Context, e *audit.Exporter, org db.Or
 			return err
 		}
 		if len(rows) == 0 {
-			return fmt.Errorf("the log of %s ends at %d, not at %d", org.ID, after, org.Seq)
+			return purser.Errorf(purser.BooksBroken, "the log of %s ends at record %d, not at %d", org.ID, after, org.Seq)
 		}
 		for _, row := range rows {
+			if row.Seq != after+1 {
+				return purser.Errorf(purser.BooksBroken, "record %d is missing from the log of %s", after+1, org.ID)
+			}
 			stored, err := hashes.ReadHashes([]int64{audit.LeafIndex(row.Seq)})
 			if err != nil {
 				return err

@@ -1,0 +1,106 @@
+package office_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+var writes = regexp.MustCompile(`(?is)(?:INSERT INTO|UPDATE|DELETE FROM)\s+(windows|budgets|holds|orders|audit|audit_hashes|movements|entries|payment_tokens|charges|plans|approvals|stops|stop_effects|subscriptions)\b`)
+
+var takesTurn = regexp.MustCompile(`(?is)UPDATE organizations SET turn = turn \+ 1`)
+
+// RULES 19: what is decided, is decided in a transaction that began with the turn.
+func TestEveryDecisionIsWrittenInsideTheTurn(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	var mu sync.Mutex
+	first, seen := map[int64]string{}, map[string]int{}
+	var faults []string
+	h.watch(func(tx int64, statement string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := first[tx]; !ok {
+			first[tx] = statement
+		}
+		if m := writes.FindStringSubmatch(statement); m != nil {
+			seen[m[1]]++
+			if !takesTurn.MatchString(first[tx]) {
+				faults = append(faults, fmt.Sprintf("%s, in a transaction that began with %s", statement, first[tx]))
+			}
+		}
+		return nil
+	})
+	s := h.set()
+	h.approve(s.plan.ID)
+	must[purser.Plan](h, s.agent, "apply", purser.Apply{Plan: s.plan.ID})
+	must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: s.other.ID, Reason: "no"})
+	h.limit("organization", "", usd(9000))
+	for _, sub := range h.subscriptions() {
+		h.due(sub.ID, -time.Minute)
+	}
+	h.tick()
+	spend := must[purser.Spend](h, h.owner, "spend", purser.AskSpend{})
+	for _, e := range spend.Events {
+		if e.Kind == "capture" {
+			if _, err := h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: e.Charge, AmountMinor: 1, IdempotencyKey: e.Charge}); err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+	}
+	h.resume(s.stop)
+	h.later(25 * time.Hour)
+	h.tick() // requests expire
+	if err := h.o.Checkpoint(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, f := range faults {
+		t.Error(f)
+	}
+	for _, table := range []string{"windows", "budgets", "holds", "orders", "audit", "audit_hashes", "movements", "entries", "payment_tokens", "charges", "plans", "approvals", "stops", "stop_effects", "subscriptions"} {
+		if seen[table] == 0 {
+			t.Errorf("nothing was written to %s, so nothing is shown of it", table)
+		}
+	}
+	mu.Unlock()
+	h.watch(nil)
+	h.books()
+	h.verify()
+	mu.Lock()
+}
+
+// RULES 19: while the clocks disagree nothing is spent, and everything can be stopped.
+func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(2000)
+		h.link(agent)
+		plan := h.planned(agent, domain("superseal.club"))
+		h.later(10 * time.Second)
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 2})
+		refused(t, err, purser.ClockUnsafe)
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "clocks"})
+		h.later(-20 * time.Second) // behind the last turn
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "clocks"})
+		last := int64(0)
+		for _, r := range h.records() {
+			if r.TS < last {
+				t.Errorf("record %d is older than the one before it", r.Seq)
+			}
+			last = r.TS
+		}
+		if creates, _ := h.seller.count(); creates != 1 { // the link's
+			t.Errorf("%d calls to create", creates-1)
+		}
+		h.charged(0, 0)
+	})
+}
