@@ -169,10 +169,10 @@ func (c *call) dedupLocks(in createInput) []string {
 		keys = append(keys, in.key.store)
 	}
 	if in.orchestrated != "" {
-		keys = append(keys, keyOrchestratorResource(c.account.ID, in.orchestrated))
+		keys = append(keys, keyOrchestratorResource(c.tenant(), in.orchestrated))
 	}
 	if in.bare() {
-		keys = append(keys, keyBare(c.account.ID, in.project, in.serviceID))
+		keys = append(keys, keyBare(c.tenant(), in.project, in.serviceID))
 	}
 	return keys
 }
@@ -202,8 +202,8 @@ func (c *call) findDuplicate(tx Tx, in createInput) (record resourceRecord, hit 
 		use bool
 		key string
 	}{
-		{in.orchestrated != "", keyOrchestratorResource(c.account.ID, in.orchestrated)},
-		{in.bare(), keyBare(c.account.ID, in.project, in.serviceID)},
+		{in.orchestrated != "", keyOrchestratorResource(c.tenant(), in.orchestrated)},
+		{in.bare(), keyBare(c.tenant(), in.project, in.serviceID)},
 	} {
 		if id != "" || !index.use {
 			continue
@@ -382,12 +382,12 @@ func (c *call) begin(in createInput, record resourceRecord) error {
 			return err
 		}
 		if in.orchestrated != "" {
-			if err := put(tx, keyOrchestratorResource(record.Account, in.orchestrated), pointer{record.ID}, time.Time{}); err != nil {
+			if err := put(tx, keyOrchestratorResource(c.tenant(), in.orchestrated), pointer{record.ID}, time.Time{}); err != nil {
 				return err
 			}
 		}
 		if in.bare() {
-			if err := put(tx, keyBare(record.Account, in.project, in.serviceID), pointer{record.ID}, time.Time{}); err != nil {
+			if err := put(tx, keyBare(c.tenant(), in.project, in.serviceID), pointer{record.ID}, time.Time{}); err != nil {
 				return err
 			}
 		}

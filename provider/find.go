@@ -61,7 +61,7 @@ func (c *call) lookUp(orchestratorResourceID string) error {
 	found := false
 	err := c.p.cfg.Store.View(c.ctx, func(tx Tx) error {
 		var p pointer
-		ok, err := get(tx, keyOrchestratorResource(c.account.ID, orchestratorResourceID), &p)
+		ok, err := get(tx, keyOrchestratorResource(c.tenant(), orchestratorResourceID), &p)
 		if err != nil || !ok {
 			return err
 		}
@@ -80,6 +80,9 @@ func (c *call) lookUp(orchestratorResourceID string) error {
 }
 
 func (c *call) listed(data []app.Resource, record resourceRecord) ([]app.Resource, error) {
+	if record.Orchestrator != c.orch.Name {
+		return data, nil
+	}
 	if record.Status == app.StatusRemoved && c.p.cfg.Now().Sub(record.RemovedAt) >= tombstone {
 		return data, nil
 	}

@@ -28,7 +28,7 @@ func (c *call) idempotency() (idempotency, error) {
 	if !valid {
 		return idempotency{}, Errorf(app.CodeInvalidRequest, "Idempotency-Key must be 1 to 255 visible ASCII characters")
 	}
-	return idempotency{store: keyIdempotency(c.account.ID, c.r.Method+" "+c.route, key), body: c.bodyHash()}, nil
+	return idempotency{store: keyIdempotency(c.tenant(), c.r.Method+" "+c.route, key), body: c.bodyHash()}, nil
 }
 
 // bodyHash is that of the body without what may change between attempts.

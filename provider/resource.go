@@ -15,6 +15,10 @@ import (
 // tombstone is how long a removed resource is still shown (12.5, 19).
 const tombstone = 30 * 24 * time.Hour
 
+// tenant is the scope of dedup keys: two orchestrators of one account must not meet
+// in them, or one would be answered with the other's credentials.
+func (c *call) tenant() string { return c.account.ID + "\x00" + c.orch.Name }
+
 // scoped reads the path's resource within the token's account (12.5).
 func (c *call) scoped() (resourceRecord, error) {
 	if !validID(c.resource) {
@@ -26,6 +30,8 @@ func (c *call) scoped() (resourceRecord, error) {
 		return record, err
 	case !found:
 		return record, Errorf(app.CodeForbidden, "no such resource within the scope of this token")
+	case record.Orchestrator != c.orch.Name:
+		return record, Errorf(app.CodeForbidden, "this resource was made through another orchestrator")
 	case record.Status == app.StatusRemoved && c.p.cfg.Now().Sub(record.RemovedAt) >= tombstone:
 		return record, Errorf(app.CodeNotFound, "the resource was removed")
 	}

@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +20,43 @@ import (
 	"github.com/purser-dev/purser/app"
 )
 
+// Profiles: how the caller shows itself (3.4).
+const (
+	Purser  = "purser"
+	Stripe  = "stripe"
+	Generic = "generic" // runs the G cases; the others are of the signed profiles
+)
+
 // Config is the provider under test; it can be read from JSON.
 type Config struct {
+	Profile string `json:"profile,omitempty"` // default Purser
+
+	// Interop tolerates the variations that the reference marks as seen; without it
+	// exactly the protocol is accepted.
+	Interop bool `json:"interop,omitempty"`
+
 	BaseURL       string `json:"base_url"`
 	TokenURL      string `json:"token_endpoint"`
-	SigningSecret string `json:"signing_secret"`
-	Account       string `json:"orchestrator_account"` // default "acct_conformance"
+	SigningSecret string `json:"signing_secret,omitempty"`
+
+	// V2Seed is the orchestrator's Ed25519 seed (base64url of 32 bytes), V2KeyID its
+	// kid and V2Mode what the provider does with that signature: off, log or require.
+	V2Seed  string `json:"v2_seed,omitempty"`
+	V2KeyID string `json:"v2_key_id,omitempty"`
+	V2Mode  string `json:"v2_mode,omitempty"`
+
+	// ReplayGuard is "reject" where a repeated signature is refused (5.5).
+	ReplayGuard string `json:"hmac_replay_guard,omitempty"`
+
+	// SecondBaseURL and SecondTokenURL are another way to the same provider (T19).
+	SecondBaseURL  string `json:"second_base_url,omitempty"`
+	SecondTokenURL string `json:"second_token_endpoint,omitempty"`
+
+	// ClientID and ClientSecret are what the token endpoint was configured with (P29).
+	ClientID     string `json:"client_id,omitempty"`
+	ClientSecret string `json:"client_secret,omitempty"`
+
+	Account string `json:"orchestrator_account"` // default "acct_conformance"
 
 	// Capabilities are the manifest's; cases of undeclared ones are skipped.
 	Capabilities []string `json:"capabilities,omitempty"`
@@ -43,13 +76,33 @@ type Config struct {
 	// NewPaymentToken gives a fresh token per purchase, instead of PaymentToken.
 	NewPaymentToken func() string `json:"-"`
 
-	ExistingEmail string `json:"existing_email,omitempty"` // has an account and the policy is consent
+	ExistingEmail    string `json:"existing_email,omitempty"`    // has an account that this suite did not make
+	ExistingAccounts string `json:"existing_accounts,omitempty"` // the policy: consent (default) or silent
+	WorkspaceKey     string `json:"workspace_key,omitempty"`     // e.g. "team_id"; an integer
+	Workspace        any    `json:"workspace,omitempty"`         // one that ExistingEmail may access
+	OtherRegion      string `json:"other_region,omitempty"`      // a configuration.region that another node serves
+
+	DeepLinkPurpose string `json:"deep_link_purpose,omitempty"` // one of the manifest's; "": deep links are not offered
+
+	// ClientURL is where the provider can reach the documents that the suite serves
+	// for the generic profile at ClientAddr. Default: a loopback address.
+	ClientURL  string `json:"client_url,omitempty"`
+	ClientAddr string `json:"client_addr,omitempty"`
+
+	// Features are parts of the generic profile beyond 15.1 to 15.5 that the provider
+	// offers: github_grants, payer.
+	Features []string `json:"features,omitempty"`
+
+	// TestHooks are URLs by name that put the provider into a state, or tell of one,
+	// which no client can (the cases marked H). See the constants beginning with Hook.
+	TestHooks map[string]string `json:"test_hooks,omitempty"`
+
 	ForeignBearer string `json:"foreign_bearer,omitempty"` // a token issued to another orchestrator
 
 	Transport http.RoundTripper `json:"-"` // nil: a plain one
 	Now       func() time.Time  `json:"-"` // nil: time.Now; the provider's clock
 
-	// Only runs the cases with these ids; nil is all.
+	// Only runs the cases whose ids match one of these patterns, e.g. A*; nil is all.
 	Only []string `json:"only,omitempty"`
 }
 
@@ -68,6 +121,8 @@ type Result struct {
 	Section string `json:"section"`
 	Outcome string `json:"outcome"`
 	Detail  string `json:"detail,omitempty"`
+
+	Took time.Duration `json:"-"`
 }
 
 // Report is all of them, in the order of the suite.
@@ -125,14 +180,24 @@ type scenario struct {
 	run                func(p *probe)
 }
 
+// CaseIDs lists every case, in order.
+func CaseIDs() []string {
+	ids := make([]string, len(suite))
+	for i, sc := range suite {
+		ids[i] = sc.id
+	}
+	return ids
+}
+
 // Run runs the suite. It makes accounts and resources at the provider and removes
 // the resources it made.
 func Run(ctx context.Context, c Config) Report {
 	c = c.withDefaults()
 	s := newSession(c)
+	defer s.close()
 	var report Report
 	for _, sc := range suite {
-		if len(c.Only) > 0 && !contains(c.Only, sc.id) {
+		if len(c.Only) > 0 && !slices.ContainsFunc(c.Only, func(pattern string) bool { return matches(pattern, sc.id) }) {
 			continue
 		}
 		report.Results = append(report.Results, s.run(ctx, sc))
@@ -157,6 +222,9 @@ func Test(t *testing.T, c Config) {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Profile == "" {
+		c.Profile = Purser
+	}
 	if c.Account == "" {
 		c.Account = "acct_conformance"
 	}
@@ -177,6 +245,12 @@ func (c Config) withDefaults() Config {
 
 func (s *session) run(ctx context.Context, sc scenario) (result Result) {
 	result = Result{ID: sc.id, Title: sc.title, Section: sc.section, Outcome: Passed}
+	began := time.Now()
+	defer func() { result.Took = time.Since(began) }()
+	if generic := strings.HasPrefix(sc.id, "G"); generic != (s.config.Profile == Generic) {
+		result.Outcome, result.Detail = Skipped, "this case is not of the profile "+s.config.Profile
+		return result
+	}
 	if sc.needs != nil {
 		if why := sc.needs(s.config); why != "" {
 			result.Outcome, result.Detail = Skipped, why
@@ -186,18 +260,26 @@ func (s *session) run(ctx context.Context, sc scenario) (result Result) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	defer func() {
-		if f, ok := recover().(failure); ok {
+		switch f := recover().(type) {
+		case nil:
+		case failure:
 			result.Outcome, result.Detail = Failed, string(f)
+		case skip:
+			result.Outcome, result.Detail = Skipped, string(f)
+		default:
+			panic(f)
 		}
 	}()
-	sc.run(&probe{session: s, ctx: ctx})
+	sc.run(&probe{session: s, ctx: ctx, section: sc.section})
 	return result
 }
 
 // suite is every case, in order.
 var suite = func() []scenario {
 	var all []scenario
-	for _, part := range [][]scenario{signatureCases, accountCases, tokenCases, resourceCases, operationCases, extensionCases, flowCases} {
+	for _, part := range [][]scenario{signatureCases, accountCases, tokenCases,
+		resourceCases, operationCases, extensionCases, orderCases, deepLinkCases, stateCases, limitCases, flowCases, genericCases,
+	} {
 		all = append(all, part...)
 	}
 	return all
@@ -206,8 +288,43 @@ var suite = func() []scenario {
 // Reasons to skip.
 func needFree(c Config) string { return missing(c.FreeService, "free_service") }
 func needPlan(c Config) string { return missing(c.PlanService, "plan_service") }
-func needExisting(c Config) string {
+
+// matches tells whether an id is meant: * stands for any text.
+func matches(pattern, id string) bool {
+	ok, err := path.Match(pattern, id)
+	return err == nil && ok
+}
+
+func needConsent(c Config) string {
+	if c.ExistingAccounts == "silent" {
+		return "the policy for existing accounts is silent"
+	}
 	return missing(c.ExistingEmail, "existing_email")
+}
+
+func needSilent(c Config) string {
+	if c.ExistingAccounts != "silent" {
+		return "the policy for existing accounts is consent"
+	}
+	if c.WorkspaceKey == "" || c.Workspace == nil {
+		return "workspace_key and workspace are not given"
+	}
+	return missing(c.ExistingEmail, "existing_email")
+}
+
+func needWorkspace(c Config) string { return missing(c.WorkspaceKey, "workspace_key") }
+func needDeepLinks(c Config) string { return missing(c.DeepLinkPurpose, "deep_link_purpose") }
+
+// needAll gives the first reason of several.
+func needAll(needs ...func(Config) string) func(Config) string {
+	return func(c Config) string {
+		for _, need := range needs {
+			if why := need(c); why != "" {
+				return why
+			}
+		}
+		return ""
+	}
 }
 func needForeign(c Config) string { return missing(c.ForeignBearer, "foreign_bearer") }
 func needPaid(c Config) string    { return missing(c.PaidService, "paid_service") }
