@@ -95,7 +95,11 @@ func TestEachWrongProviderFailsExactlyItsCases(t *testing.T) {
 				if wrong.tamper != nil {
 					tamper = wrong.tamper()
 				}
-				report := judge(t, wrong.on, wrong.change, tamper, nil)
+				change := wrong.change
+				if wrong.both != nil {
+					change, tamper = wrong.both()
+				}
+				report := judge(t, wrong.on, change, tamper, nil)
 				failed := report.IDs(providertest.Failed)
 				if len(failed) == 0 {
 					t.Error("no case tells what is wrong")

@@ -100,7 +100,8 @@ var wrongProviders = []struct {
 	name   string
 	change func(*provider.Config)
 	tamper func() func(http.Handler) http.Handler
-	on     string // the variant; default base
+	both   func() (func(*provider.Config), func(http.Handler) http.Handler) // where the two share something
+	on     string                                                           // the variant; default base
 }{
 	{
 		name: "accepts a stale signature",
@@ -494,6 +495,8 @@ var wrongProviders = []struct {
 			first, issued := "", map[string]bool{}
 			return func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					form, _ := url.ParseQuery(string(bodyOf(r)))
+					verifier := form.Get("code_verifier")
 					mu.Lock()
 					if issued[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")] {
 						r.Header.Set("Authorization", "Bearer "+first)
@@ -506,6 +509,9 @@ var wrongProviders = []struct {
 						}
 						mu.Lock()
 						defer mu.Unlock()
+						if verifier == strings.Repeat("v", 43) {
+							return // of another orchestrator
+						}
 						issued[token.AccessToken] = true
 						if first == "" {
 							first = token.AccessToken
@@ -545,4 +551,558 @@ var wrongProviders = []struct {
 			})
 		},
 	},
+	{
+		name: "checks the bearer after the body",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/resources") && !json.Valid(body) && rec.Code == http.StatusUnauthorized {
+					says(rec, http.StatusBadRequest, `{"status":"error","id":"","error":{"code":"invalid_request","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "mints a secret again on a retry",
+		tamper: func() func(http.Handler) http.Handler {
+			var n atomic.Int64
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if isCreate(r) {
+					edits(rec, func(m map[string]any) {
+						if complete, ok := m["complete"].(map[string]any); ok {
+							complete["access_configuration"] = map[string]any{"api_key": fmt.Sprint("minted-", n.Add(1))}
+						}
+					})
+				}
+			})
+		},
+	},
+	{
+		name:   "refuses a bad V2 signature that it should only log",
+		change: func(c *provider.Config) { c.Orchestrators[0].V2 = provider.Require },
+	},
+	{
+		name:   "only logs a bad V2 signature that it should refuse",
+		change: func(c *provider.Config) { c.Orchestrators[0].V2 = provider.Log },
+		on:     "strict",
+	},
+	{
+		name:   "lets a captured signature open another path",
+		change: func(c *provider.Config) { c.Orchestrators[0].Replay = provider.Log },
+		on:     "strict",
+	},
+	{
+		name: "tolerates sixty seconds only",
+		tamper: func() func(http.Handler) http.Handler {
+			return requests(func(r *http.Request, _ []byte) {
+				s, err := app.ParseSignature(r.Header.Get(app.HeaderSignature))
+				if err != nil {
+					return
+				}
+				var at int64
+				_, _ = fmt.Sscan(s.Stamp, &at)
+				if gap := time.Now().Unix() - at; gap > 60 || gap < -60 {
+					r.Header.Set(app.HeaderSignature, "t=1,v1=00")
+				}
+			})
+		},
+	},
+	{
+		name: "reads only hex in lower case",
+		tamper: func() func(http.Handler) http.Handler {
+			return requests(func(r *http.Request, _ []byte) {
+				if value := r.Header.Get(app.HeaderSignature); value != strings.ToLower(value) {
+					r.Header.Set(app.HeaderSignature, "t=1,v1=00")
+				}
+			})
+		},
+	},
+	{
+		name: "matches no slash at the end of a path",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.HasSuffix(r.URL.Path, "/") {
+					says(rec, http.StatusNotFound, `{"error":{"code":"not_found","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "answers a spent refresh token again",
+		tamper: func() func(http.Handler) http.Handler {
+			var mu sync.Mutex
+			first := map[string][]byte{}
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				form, _ := url.ParseQuery(string(body))
+				token := form.Get("refresh_token")
+				if !at(r, "/oauth/token") || token == "" {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if rec.Code == http.StatusOK {
+					first[token] = bytes.Clone(rec.Body.Bytes())
+				} else if first[token] != nil {
+					says(rec, http.StatusOK, string(first[token]))
+				}
+			})
+		},
+	},
+	{
+		name: "offers what it does not declare",
+		change: func(c *provider.Config) {
+			c.Manifest.DeepLinkPurposes = []string{"dashboard"}
+			c.Hooks.Quote = func(context.Context, provider.QuoteRequest) (app.Quote, error) {
+				return app.Quote{Item: "thing", Currency: "USD", Interval: "once"}, nil
+			}
+			c.Hooks.Update = func(context.Context, provider.Resource, provider.Request) (provider.Provisioned, error) {
+				return provider.Provisioned{}, nil
+			}
+			c.Hooks.Rotate = func(context.Context, provider.Resource) (provider.Provisioned, error) {
+				return provider.Provisioned{AccessConfiguration: map[string]string{"api_key": "new"}}, nil
+			}
+		},
+		on: "plain",
+	},
+	{
+		name: "hides that it has no secret",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.CodeServerError) {
+					says(rec, http.StatusUnauthorized, `{"error":{"code":"invalid_signature","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name:   "links another workspace than was asked for",
+		change: func(c *provider.Config) { c.WorkspaceKey = "another_key" },
+		on:     "silent",
+	},
+	{
+		name:   "asks although it should link silently",
+		change: func(c *provider.Config) { c.Orchestrators[0].SilentExisting = false },
+		on:     "silent",
+	},
+	{
+		name: "takes any email for attested",
+		tamper: func() func(http.Handler) http.Handler {
+			return requests(func(r *http.Request, body []byte) {
+				if at(r, "/account_requests") && bytes.Contains(body, []byte(`["name"]`)) {
+					resign(r, bytes.ReplaceAll(body, []byte(`["name"]`), []byte(`["name","email"]`)))
+				}
+			})
+		},
+		on: "silent",
+	},
+	{
+		name: "invents an account when it cannot make one",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.CodeAccountCreation) {
+					says(rec, http.StatusOK, `{"type":"oauth","oauth":{"code":"anything"}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "calls a dead region its own fault",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if rec.Code == http.StatusBadGateway {
+					says(rec, http.StatusInternalServerError, `{"error":{"code":"server_error","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "asks for information without saying which",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				edits(rec, func(m map[string]any) {
+					if m["needs_information"] != nil {
+						m["needs_information"] = map[string]any{"schema": map[string]any{}}
+					}
+				})
+			})
+		},
+	},
+	{
+		name: "refuses scopes that are not its default",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if at(r, "/account_requests") && bytes.Contains(body, []byte("conformance:write")) {
+					says(rec, http.StatusBadRequest, `{"type":"error","error":{"code":"invalid_scope","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "breaks with its catalog",
+		both: func() (func(*provider.Config), func(http.Handler) http.Handler) {
+			var down atomic.Bool
+			return func(c *provider.Config) {
+					live := c.Hooks.Services
+					c.Hooks.Services = func(ctx context.Context) ([]app.CatalogService, error) {
+						services, err := live(ctx)
+						down.Store(err != nil)
+						return services, err
+					}
+				}, answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+					if at(r, "/services") && down.Load() {
+						says(rec, http.StatusServiceUnavailable, `{"error":{"code":"server_error","message":""}}`)
+					}
+				})
+		},
+	},
+	{
+		name: "refuses without saying for how long",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) { rec.Header().Del("Retry-After") })
+		},
+	},
+	{
+		name: "counts requests although budgets are off",
+		tamper: func() func(http.Handler) http.Handler {
+			var last atomic.Bool
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				// The second account request in a row that would make an account.
+				if !at(r, "/account_requests") || rec.Code != http.StatusOK {
+					last.Store(false)
+				} else if last.Swap(true) {
+					rec.Header().Set("Retry-After", "60")
+					says(rec, http.StatusTooManyRequests, `{"type":"error","error":{"code":"rate_limited","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "gives partners a token of a year",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/oauth/token") {
+					edits(rec, func(m map[string]any) { m["expires_in"] = 365 * 86400 })
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name:   "lets every partner do everything",
+		change: func(c *provider.Config) { c.Generic.Rights = nil },
+		on:     "generic",
+	},
+	{
+		name: "spends a partner's budget on refusals",
+		tamper: func() func(http.Handler) http.Handler {
+			var refused atomic.Int64
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/account_requests") && rec.Code == http.StatusForbidden && refused.Add(1) > 20 {
+					says(rec, http.StatusTooManyRequests, `{"type":"error","error":{"code":"rate_limited","message":""}}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "asks no client for its proof",
+		change: func(c *provider.Config) {
+			c.Generic.HTTP = documents(func(m map[string]any) { m["token_endpoint_auth_method"] = "none" })
+		},
+		on: "generic",
+	},
+	{
+		name: "keeps no ceiling of scopes",
+		change: func(c *provider.Config) {
+			c.Generic.HTTP = documents(func(m map[string]any) {
+				if block, ok := m["dev.purser"].(map[string]any); ok {
+					block["scopes"] = []string{}
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "answers 400 where a verifier or challenge is missing",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/oauth/token") && strings.Contains(rec.Body.String(), app.CodeInvalidRequest) {
+					rec.Code = http.StatusBadRequest
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "links a partner's user silently",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.AnswerRequiresAuth) {
+					says(rec, http.StatusOK, `{"type":"oauth","oauth":{"code":"anything"}}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "answers clients in another envelope",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.CodeInvalidClient) {
+					says(rec, http.StatusUnauthorized, `{"type":"error","error":{"code":"unauthorized","message":""}}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "registers whom it does not know",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/client_registration") && rec.Code == http.StatusBadRequest {
+					says(rec, http.StatusOK, `{"registered":true,"checks":[]}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "says nothing of a wrong assertion",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/client_registration") {
+					edits(rec, func(m map[string]any) { m["checks"] = []any{} })
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "tells its limits to anybody",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/limits") && rec.Code == http.StatusUnauthorized {
+					says(rec, http.StatusOK, `{"tier":"public"}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "uses a consent up when its page is opened",
+		tamper: func() func(http.Handler) http.Handler {
+			var mu sync.Mutex
+			opened := map[string]int{}
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if !at(r, "/consent") || r.Method != http.MethodGet {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				state := r.URL.Query().Get("state")
+				if opened[state]++; opened[state] > 1 {
+					says(rec, http.StatusNotFound, `{"type":"error","error":{"code":"not_found","message":""}}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "lets an approval be repeated",
+		tamper: func() func(http.Handler) http.Handler {
+			var mu sync.Mutex
+			var last []byte
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if !at(r, "/consent") || r.Method != http.MethodPost {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if rec.Code == http.StatusOK {
+					last = bytes.Clone(rec.Body.Bytes())
+				} else if last != nil && rec.Code == http.StatusNotFound {
+					says(rec, http.StatusOK, string(last))
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "lets anybody approve",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/consent") && rec.Code == http.StatusForbidden {
+					says(rec, http.StatusOK, `{"redirect_url":"https://orchestrator.example/callback?code=x&state=y"}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "makes each bare create anew",
+		tamper: func() func(http.Handler) http.Handler {
+			var n atomic.Int64
+			return requests(func(r *http.Request, body []byte) {
+				var m map[string]any
+				if !isCreate(r) || json.Unmarshal(body, &m) != nil || m["project_id"] == nil || m["orchestrator_resource_id"] != nil {
+					return
+				}
+				m["project_id"] = fmt.Sprint(m["project_id"], n.Add(1))
+				changed, _ := json.Marshal(m)
+				resign(r, changed)
+			})
+		},
+	},
+	{
+		name: "refuses members that it does not know",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				if bytes.Contains(body, []byte("unknown_member")) {
+					says(rec, http.StatusBadRequest, `{"status":"error","id":"","error":{"code":"invalid_request","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "judges a body by its Content-Type",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if r.Header.Get("Content-Type") == "text/plain" {
+					says(rec, http.StatusUnsupportedMediaType, "Unsupported Media Type")
+				}
+			})
+		},
+	},
+	{
+		name: "compares Bearer by its case",
+		tamper: func() func(http.Handler) http.Handler {
+			return requests(func(r *http.Request, _ []byte) {
+				if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") && !strings.HasPrefix(r.Header.Get("Authorization"), "Basic ") {
+					r.Header.Del("Authorization")
+				}
+			})
+		},
+	},
+	{
+		name: "lets caches keep credentials",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) { rec.Header().Del("Cache-Control") })
+		},
+	},
+	{
+		name: "reads the payload of a removal",
+		tamper: func() func(http.Handler) http.Handler {
+			return exchanges(func(r *http.Request, body []byte, rec *httptest.ResponseRecorder) {
+				var m map[string]any
+				if at(r, "/remove") && json.Unmarshal(body, &m) != nil {
+					says(rec, http.StatusBadRequest, `{"status":"error","id":"","error":{"code":"invalid_request","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "restores once only",
+		tamper: func() func(http.Handler) http.Handler {
+			var mu sync.Mutex
+			restored := map[string]bool{}
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				mu.Lock()
+				defer mu.Unlock()
+				if at(r, "/restore") && restored[r.URL.Path] {
+					says(rec, http.StatusConflict, `{"status":"error","id":"","error":{"code":"invalid_state","message":""}}`)
+				}
+				restored[r.URL.Path] = true
+			})
+		},
+	},
+	{
+		name:   "takes attested for verified",
+		change: func(c *provider.Config) { c.Hooks.Accounts = credulous{c.Hooks.Accounts} },
+	},
+	{
+		name: "looks at a deep link's body before its capability",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Body.String(), app.CodeDeepLinksNotEnabled) {
+					says(rec, http.StatusBadRequest, `{"status":"error","id":"","error":{"code":"invalid_path","message":""}}`)
+				}
+			})
+		},
+	},
+	{
+		name: "leads wherever it is asked to",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/deep_links") && rec.Code == http.StatusBadRequest {
+					says(rec, http.StatusOK, `{"purpose":"dashboard","url":"https://seller.example/login?token=x"}`)
+				}
+			})
+		},
+	},
+	{
+		name: "has a page of its own for a dead link",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(rec.Header().Get("Location"), "expired_or_invalid_token") {
+					rec.Header().Del("Location")
+					says(rec, http.StatusGone, "gone")
+				}
+			})
+		},
+	},
+	{
+		name:   "forwards to another region twice",
+		change: func(c *provider.Config) { c.HTTP = twice{} },
+	},
+}
+
+// credulous believes every email.
+type credulous struct{ provider.Accounts }
+
+func (c credulous) Account(ctx context.Context, id string) (provider.Account, error) {
+	a, err := c.Accounts.Account(ctx, id)
+	a.EmailVerified = true
+	return a, err
+}
+
+// twice sends an account request two times.
+type twice struct{}
+
+func (twice) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	setBody(r, body)
+	if at(r, "/account_requests") {
+		first, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		_ = first.Body.Close()
+		setBody(r, body)
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// documents fetches client documents and changes them.
+func documents(change func(m map[string]any)) provider.Doer { return fetcher{change} }
+
+type fetcher struct{ change func(m map[string]any) }
+
+func (f fetcher) Do(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]any
+	if json.Unmarshal(body, &m) == nil {
+		f.change(m)
+		body, _ = json.Marshal(m)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
 }
