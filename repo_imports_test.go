@@ -74,6 +74,7 @@ var allowed = map[string]string{
 	// For tests only, see testOnly below.
 	"internal/cloud/till/railtest": "",
 	"internal/doortest":            ". client internal/form internal/gate internal/httpapi internal/mcpapi internal/office",
+	"internal/seller/fakes":        "app provider",
 	"internal/testneed":            "",
 	"internal/testpg":              "internal/testneed",
 	"internal/testpg/withpg":       "internal/testpg",
@@ -101,7 +102,7 @@ var (
 
 	// testOnly may be imported by tests, and by each other, never by the product.
 	testOnly = []string{
-		"internal/doortest", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
+		"internal/doortest", "internal/seller/fakes", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
 		"github.com/letsencrypt/pebble", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "github.com/google/go-cmp",
 		"go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/creack/pty", "github.com/chromedp/chromedp", "testing", "net/http/httptest",
 	}

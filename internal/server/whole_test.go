@@ -24,6 +24,11 @@ const passphrase = "correct horse battery staple"
 // owner signs up with a set-up code.
 func owner(t *testing.T, s *Server) *client.Client {
 	t.Helper()
+	return dial(t, s, signUp(t, s))
+}
+
+func signUp(t *testing.T, s *Server) (token string) {
+	t.Helper()
 	code, needed, err := s.SetupCode(t.Context())
 	if err != nil || !needed {
 		t.Fatalf("set-up code: %v %v", needed, err)
@@ -38,7 +43,7 @@ func owner(t *testing.T, s *Server) *client.Client {
 	if err != nil {
 		t.Fatalf("setting up: %v", err)
 	}
-	return dial(t, s, in.Token)
+	return in.Token
 }
 
 func dial(t *testing.T, s *Server, token string) *client.Client {
