@@ -100,6 +100,9 @@ func EntryOf(ctx context.Context) *Entry {
 // Fail notes an error and returns what may be shown of it: the *purser.Error
 // within, or internal with the reference under which the log has the cause.
 func (e *Entry) Fail(err error) *purser.Error {
+	if errors.Is(err, context.Canceled) { // whoever asked is gone: no fault of anybody
+		err = purser.Errorf(purser.Unavailable, "the caller went away before the answer").WithCause(err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.code, e.cause = purser.CodeOf(err), nil

@@ -298,10 +298,21 @@ func hashOf(s seal.Secret) string { return hex.EncodeToString(seal.HashToken(s))
 // missing reports that a row is not there.
 func missing(err error) bool { return errors.Is(err, sql.ErrNoRows) }
 
+// lists are the commands that show what there is.
+var lists = map[string]string{
+	"plan": "purser approvals, or purser status", "run": "purser run list", "agent": "purser agent list", "resource": "purser status",
+	"order": "purser status", "provider": "purser provider list", "project": "purser init NAME", "subscription": "purser subscriptions", "stop": "purser status",
+	"staged folder": "stage it again: purser deploy DIR",
+}
+
 // notFound turns a missing row into an answer.
 func notFound(err error, what, id string) error {
 	if missing(err) {
-		return purser.Errorf(purser.NotFound, "no %s is called %q here", what, id)
+		no := purser.Errorf(purser.NotFound, "no %s is called %q here", what, id)
+		if hint := lists[what]; hint != "" {
+			return no.WithHint("%s", hint)
+		}
+		return no
 	}
 	return err
 }

@@ -78,6 +78,7 @@ type Server struct {
 	http     *http.Server
 	drain    time.Duration
 	hangUp   context.CancelFunc // ends the requests that outlast the drain
+	unused   unused
 	trace    func(context.Context) error
 }
 
@@ -119,6 +120,7 @@ func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err er
 	s.http = &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
 		BaseContext: func(net.Listener) context.Context { return base },
+		ConnState:   s.unused.watch,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // a stranger's broken handshake is no news
 	}
 	return s, nil
@@ -193,6 +195,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 func (s *Server) stop() error {
 	s.log.Info("stopping")
 	s.parts.office.Leave()
+	s.unused.hangUp()
 	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
