@@ -134,6 +134,19 @@ func TestACurrencyWithoutABudgetIsRefused(t *testing.T) {
 	h.nothing()
 }
 
+// The same when the limits went away after the plan: each order is decided anew.
+func TestALimitThatIsGoneWhenTheOrderIsPlacedIsNoPermission(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	_, agent := h.run(2000)
+	plan := h.planned(agent, domain("superseal.club"))
+	h.limit("provider", "local", purser.Money{Amount: 1, Currency: "EUR"})
+	h.sql("DELETE FROM budgets WHERE currency = 'USD'")
+	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	refused(t, err, purser.CurrencyNotBudgeted)
+	h.nothing()
+}
+
 // RULES 9: the same thing again, and a hurry, need a person; a plan that is marked
 // as meant and signed goes on.
 func TestARepeatAndAHurryNeedAPersonsWord(t *testing.T) {
