@@ -287,21 +287,52 @@ func (d *draft) plans(provider string) []string {
 	return ids
 }
 
-// constraints checks how many of a service one account may have (APP 11.7).
+// constraints checks what may be active beside each other in one scope, before the
+// provider is called (APP 11.7).
 func (d *draft) constraints(entry catalog.Entry) error {
+	active := d.active(entry)
 	have := 0
-	for _, id := range d.plans(entry.Ref.Provider) {
+	for _, id := range active {
 		if id == entry.Ref.Service {
 			have++
 		}
 	}
 	for _, c := range entry.Service.Constraints {
 		if c.Count != nil && have >= c.Count.AtMost {
-			return purser.Errorf(purser.ConstraintReached, "%s is sold %d times to one account, and you have it", entry.Ref, c.Count.AtMost).
+			return purser.Errorf(purser.ConstraintReached, "%s is sold %d times to one account or project, and you have it", entry.Ref, c.Count.AtMost).
 				WithHint("purser status")
+		}
+		if !c.MutualExclusion {
+			continue
+		}
+		for _, u := range entry.Service.AllowedUpdates {
+			if u.Service != entry.Ref.Service && slices.Contains(active, u.Service) {
+				return purser.Errorf(purser.ConstraintReached, "%s and %s/%s exclude each other, and you have that one", entry.Ref, entry.Ref.Provider, u.Service).
+					WithHint("change it instead: purser update")
+			}
 		}
 	}
 	return nil
+}
+
+// active are the services of the entry's provider that are active in its scope, or
+// come earlier in this plan: in the project, or in the whole account.
+func (d *draft) active(entry catalog.Entry) []string {
+	if entry.Service.Scope == app.ScopeAccount {
+		return d.plans(entry.Ref.Provider)
+	}
+	var ids []string
+	for _, r := range d.live {
+		if r.Provider == entry.Ref.Provider && r.Project == d.terms.Project && alive(r) {
+			ids = append(ids, r.Service)
+		}
+	}
+	for _, s := range d.terms.Steps {
+		if s.Provider == entry.Ref.Provider && s.Kind == purser.ServiceStep {
+			ids = append(ids, s.Service)
+		}
+	}
+	return ids
 }
 
 // link adds the step that makes an account at a provider, with what is shared
