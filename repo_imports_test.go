@@ -33,7 +33,8 @@ var allowed = map[string]string{
 	"internal/canonical":  "",
 	"internal/catalog":    ". app internal/canonical",
 	"internal/consent":    ". internal/act internal/canonical",
-	"internal/domainname": "",
+	"internal/domainname": "internal/edit",
+	"internal/edit":       "",
 	"internal/guard":      ".",
 	"internal/ledger":     ".",
 	"internal/rail":       ". internal/guard",
@@ -52,7 +53,7 @@ var allowed = map[string]string{
 	"internal/bridge/...": "app provider internal/domainname internal/cloud/assets internal/bridge/...",
 
 	// Doors.
-	"internal/form":    ".",
+	"internal/form":    ". internal/edit",
 	"internal/gate":    ".",
 	"internal/httpapi": ". internal/form internal/gate internal/office",
 	"internal/mcpapi":  ". internal/form internal/gate internal/office",
@@ -65,7 +66,7 @@ var allowed = map[string]string{
 	"internal/child":  "",
 	"internal/demo":   ". client internal/act internal/audit internal/child internal/consent internal/folder",
 	"internal/folder": ".",
-	"internal/config": ".",
+	"internal/config": ". internal/edit",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
 		"internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
@@ -86,7 +87,7 @@ var (
 	standardOnly = []string{".", "app", "provider", "provider/providertest", "client"}
 
 	// pure packages compute; whoever calls them reads and writes.
-	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/guard", "internal/ledger", "internal/rail"}
+	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/rail"}
 	noPure = []string{"os", "os/exec", "os/signal", "net", "net/http", "database/sql", "log", "log/slog", "syscall"}
 
 	// forbidden are imports that would tie a room to what it must not know.

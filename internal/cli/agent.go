@@ -43,11 +43,8 @@ func (s *session) agentRevoke() *cobra.Command {
 		Use: "revoke AGENT", Short: "Revoke an agent and all its tokens", Args: needs("AGENT"),
 		Example: "  purser agent revoke agt_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (a purser.AgentInfo, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return a, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return a, err
 			}
 			return c.RevokeAgent(ctx, purser.AgentRef{Agent: args[0]})

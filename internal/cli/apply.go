@@ -19,11 +19,8 @@ func (s *session) apply() *cobra.Command {
 			"A plan that still needs a person is waited for.",
 		Example: "  purser apply pln_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return plan, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return plan, err
 			}
 			in.Plan = args[0]

@@ -68,11 +68,8 @@ func (s *session) deny() *cobra.Command {
 		Example: "  purser deny pln_01jd... --reason \"too dear; look for a cheaper domain\"",
 		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
 			in.Plan = args[0]
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return plan, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return plan, err
 			}
 			return c.Deny(ctx, in)

@@ -43,11 +43,8 @@ func (s *session) budgetSet() *cobra.Command {
 		if in.Limit, err = amount(limit, currency); err != nil {
 			return line, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return line, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return line, err
 		}
 		return signedIfAsked(ctx, s, c, "set_budget", in, func(in *purser.SetBudget, a *purser.Signature) { in.Act = a }, c.SetBudget)

@@ -45,11 +45,8 @@ func (s *session) change(name, short string, call func(*client.Client, context.C
 		if in.Project, err = s.projectOf(in.Resource, in.Project); err != nil {
 			return plan, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return plan, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return plan, err
 		}
 		if plan, err = call(c, ctx, in); err != nil || in.DryRun {
@@ -94,11 +91,8 @@ func (s *session) rotate() *cobra.Command {
 			if in.Project, err = s.projectOf(in.Resource, in.Project); err != nil {
 				return v, err
 			}
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return v, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return v, err
 			}
 			return c.Rotate(ctx, in)
@@ -130,11 +124,8 @@ func (s *session) link() *cobra.Command {
 		if in.Project, err = s.project(in.Project); err != nil {
 			return plan, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return plan, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return plan, err
 		}
 		if plan, err = c.Link(ctx, in); err != nil || in.DryRun {
@@ -150,11 +141,8 @@ func (s *session) unlink() *cobra.Command {
 		Use: "unlink PROVIDER", Short: "Forget the account at a provider", Args: needs("PROVIDER"),
 		Long: "Forget the account at a provider. What lives there stays there.", Example: "  purser unlink local",
 		RunE: does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return v, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return v, err
 			}
 			return c.Unlink(ctx, purser.ProviderRef{Provider: args[0]})
@@ -200,11 +188,8 @@ func (s *session) adopt() *cobra.Command {
 		if in.Project, err = s.project(in.Project); err != nil {
 			return v, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return v, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return v, err
 		}
 		return signed(ctx, s, c, "adopt", in, func(in *purser.Adopt, a *purser.Signature) { in.Act = a }, c.Adopt)
@@ -225,11 +210,8 @@ func (s *session) inform() *cobra.Command {
 		if in.Information, err = settings(set); err != nil {
 			return v, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return v, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return v, err
 		}
 		return signed(ctx, s, c, "inform", in, func(in *purser.Inform, a *purser.Signature) { in.Act = a }, c.Inform)
@@ -275,11 +257,8 @@ func (s *session) providerRemove() *cobra.Command {
 	return s.changing(&cobra.Command{
 		Use: "remove PROVIDER", Short: "Forget a provider that nothing lives at", Args: needs("PROVIDER"), Example: "  purser provider remove vendor",
 		RunE: does(s, func(ctx context.Context, args []string) (v purser.Accepted, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return v, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return v, err
 			}
 			return c.RemoveProvider(ctx, purser.ProviderRef{Provider: args[0]})

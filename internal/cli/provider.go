@@ -38,11 +38,8 @@ func (s *session) providerAdd() *cobra.Command {
 		if in.SigningSecret, err = s.sharedSecret(ctx, cmd, secret); err != nil {
 			return v, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return v, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return v, err
 		}
 		return signed(ctx, s, c, "add_provider", in, func(in *purser.AddProvider, a *purser.Signature) { in.Act = a }, c.AddProvider)

@@ -90,11 +90,8 @@ func (s *session) restore() *cobra.Command {
 			if in.Project, err = s.project(in.Project); err != nil {
 				return r, err
 			}
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return r, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return r, err
 			}
 			return signedIfAsked(ctx, s, c, "restore", in, func(in *purser.Restore, a *purser.Signature) { in.Act = a }, c.Restore)

@@ -22,11 +22,8 @@ func (s *session) resolve() *cobra.Command {
 		if in.Order = args[0]; in.Outcome != "live" && in.Outcome != "failed" {
 			return order, misused(cmd, "--outcome is live or failed")
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return order, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return order, err
 		}
 		return signed(ctx, s, c, "resolve", in, func(in *purser.Resolve, a *purser.Signature) { in.Act = a }, c.Resolve)

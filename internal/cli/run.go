@@ -48,11 +48,8 @@ func (s *session) runCreate() *cobra.Command {
 		if in.Project, err = s.needsProject(in.Project); err != nil {
 			return run, err
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return run, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return run, err
 		}
 		return signed(ctx, s, c, "create_run", in, func(in *purser.CreateRun, a *purser.Signature) { in.Act = a }, c.CreateRun)
@@ -136,11 +133,8 @@ func (s *session) runExtend() *cobra.Command {
 			}
 			in.Budget = &limit
 		}
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return run, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return run, err
 		}
 		return signed(ctx, s, c, "extend_run", in, func(in *purser.ExtendRun, a *purser.Signature) { in.Act = a }, c.ExtendRun)
@@ -153,11 +147,8 @@ func (s *session) runEnd() *cobra.Command {
 		Use: "end [RUN]", Short: "End a run; its token stops working", Args: needs("[RUN]"),
 		Example: "  purser run end run_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (run purser.Run, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return run, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return run, err
 			}
 			return c.EndRun(ctx, purser.RunRef{Run: first(args)})

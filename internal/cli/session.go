@@ -124,6 +124,17 @@ func (s *session) keyed(ctx context.Context, c *client.Client) (context.Context,
 	return client.WithKey(ctx, s.key), nil
 }
 
+// keyedClient is the client of a command that changes something, and the context
+// that carries its key.
+func (s *session) keyedClient(ctx context.Context) (context.Context, *client.Client, error) {
+	c, err := s.client()
+	if err != nil {
+		return ctx, nil, err
+	}
+	ctx, err = s.keyed(ctx, c)
+	return ctx, c, err
+}
+
 // changing adds the flags of commands that change something.
 func (s *session) changing(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&s.key, "key", "", "idempotency key: the same key never does it twice (default: a new one, printed)")

@@ -26,11 +26,8 @@ func (s *session) stop() *cobra.Command {
 			return stop, misused(cmd, "purser stop needs --reason")
 		}
 		in.Scope, in.ID = args[0], first(args[1:])
-		c, err := s.client()
+		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
-			return stop, err
-		}
-		if ctx, err = s.keyed(ctx, c); err != nil {
 			return stop, err
 		}
 		if stop, err = c.Stop(ctx, in); err != nil {
@@ -98,11 +95,8 @@ func (s *session) resume() *cobra.Command {
 		Use: "resume STOP", Short: "Lift a stop; asks for the passphrase. It revives nothing", Args: needs("STOP"),
 		Example: "  purser resume stp_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return stop, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return stop, err
 			}
 			return signed(ctx, s, c, "resume", purser.Resume{Stop: args[0]}, func(in *purser.Resume, a *purser.Signature) { in.Act = a }, c.Resume)

@@ -23,11 +23,8 @@ func (s *session) subscriptions() *cobra.Command {
 		Use: "cancel SUBSCRIPTION", Short: "Cancel a recurring charge at its next date", Args: needs("SUBSCRIPTION"),
 		Example: "  purser subscriptions cancel sub_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (sub purser.Subscription, err error) {
-			c, err := s.client()
+			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
-				return sub, err
-			}
-			if ctx, err = s.keyed(ctx, c); err != nil {
 				return sub, err
 			}
 			return c.CancelSubscription(ctx, purser.SubscriptionRef{Subscription: args[0]})

@@ -322,14 +322,3 @@ func TestEveryDefaultOfTheExampleFileCanBeSwitchedOn(t *testing.T) {
 		t.Error(d)
 	}
 }
-
-func TestNearestCountsLetters(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"listen", "lisen", 1}, {"kitten", "sitting", 3}, {"abc", "abc", 0}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("from %q to %q are %d changes, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}

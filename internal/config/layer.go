@@ -12,6 +12,8 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/purser-dev/purser/internal/edit"
 )
 
 const prefix = "PURSER_"
@@ -145,28 +147,7 @@ func empty(v any) bool {
 // alphabetical order when several are as near.
 func nearest(word string, words []string) string {
 	slices.Sort(words)
-	return slices.MinFunc(words, func(a, b string) int { return distance(word, a) - distance(word, b) })
-}
-
-// distance counts the letters to add, drop or replace (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return slices.MinFunc(words, func(a, b string) int { return edit.Distance(word, a) - edit.Distance(word, b) })
 }
 
 // faults collects what is wrong in all sources.

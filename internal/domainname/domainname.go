@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/purser-dev/purser/internal/edit"
 )
 
 // Verdict is the outcome of Compare. Only Exact may be bought.
@@ -123,7 +125,7 @@ func Compare(asked, offered string, sold ...string) Comparison {
 	c := Comparison{Asked: a, Offered: o}
 	c.Verdict, c.Detail = c.judge()
 	if c.Verdict != Exact {
-		c.Distance = distance(a.Label, o.Label)
+		c.Distance = edit.Distance(a.Label, o.Label)
 	}
 	return c
 }
@@ -148,31 +150,10 @@ func (c Comparison) judge() (Verdict, string) {
 	if mixed := scriptsOf(o.Unicode); len(mixed) > 1 {
 		scripts = "; scripts " + strings.Join(mixed, " + ") + " mixed"
 	}
-	if d := distance(a.Label, o.Label); d <= nearDistance {
+	if d := edit.Distance(a.Label, o.Label); d <= nearDistance {
 		return NearMiss, fmt.Sprintf("near miss, distance %d%s", d, scripts)
 	}
 	return DifferentName, "different name" + scripts
-}
-
-// distance is the Levenshtein distance of two labels, in bytes: A-labels are ASCII.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // Suggest returns the names of known that lie nearest to a, nearest first and
@@ -180,7 +161,7 @@ func distance(a, b string) int {
 func Suggest(a Name, known []string, limit int) []string {
 	sorted := slices.Clone(known)
 	slices.SortStableFunc(sorted, func(x, y string) int {
-		return distance(a.ASCII, x) - distance(a.ASCII, y)
+		return edit.Distance(a.ASCII, x) - edit.Distance(a.ASCII, y)
 	})
 	return sorted[:min(limit, len(sorted))]
 }

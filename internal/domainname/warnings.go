@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/purser-dev/purser/internal/edit"
 )
 
 // Warning is something a person should know before buying even the exact name.
@@ -47,7 +49,7 @@ func Warnings(n Name, owned ...string) []Warning {
 		warn(DigitsForLetters, "%s has the digit %c where a letter may be meant.", n.Unicode, digit)
 	}
 	for _, other := range owned {
-		if o, err := Parse(other); err == nil && o.ASCII != n.ASCII && distance(o.Registrable, n.Registrable) <= nearDistance {
+		if o, err := Parse(other); err == nil && o.ASCII != n.ASCII && edit.Distance(o.Registrable, n.Registrable) <= nearDistance {
 			warn(NearOwned, "%s is close to %s, which is already owned.", n.Unicode, o.Unicode)
 		}
 	}

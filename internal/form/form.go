@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/edit"
 )
 
 // MaxInteger is the largest magnitude of a number in free members, 2^53-1 (RFC
@@ -243,7 +244,7 @@ func nearest(name string, known map[string]Member) string {
 	}
 	best, least := "", 3 // further away is no help
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(strings.ToLower(name), k); d < least {
+		if d := edit.Distance(strings.ToLower(name), k); d < least {
 			best, least = k, d
 		}
 	}
@@ -251,25 +252,4 @@ func nearest(name string, known map[string]Member) string {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %s?)", best)
-}
-
-// distance counts the letters to insert, remove or replace (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := left
-			if a[i] != b[j] {
-				cost++
-			}
-			left = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
