@@ -159,7 +159,11 @@ func TestADocumentThatLiesIsFound(t *testing.T) {
 		command string
 		ok      bool
 	}{
-		{"true", true}, {"false", false}, {"false # exit 1", true}, {"true # exit 1, because", false}, {"sh -c 'exit 3' # exit 3", true},
+		{"true", true},
+		{"false", false},
+		{"false # exit 1", true},
+		{"true # exit 1, because", false},
+		{"sh -c 'exit 3' # exit 3", true},
 		{"echo 'it'\"'\"'s quoted'", true},
 	} {
 		out, err := exec.Command("sh", "-c", scriptOf([]snippet{{"x.md", 7, []string{c.command, "true"}}}, strings.NewReplacer())).CombinedOutput()

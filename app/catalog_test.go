@@ -64,16 +64,24 @@ func TestOddEntriesAreReadAsFarAsPossible(t *testing.T) {
 		{"an update of the wrong kind", `{"id":"x","allowed_updates":[5,"y",{"direction":"up"}]}`, func(s Service) bool { return len(s.AllowedUpdates) == 1 }},
 		{"an unknown constraint", `{"id":"x","constraints":[{"type":"moon","moon":{"phase":1}}]}`, func(s Service) bool { return s.Constraints[0].Type == "moon" }},
 		{"constraints as text", `{"id":"x","constraints":"none"}`, func(s Service) bool { return len(s.Constraints) == 0 }},
-		{"a list of paid prices", `{"id":"x","pricing":{"type":"paid","paid":[{"freeform":"a"},{"freeform":"b","is_default":true}]}}`,
-			func(s Service) bool { return len(s.Pricing.PaidPricing) == 2 && s.Pricing.Paid.Freeform == "b" }},
+		{
+			"a list of paid prices", `{"id":"x","pricing":{"type":"paid","paid":[{"freeform":"a"},{"freeform":"b","is_default":true}]}}`,
+			func(s Service) bool { return len(s.Pricing.PaidPricing) == 2 && s.Pricing.Paid.Freeform == "b" },
+		},
 		{"an unknown kind needs confirmation", `{"id":"x","kind":"ship","pricing":{"type":"free"}}`, func(s Service) bool { return s.Kind == "ship" && !s.Understood() }},
 		{"an unknown pricing needs confirmation", `{"id":"x","kind":"plan","pricing":{"type":"auction"}}`, func(s Service) bool { return !s.Understood() }},
-		{"a negative price is no price", `{"id":"x","pricing":{"type":"paid","paid":{"x_price":{"currency":"USD","amount_minor":-1}}}}`,
-			func(s Service) bool { return s.Pricing.Paid.XPrice == nil }},
-		{"a price with a fraction is no price", `{"id":"x","pricing":{"type":"paid","paid":{"x_price":{"currency":"USD","amount_minor":1.5}}}}`,
-			func(s Service) bool { return s.Pricing.Paid.XPrice == nil }},
-		{"a property of the wrong kind", `{"id":"x","configuration_schema":{"properties":{"a":{"type":"string","maxLength":"five"}}}}`,
-			func(s Service) bool { return s.Configuration.Properties["a"].Type == "string" }},
+		{
+			"a negative price is no price", `{"id":"x","pricing":{"type":"paid","paid":{"x_price":{"currency":"USD","amount_minor":-1}}}}`,
+			func(s Service) bool { return s.Pricing.Paid.XPrice == nil },
+		},
+		{
+			"a price with a fraction is no price", `{"id":"x","pricing":{"type":"paid","paid":{"x_price":{"currency":"USD","amount_minor":1.5}}}}`,
+			func(s Service) bool { return s.Pricing.Paid.XPrice == nil },
+		},
+		{
+			"a property of the wrong kind", `{"id":"x","configuration_schema":{"properties":{"a":{"type":"string","maxLength":"five"}}}}`,
+			func(s Service) bool { return s.Configuration.Properties["a"].Type == "string" },
+		},
 	} {
 		if s, _ := normalizeOne(t, test.entry); !test.check(s) {
 			t.Errorf("%s: %+v", test.title, s)

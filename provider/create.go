@@ -83,8 +83,12 @@ func (c *call) createInput() (in createInput, err error) {
 		name string
 		v    any
 	}{
-		{"project_id", &in.project}, {"orchestrator_resource_id", &in.orchestrated}, {"environment", &in.environment},
-		{"quote_id", &in.quote}, {"submitted_information", &in.information}, {"configuration", &in.configuration},
+		{"project_id", &in.project},
+		{"orchestrator_resource_id", &in.orchestrated},
+		{"environment", &in.environment},
+		{"quote_id", &in.quote},
+		{"submitted_information", &in.information},
+		{"configuration", &in.configuration},
 	} {
 		if err := c.field(f.name, f.v); err != nil {
 			return in, err

@@ -119,7 +119,9 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 	if !b.token.Empty() {
 		req.Payment = &app.Payment{Type: rail.SandboxType, Token: b.token.Reveal()}
 	}
-	r, err := o.Seller.Create(ctx, p, access, b.order.ID+"/1", req)
+	r, err := o.asked(ctx, b.order.Organization, p, access, func(access seal.Secret) (app.Resource, error) {
+		return o.Seller.Create(ctx, p, access, b.order.ID+"/1", req)
+	})
 	if err == nil {
 		r, err = o.follow(ctx, p, access, r)
 	}

@@ -162,7 +162,9 @@ func (o *Office) callUpdate(ctx context.Context, b begun) (sold, error) {
 	if !b.token.Empty() {
 		req.Payment = &app.Payment{Type: rail.SandboxType, Token: b.token.Reveal()}
 	}
-	r, err := o.Seller.Update(ctx, p, access, b.order.ID+"/1", row.ProviderID, req)
+	r, err := o.asked(ctx, b.order.Organization, p, access, func(access seal.Secret) (app.Resource, error) {
+		return o.Seller.Update(ctx, p, access, b.order.ID+"/1", row.ProviderID, req)
+	})
 	if err == nil {
 		r, err = o.follow(ctx, p, access, r)
 	}

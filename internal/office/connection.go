@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -31,6 +32,42 @@ func (o *Office) access(ctx context.Context, org string, p *Provider) (db.Connec
 		return c, access, err
 	}
 	return o.renewAccess(ctx, *p, c)
+}
+
+// asked calls a provider with its token, and once more with a renewed one when the
+// provider does not know it any more (APP 17.2): a refused call did nothing.
+func (o *Office) asked(ctx context.Context, org string, p Provider, access seal.Secret, call func(access seal.Secret) (app.Resource, error)) (app.Resource, error) {
+	r, err := call(access)
+	if !tokenUnknown(err) {
+		return r, err
+	}
+	fresh, renewing := o.renewed(ctx, org, p, access)
+	if renewing != nil {
+		return r, err // what the provider said first is the reason
+	}
+	return call(fresh)
+}
+
+func tokenUnknown(err error) bool {
+	var e *purser.Error
+	return asCoded(err, &e) && e.Provider != nil && e.Provider.Status == 401 && e.Provider.Code != app.CodeInvalidSignature
+}
+
+// renewed is the token after stale: what another caller got meanwhile, or a new one.
+func (o *Office) renewed(ctx context.Context, org string, p Provider, stale seal.Secret) (seal.Secret, error) {
+	lock := o.refreshLock(org, p.Name)
+	lock.Lock()
+	defer lock.Unlock()
+	c, err := o.Store.Read().Connection(ctx, db.ConnectionParams{Organization: org, Provider: p.Name})
+	if err != nil {
+		return stale, err
+	}
+	access, err := o.openText(c.Access, org, "connections", c.ID, "access")
+	if err != nil || !access.Equal(stale) {
+		return access, err
+	}
+	_, access, err = o.renewAccess(ctx, p, c)
+	return access, err
 }
 
 func (o *Office) refreshLock(org, provider string) *sync.Mutex {

@@ -185,7 +185,9 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 	if err != nil {
 		return err
 	}
-	gone, err := o.Seller.Remove(ctx, p, access, row.ID+"/remove", row.ProviderID)
+	gone, err := o.asked(ctx, org, p, access, func(access seal.Secret) (app.Resource, error) {
+		return o.Seller.Remove(ctx, p, access, row.ID+"/remove", row.ProviderID)
+	})
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,10 @@ func (o *Office) rotation(ctx context.Context, org, id string) (out purser.Rotat
 	var r app.Resource
 	offered := p.Manifest.Can(app.CapRotate)
 	if offered {
-		if r, err = o.Seller.Rotate(calling, p, access, row.Rotating, row.ProviderID); notOffered(err) {
+		r, err = o.asked(calling, org, p, access, func(access seal.Secret) (app.Resource, error) {
+			return o.Seller.Rotate(calling, p, access, row.Rotating, row.ProviderID)
+		})
+		if notOffered(err) {
 			offered, err = false, nil
 		}
 	}

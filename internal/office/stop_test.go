@@ -277,8 +277,13 @@ func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 	run, agent := h.run(2000)
 	other, _ := h.run(2000, func(in *purser.CreateRun) { in.Agent = "another" })
 	for _, in := range []purser.Stop{
-		{Scope: "organization"}, {Scope: "project", ID: h.project.ID}, {Scope: "provider", ID: "local"}, {Scope: "run", ID: other.ID},
-		{Scope: "agent", ID: other.Agent}, {Scope: "agent", ID: "another"}, {Scope: "planet", ID: "earth"},
+		{Scope: "organization"},
+		{Scope: "project", ID: h.project.ID},
+		{Scope: "provider", ID: "local"},
+		{Scope: "run", ID: other.ID},
+		{Scope: "agent", ID: other.Agent},
+		{Scope: "agent", ID: "another"},
+		{Scope: "planet", ID: "earth"},
 	} {
 		in.Reason = "mine"
 		_, err := do[purser.StopInfo](h, agent, "stop", in)

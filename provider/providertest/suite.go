@@ -277,7 +277,8 @@ func (s *session) run(ctx context.Context, sc scenario) (result Result) {
 // suite is every case, in order.
 var suite = func() []scenario {
 	var all []scenario
-	for _, part := range [][]scenario{signatureCases, accountCases, tokenCases,
+	for _, part := range [][]scenario{
+		signatureCases, accountCases, tokenCases,
 		resourceCases, operationCases, extensionCases, orderCases, deepLinkCases, stateCases, limitCases, flowCases, genericCases,
 	} {
 		all = append(all, part...)
