@@ -245,6 +245,7 @@ func TestDeriveRefusesParametersOfAFalseServer(t *testing.T) {
 func TestASignerDoesNotPrintItsKey(t *testing.T) {
 	s := signer()
 	key := string(*s.key)
+	//lint:ignore SA9005 that nothing of it is marshalled is what is tested
 	raw, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
