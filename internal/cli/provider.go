@@ -17,7 +17,7 @@ import (
 )
 
 func (s *session) provider() *cobra.Command {
-	return family("provider", "Register, list and forget those who sell", s.providerAdd(), s.providerList(), s.providerShow(), s.providerRemove())
+	return family("provider", "Register, list and forget those who sell", s.providerAdd(), s.providerNew(), s.providerList(), s.providerShow(), s.providerRemove())
 }
 
 func (s *session) providerAdd() *cobra.Command {

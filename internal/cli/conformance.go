@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/provider/providertest"
+)
+
+// conformed is what the suite found.
+type conformed struct {
+	Provider string                `json:"provider"` // its base URL
+	Profile  string                `json:"profile"`
+	Passed   int                   `json:"passed"`
+	Failed   int                   `json:"failed"`
+	Skipped  int                   `json:"skipped"`
+	Results  []providertest.Result `json:"results"`
+}
+
+// conformanceFlags are what is typed beside the URL.
+type conformanceFlags struct {
+	secret, profile, input, junit string
+	only                          []string
+	interop                       bool
+}
+
+func (s *session) conformance() *cobra.Command {
+	var f conformanceFlags
+	cmd := &cobra.Command{
+		Use: "conformance URL", Short: "Tell a provider's author what its APP does wrong", Args: needs("URL"),
+		Long: "Run the conformance suite of APP 0.1d against a provider, by the URL of its manifest or by its base URL.\n\n" +
+			"The suite makes accounts and resources there, and removes the resources. Each failure shows the request, what was expected and by\n" +
+			"which section, and what came instead. What the manifest does not tell (payment tokens, an email that has an account, test hooks)\n" +
+			"comes from a JSON file, see --input; a case that lacks what it needs is skipped and says so. Nothing goes through a server of Purser.",
+		Example: "  purser conformance http://localhost:7801/manifest.json --secret-file secret.txt\n" +
+			"  purser conformance https://vendor.example/app/ --secret-file secret.txt --only 'A*,R50' --junit report.xml",
+	}
+	cmd.Flags().StringVar(&f.secret, "secret-file", "", "file with the signing secret that the provider knows (needed, but for --profile generic)")
+	cmd.Flags().StringVar(&f.profile, "profile", providertest.Purser, "how to show oneself: purser, stripe or generic")
+	cmd.Flags().StringVar(&f.input, "input", "", "JSON file with what the manifest does not tell, e.g. {\"payment_token\": \"...\", \"existing_email\": \"...\"}")
+	cmd.Flags().StringSliceVar(&f.only, "only", nil, "run only these cases, e.g. A*,R16")
+	cmd.Flags().StringVar(&f.junit, "junit", "", "also write a JUnit XML report to this file")
+	cmd.Flags().BoolVar(&f.interop, "interop", false, "tolerate what other implementations are known to do")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (conformed, error) {
+		c, err := s.conformanceConfig(ctx, cmd, args[0], f)
+		if err != nil {
+			return conformed{}, err
+		}
+		return s.conform(ctx, c, f.junit)
+	}, showConformed)
+	return cmd
+}
+
+// conformanceConfig puts together the manifest, the input file, the flags and the
+// catalog; what a person wrote wins over what the provider says.
+func (s *session) conformanceConfig(ctx context.Context, cmd *cobra.Command, from string, f conformanceFlags) (c providertest.Config, err error) {
+	if f.profile != providertest.Purser && f.profile != providertest.Stripe && f.profile != providertest.Generic {
+		return c, misused(cmd, "--profile is purser, stripe or generic, not %q", f.profile)
+	}
+	if err := app.CheckURL(from); err != nil {
+		return c, misused(cmd, "%q is not an https URL, or http of this machine", from)
+	}
+	c = s.described(ctx, from)
+	if f.input != "" {
+		text, err := os.ReadFile(s.path(f.input))
+		if err != nil {
+			return c, purser.Errorf(purser.InvalidRequest, "%s cannot be read", f.input).WithCause(err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.DisallowUnknownFields() // a misspelt name would only skip cases
+		if err := dec.Decode(&c); err != nil {
+			return c, purser.Errorf(purser.InvalidRequest, "%s is not a JSON object of the suite's inputs: %v", f.input, err)
+		}
+	}
+	c.Only, c.Interop = f.only, c.Interop || f.interop
+	if cmd.Flags().Changed("profile") || c.Profile == "" {
+		c.Profile = f.profile
+	}
+	if f.secret != "" {
+		text, err := os.ReadFile(s.path(f.secret))
+		if err != nil {
+			return c, purser.Errorf(purser.InvalidRequest, "%s cannot be read", f.secret).WithCause(err)
+		}
+		c.SigningSecret = strings.TrimSpace(string(text))
+	}
+	if c.Profile == providertest.Generic {
+		return c, nil
+	}
+	if c.SigningSecret == "" {
+		return c, misused(cmd, "--secret-file is needed: the suite signs as an orchestrator that the provider knows")
+	}
+	if found, err := providertest.Discover(ctx, c); err == nil {
+		return found, nil // else the suite itself tells what is wrong with the catalog
+	}
+	return c, nil
+}
+
+// described reads a manifest; what is none is taken for a base URL.
+func (s *session) described(ctx context.Context, from string) providertest.Config {
+	if text, err := s.manifest(ctx, from); err == nil {
+		if m, err := app.ParseManifest([]byte(text)); err == nil {
+			return providertest.FromManifest(m)
+		}
+	}
+	base := strings.TrimRight(from, "/") + "/"
+	return providertest.Config{BaseURL: base, TokenURL: base + "oauth/token"}
+}
+
+func (s *session) conform(ctx context.Context, c providertest.Config, junit string) (conformed, error) {
+	report := providertest.Run(ctx, c)
+	v := conformed{
+		Provider: c.BaseURL, Profile: c.Profile, Results: report.Results,
+		Passed: len(report.IDs(providertest.Passed)), Failed: len(report.IDs(providertest.Failed)), Skipped: len(report.IDs(providertest.Skipped)),
+	}
+	if junit != "" {
+		var b bytes.Buffer
+		if err := report.WriteJUnit(&b); err != nil {
+			return v, err
+		}
+		if err := writeFile(s.path(junit), b.Bytes(), 0o644); err != nil {
+			return v, err
+		}
+	}
+	if report.OK() {
+		return v, nil
+	}
+	bad := purser.Errorf(purser.InvalidRequest, "%d of %d cases failed", v.Failed, v.Failed+v.Passed)
+	if v.Failed == 0 {
+		bad = purser.Errorf(purser.InvalidRequest, "no case could run: %d were skipped", v.Skipped)
+	}
+	bad = bad.WithHint("each failure above names the section of APP 0.1d; run one alone with --only ID")
+	return v, &failure{error: bad, data: v, text: func(p *page) { showConformed(p, v) }}
+}
+
+func showConformed(p *page, v conformed) {
+	for _, r := range v.Results {
+		if r.Outcome == providertest.Passed {
+			continue
+		}
+		p.line("%-7s %-4s %s (APP %s)", r.Outcome, r.ID, r.Title, r.Section)
+		for line := range strings.SplitSeq(r.Detail, "\n") {
+			p.line("        %s", line)
+		}
+	}
+	p.line("%s", fmt.Sprintf("%s: %d passed, %d failed, %d skipped", v.Provider, v.Passed, v.Failed, v.Skipped))
+}
