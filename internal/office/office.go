@@ -49,18 +49,11 @@ type Seller interface {
 	// Update changes a resource's service or configuration (APP 12.6). The answer's
 	// credentials may be left out: then the old ones hold.
 	Update(ctx context.Context, p Provider, access seal.Secret, key, id string, req app.UpdateRequest) (app.Resource, error)
-	// Rotate makes new credentials (APP 12.7). NotOffered tells that the provider has
-	// no such thing and the old ones work.
+	// Rotate makes new credentials (APP 12.7). A provider that has no such thing is
+	// provider_failure with its code unsupported_operation: the old ones work.
 	Rotate(ctx context.Context, p Provider, access seal.Secret, key, id string) (app.Resource, error)
 	// DeepLink asks for a page on which a person is signed in (APP 13).
 	DeepLink(ctx context.Context, p Provider, access seal.Secret, purpose, path string) (app.DeepLink, error)
-}
-
-// NotOffered tells whether err is a provider's word that it has no such operation:
-// nothing was done there.
-func NotOffered(err error) bool {
-	var e *purser.Error
-	return asCoded(err, &e) && e.Provider != nil && e.Provider.Code == app.CodeUnsupportedOperation
 }
 
 // Deployment is a folder on its way to a hosting resource.
