@@ -83,7 +83,8 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := open(t, testpg.Open(t), brief)
+			t.Parallel()
+			a := open(t, testpg.Open(t), func(h *house) { h.lease = 600 * time.Millisecond })
 			b := a.twin()
 			a.seller.pay = a.rail()
 			_, agent := a.run(2000)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -23,7 +24,7 @@ func (h *house) resume(stop purser.StopInfo) {
 func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
-		h := open(t, database)
+		h := open(t, database, func(h *house) { h.lease = time.Minute })
 		h.seller.pay = h.rail()
 		_, agent := h.run(20000)
 		h.link(agent)
