@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 type accountBook struct {
 	store  Store
 	random io.Reader
+	memo   memo[Account]
 }
 
 // NewAccountBook keeps accounts in a Store: what Hooks.Accounts is when nil. Wrap
@@ -39,7 +41,15 @@ func (b *accountBook) Find(ctx context.Context, email string) (Account, error) {
 
 func (b *accountBook) Account(ctx context.Context, id string) (Account, error) {
 	var a Account
-	err := b.store.View(ctx, func(tx Tx) error { return load(tx, id, &a) })
+	err := b.store.View(ctx, func(tx Tx) error {
+		var found bool
+		var err error
+		if a, found, err = b.memo.get(tx, keyAccount(id)); err == nil && !found {
+			return ErrNoAccount
+		}
+		return err
+	})
+	a.Teams = slices.Clone(a.Teams)
 	return a, err
 }
 

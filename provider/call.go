@@ -39,7 +39,8 @@ type call struct {
 	orch    *Orchestrator
 	token   tokenRecord
 	account Account
-	code    string // of the error answered
+	given   map[string]string // the access configuration that a hook gave in this very call
+	code    string            // of the error answered
 	status  int
 }
 
@@ -272,7 +273,9 @@ func (c *call) read() error {
 }
 
 func (c *call) readAll() error {
-	body, err := io.ReadAll(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
+	buffer := bytes.NewBuffer(make([]byte, 0, max(512, min(c.r.ContentLength+bytes.MinRead, 64<<10))))
+	_, err := buffer.ReadFrom(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
+	body := buffer.Bytes()
 	if err != nil {
 		return flat(app.CodeBodyNotReadable, "the body could not be read")
 	}
@@ -345,9 +348,15 @@ func (c *call) field(name string, v any) error {
 	if !ok {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if err := dec.Decode(v); err != nil {
+	var err error
+	if into, free := v.(*map[string]any); free { // numbers stay as they were written
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		err = dec.Decode(into)
+	} else {
+		err = json.Unmarshal(raw, v)
+	}
+	if err != nil {
 		return Errorf(app.CodeInvalidRequest, "%s has the wrong type", name)
 	}
 	return nil

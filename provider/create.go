@@ -433,6 +433,9 @@ func (c *call) provision(in createInput, record resourceRecord, buy purchase) er
 	if err := c.p.save(c.ctx, record); err != nil {
 		return err
 	}
+	if len(out.AccessConfiguration) > 0 {
+		c.given = out.AccessConfiguration // as sealed a moment ago
+	}
 	return c.envelopeOf(record)
 }
 

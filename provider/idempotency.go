@@ -33,14 +33,28 @@ func (c *call) idempotency() (idempotency, error) {
 
 // bodyHash is that of the body without what may change between attempts.
 func (c *call) bodyHash() string {
-	body := map[string]any{}
-	dec := json.NewDecoder(bytes.NewReader(c.body))
-	dec.UseNumber()
-	if len(bytes.TrimSpace(c.body)) > 0 && dec.Decode(&body) != nil {
-		return hash(string(c.body)) // remove ignores its payload, readable or not
+	members := c.members
+	if members == nil && len(bytes.TrimSpace(c.body)) > 0 {
+		var err error
+		if members, err = app.Object(c.body); err != nil {
+			return hash(string(c.body)) // remove ignores its payload, readable or not
+		}
 	}
-	for _, name := range []string{"submitted_information", "payment_credentials", "actor"} {
-		delete(body, name)
+	body := make(map[string]any, len(members))
+	for name, raw := range members {
+		switch name {
+		case "submitted_information", "payment_credentials", "actor":
+			continue
+		}
+		body[name] = raw
+		if bytes.ContainsAny(raw, "{[\\") { // all else has one spelling, numbers as they came
+			dec := json.NewDecoder(bytes.NewReader(raw))
+			dec.UseNumber()
+			var v any
+			if dec.Decode(&v) == nil {
+				body[name] = v
+			}
+		}
 	}
 	return canonical(body)
 }

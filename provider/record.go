@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/purser-dev/purser/app"
@@ -53,6 +54,39 @@ func put(tx Tx, key string, v any, expires time.Time) error {
 	return tx.Put(key, raw, expires)
 }
 
+// memo remembers what records decode to, by their bytes: a token and its account
+// are read on every call and change seldom. It cannot be stale.
+type memo[T any] struct {
+	mu    sync.Mutex
+	known map[string]T
+}
+
+// memoSize bounds a memo; a full one begins anew.
+const memoSize = 10_000
+
+func (m *memo[T]) get(tx Tx, key string) (v T, found bool, err error) {
+	raw, err := tx.Get(key)
+	if err != nil || raw == nil {
+		return v, false, err
+	}
+	m.mu.Lock()
+	v, found = m.known[string(raw)]
+	m.mu.Unlock()
+	if found {
+		return v, true, nil
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, false, fmt.Errorf("reading record %s: %w", key, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || len(m.known) >= memoSize {
+		m.known = map[string]T{}
+	}
+	m.known[string(raw)] = v
+	return v, true, nil
+}
+
 // get reads a record into v and tells whether it was there.
 func get(tx Tx, key string, v any) (bool, error) {
 	raw, err := tx.Get(key)
@@ -68,7 +102,7 @@ func get(tx Tx, key string, v any) (bool, error) {
 type (
 	// stamp is a point in time, e.g. the last "revoke all sessions".
 	stamp struct {
-		At time.Time `json:"at"`
+		At time.Time `json:"at,omitzero"`
 	}
 
 	// pointer names a resource or an account.
@@ -88,7 +122,7 @@ type (
 		State     string    `json:"state"`  // hash
 		Family    string    `json:"family"`
 		Workspace string    `json:"workspace,omitempty"`
-		At        time.Time `json:"at"`
+		At        time.Time `json:"at,omitzero"`
 	}
 
 	codeRecord struct {
@@ -98,8 +132,8 @@ type (
 		Scopes       []string  `json:"scopes"`
 		LinkAction   string    `json:"link_action"`
 		Workspace    string    `json:"workspace,omitempty"`
-		IssuedAt     time.Time `json:"issued_at"`
-		ExpiresAt    time.Time `json:"expires_at"`
+		IssuedAt     time.Time `json:"issued_at,omitzero"`
+		ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	}
 
 	// consentRecord waits for a person, under the hash of its state (9.6).
@@ -116,7 +150,7 @@ type (
 		Workspace    string    `json:"workspace,omitempty"` //
 		Decision     string    `json:"decision,omitempty"`  // approved or denied: told to the orchestrator, maybe in vain
 		Code         string    `json:"code,omitempty"`      // store key of the last code made for it
-		ExpiresAt    time.Time `json:"expires_at"`
+		ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	}
 
 	tokenRecord struct {
@@ -127,8 +161,8 @@ type (
 		Family       string    `json:"family"`
 		Signed       bool      `json:"signed"` // the code exchange carried a signature
 		Spent        bool      `json:"spent"`  // a refresh token that was rotated
-		IssuedAt     time.Time `json:"issued_at"`
-		ExpiresAt    time.Time `json:"expires_at"`
+		IssuedAt     time.Time `json:"issued_at,omitzero"`
+		ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	}
 
 	// familyRecord names the one live pair that descends from a code.
@@ -140,7 +174,7 @@ type (
 	deepLinkRecord struct {
 		Account   string    `json:"account"`
 		Path      string    `json:"path"`
-		ExpiresAt time.Time `json:"expires_at"`
+		ExpiresAt time.Time `json:"expires_at,omitzero"`
 	}
 
 	quoteRecord struct {
@@ -154,7 +188,7 @@ type (
 	idempotencyRecord struct {
 		Body     string    `json:"body"` // hash
 		Resource string    `json:"resource"`
-		At       time.Time `json:"at"`
+		At       time.Time `json:"at,omitzero"`
 	}
 
 	projectRecord struct {
@@ -187,16 +221,16 @@ type resourceRecord struct {
 	Status                 string         `json:"status"`
 	Problem                *app.Problem   `json:"problem,omitempty"`
 	Access                 []byte         `json:"access,omitempty"` // sealed when a key is set
-	ExpiresAt              time.Time      `json:"expires_at"`
-	PreviousValidUntil     time.Time      `json:"previous_valid_until"`
+	ExpiresAt              time.Time      `json:"expires_at,omitzero"`
+	PreviousValidUntil     time.Time      `json:"previous_valid_until,omitzero"`
 	UserMessage            string         `json:"user_message,omitempty"`
 	Quote                  *app.Quote     `json:"quote,omitempty"`
-	Charged                bool           `json:"charged"` // ActivatePayment succeeded for this create
-	Attempt                int            `json:"attempt"` // of payment; part of its key
-	Updates                int            `json:"updates"` // finished updates; part of their payment keys
-	RetryAfter             time.Duration  `json:"retry_after"`
-	CreatedAt              time.Time      `json:"created_at"`
-	RemovedAt              time.Time      `json:"removed_at"`
+	Charged                bool           `json:"charged,omitempty"` // ActivatePayment succeeded for this create
+	Attempt                int            `json:"attempt,omitempty"` // of payment; part of its key
+	Updates                int            `json:"updates,omitempty"` // finished updates; part of their payment keys
+	RetryAfter             time.Duration  `json:"retry_after,omitzero"`
+	CreatedAt              time.Time      `json:"created_at,omitzero"`
+	RemovedAt              time.Time      `json:"removed_at,omitzero"`
 }
 
 func (r *resourceRecord) fail(e *Error) {

@@ -164,9 +164,12 @@ func (c *call) wire(r resourceRecord, secrets bool) (app.Resource, error) {
 	case app.StatusComplete:
 		out.Complete = &app.Complete{}
 		if secrets {
-			access, err := c.p.open(r.ID, r.Access)
-			if err != nil {
-				return out, err
+			access := c.given
+			if access == nil {
+				var err error
+				if access, err = c.p.open(r.ID, r.Access); err != nil {
+					return out, err
+				}
 			}
 			out.Complete = &app.Complete{
 				AccessConfiguration: access, ExpiresAt: app.At(r.ExpiresAt), PreviousValidUntil: app.At(r.PreviousValidUntil),

@@ -22,10 +22,12 @@ type Provider struct {
 	throttle            throttle
 	hmacSeen, jtiSeen   app.Replay
 	locks               locks
+	tokenMemo           memo[tokenRecord]
 	homes               homes
 	sweeping            sweeping
 	partners            partners
 	accountTypes        map[string]app.Property
+	static              map[string]app.Service // Config.Catalog, when no hook gives a live one
 
 	stale   sync.Mutex
 	catalog []app.CatalogService // the last good live catalog
@@ -58,6 +60,7 @@ func New(c Config) (*Provider, error) {
 		basePath:     "/" + strings.Trim(base.Path, "/"),
 		tokenPath:    "/" + strings.Trim(token.Path, "/"),
 		accountTypes: accountTypes(c.Manifest),
+		static:       normalized(c.Catalog, c.Manifest.Name),
 	}, nil
 }
 

@@ -72,6 +72,10 @@ func (p *Provider) liveServices(ctx context.Context) (live []app.CatalogService,
 
 // service finds a catalog entry and its normalised form.
 func (p *Provider) service(ctx context.Context, id string) (app.Service, bool) {
+	if p.cfg.Hooks.Services == nil {
+		s, ok := p.static[id]
+		return s, ok
+	}
 	for _, entry := range p.services(ctx) {
 		if entry.ID == id {
 			s, _ := entry.Normalized(p.cfg.Manifest.Name)
@@ -79,6 +83,15 @@ func (p *Provider) service(ctx context.Context, id string) (app.Service, bool) {
 		}
 	}
 	return app.Service{}, false
+}
+
+// normalized is a catalog that does not change, as orders are checked against it.
+func normalized(catalog []app.CatalogService, name string) map[string]app.Service {
+	services := make(map[string]app.Service, len(catalog))
+	for _, entry := range catalog {
+		services[entry.ID], _ = entry.Normalized(name)
+	}
+	return services
 }
 
 // checkCatalog refuses what 11.1 forbids a provider to publish.

@@ -81,16 +81,16 @@ func (s *memoryStore) Update(ctx context.Context, f func(tx Tx) error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx := &memoryTx{store: s, changed: map[string]*memoryRecord{}}
+	tx := &memoryTx{store: s, changed: make([]change, 0, 6)}
 	if err := f(tx); err != nil {
 		return err
 	}
-	for key, r := range tx.changed {
-		if r == nil {
-			s.drop(key)
+	for _, c := range tx.changed {
+		if c.value == nil {
+			s.drop(c.key)
 			continue
 		}
-		s.keep(key, *r)
+		s.keep(c.key, c.memoryRecord)
 	}
 	return nil
 }
@@ -166,43 +166,59 @@ func (h *dueHeap) Pop() any {
 
 type memoryTx struct {
 	store    *memoryStore
-	changed  map[string]*memoryRecord // nil: deleted
+	changed  []change // few, so a list is quicker than a map
 	readOnly bool
+}
+
+// change is a record put, or deleted when it has no value.
+type change struct {
+	key string
+	memoryRecord
+}
+
+func (tx *memoryTx) own(key string) *change {
+	for i := range tx.changed {
+		if tx.changed[i].key == key {
+			return &tx.changed[i]
+		}
+	}
+	return nil
+}
+
+func (tx *memoryTx) set(key string, r memoryRecord) error {
+	if tx.readOnly {
+		return errReadOnly
+	}
+	if c := tx.own(key); c != nil {
+		c.memoryRecord = r
+		return nil
+	}
+	tx.changed = append(tx.changed, change{key, r})
+	return nil
 }
 
 var errReadOnly = errors.New("writing in a view")
 
 func (tx *memoryTx) Get(key string) ([]byte, error) {
-	if r, ok := tx.changed[key]; ok {
-		if r == nil {
-			return nil, nil
-		}
-		return bytes.Clone(r.value), nil
+	if c := tx.own(key); c != nil {
+		return bytes.Clone(c.value), nil
 	}
 	return bytes.Clone(tx.store.records[key].value), nil
 }
 
 func (tx *memoryTx) Put(key string, value []byte, expires time.Time) error {
-	if tx.readOnly {
-		return errReadOnly
-	}
-	tx.changed[key] = &memoryRecord{bytes.Clone(value), expires}
-	return nil
+	return tx.set(key, memoryRecord{bytes.Clone(value), expires})
 }
 
 func (tx *memoryTx) Delete(key string) error {
-	if tx.readOnly {
-		return errReadOnly
-	}
-	tx.changed[key] = nil
-	return nil
+	return tx.set(key, memoryRecord{})
 }
 
 func (tx *memoryTx) List(prefix, after string, limit int) ([]Record, error) {
 	var keys []string
 	wanted := func(key string) bool { return strings.HasPrefix(key, prefix) && key > after }
 	stored := func(key string) {
-		if _, changed := tx.changed[key]; !changed && wanted(key) {
+		if wanted(key) && tx.own(key) == nil {
 			keys = append(keys, key)
 		}
 	}
@@ -215,9 +231,9 @@ func (tx *memoryTx) List(prefix, after string, limit int) ([]Record, error) {
 			stored(key)
 		}
 	}
-	for key, r := range tx.changed {
-		if r != nil && wanted(key) {
-			keys = append(keys, key)
+	for _, c := range tx.changed {
+		if c.value != nil && wanted(c.key) {
+			keys = append(keys, c.key)
 		}
 	}
 	slices.Sort(keys)

@@ -147,7 +147,7 @@ func (c *call) bearer() error {
 	found := false
 	err := c.p.cfg.Store.View(c.ctx, func(tx Tx) error {
 		var err error
-		if found, err = get(tx, keyAccess(token), &record); err != nil || !found {
+		if record, found, err = c.p.tokenMemo.get(tx, keyAccess(token)); err != nil || !found {
 			return err
 		}
 		_, err = get(tx, keyRevoked(record.Orchestrator), &revoked)
