@@ -57,8 +57,8 @@ func (d *door) opener(r *http.Request, ticket string) (purser.Actor, error) {
 	}
 	by, err := d.Gate.Admit(r)
 	if purser.CodeOf(err) == purser.NotSignedIn {
-		return by, purser.Errorf(purser.NotSignedIn, "this page opens with a link that is made for you").
-			WithHint("type: purser open-link %s", r.PathValue("id"))
+		return by, purser.Errorf(purser.NotSignedIn, "this page opens once, with a link that is made for you").
+			WithHint("with your token: POST /v1/flows/%s/ticket", r.PathValue("id"))
 	}
 	return by, err
 }
