@@ -50,12 +50,21 @@ func (c *call) createOnce(in createInput) error {
 		return err
 	}
 	defer release()
-	record, hit, err := c.duplicate(in)
-	if err != nil {
-		return err
+	var record resourceRecord
+	hit := false
+	for range 3 {
+		if record, hit, err = c.duplicate(in); err != nil {
+			return err
+		}
+		if hit {
+			break
+		}
+		if err := c.make(in, record); !errors.Is(err, errRaced) {
+			return err
+		}
 	}
 	if !hit {
-		return c.make(in, record)
+		return errRaced
 	}
 	if err := c.keep(in.key, record.ID); err != nil {
 		return err
@@ -379,9 +388,20 @@ func (c *call) carryOut(in createInput, record resourceRecord, buy purchase) err
 	return c.provision(in, record, buy)
 }
 
+// errRaced tells that another process, which does not see our locks, began the same
+// create in the meantime. What it began is then gone on with.
+var errRaced = errors.New("another process began the same create")
+
 // begin writes a record and all that finds it, in one transaction.
 func (c *call) begin(in createInput, record resourceRecord) error {
 	return c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
+		other, _, err := c.findDuplicate(tx, in)
+		if err != nil {
+			return err
+		}
+		if other.ID != "" && other.ID != record.ID {
+			return errRaced
+		}
 		if err := put(tx, keyResource(record.Account, record.ID), record, time.Time{}); err != nil {
 			return err
 		}

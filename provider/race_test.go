@@ -1,8 +1,12 @@
 package provider_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -96,5 +100,41 @@ func TestEqualCreatesAtOnceMakeOneThingByEachKey(t *testing.T) {
 	}
 	if len(r.seller.made) != 3 || r.seller.provisions != 3 {
 		t.Errorf("%d things in %d provisions, want three in three", len(r.seller.made), r.seller.provisions)
+	}
+}
+
+// Two providers over one store see each other's records but not each other's locks.
+func TestTwoProcessesMakeOneThingOfEqualCreates(t *testing.T) {
+	r := newRig(t, slowly)
+	bearer := r.connect("ann@example.com").AccessToken
+	first := r.p
+	r.restart()
+	second := r.p
+	for round := range 5 {
+		ids := make([]string, 2)
+		var wg sync.WaitGroup
+		for n, p := range []*provider.Provider{first, second} {
+			wg.Go(func() {
+				body := []byte(fmt.Sprintf(`{"service_id":"free","orchestrator_resource_id":"both%d"}`, round))
+				req := httptest.NewRequest(http.MethodPost, "/app/provisioning/resources", bytes.NewReader(body))
+				req.Header.Set("Authorization", "Bearer "+bearer)
+				req.Header.Set(app.HeaderVersion, app.Version)
+				req.Header.Set(app.HeaderSignature, app.SignatureHeader([]string{secret}, r.clock.Now().Unix(), body))
+				rec := httptest.NewRecorder()
+				p.ServeHTTP(rec, req)
+				var made app.Resource
+				if err := json.Unmarshal(rec.Body.Bytes(), &made); err != nil || rec.Code != http.StatusOK {
+					t.Errorf("HTTP %d %s, %v", rec.Code, rec.Body, err)
+				}
+				ids[n] = made.ID
+			})
+		}
+		wg.Wait()
+		if ids[0] != ids[1] {
+			t.Fatalf("%v, want one id", ids)
+		}
+	}
+	if len(r.seller.made) != 5 {
+		t.Errorf("%d things, want 5", len(r.seller.made))
 	}
 }
