@@ -50,9 +50,11 @@ func open(t *testing.T, dialect sqlstore.Dialect, driver, source string) *sqlsto
 func TestBothDatabasesAreStores(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
+			driver, source := d.place(t) // one for all, emptied each time: a database of PostgreSQL takes long to make
 			providertest.TestStore(t, func(t *testing.T) provider.Store {
-				driver, source := d.place(t)
-				return open(t, d.dialect, driver, source)
+				s := open(t, d.dialect, driver, source)
+				empty(t, s)
+				return s
 			})
 		})
 	}
@@ -80,6 +82,23 @@ func TestTwoProcessesLoseNoUpdateOfOneKey(t *testing.T) {
 				t.Errorf("counted %d, want %d", got, 4*each)
 			}
 		})
+	}
+}
+
+// empty deletes what the test before left.
+func empty(t *testing.T, s provider.Store) {
+	t.Helper()
+	err := s.Update(t.Context(), func(tx provider.Tx) error {
+		all, err := tx.List("", "", 10_000)
+		for _, r := range all {
+			if err == nil {
+				err = tx.Delete(r.Key)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
