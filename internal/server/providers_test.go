@@ -378,7 +378,12 @@ func TestAPersonAgreesInABrowserAndThePlanGoesOn(t *testing.T) {
 	if got := b.state(plan); got != purser.PlanApplying {
 		t.Fatalf("while ann is asked, the plan is %s", got)
 	}
-	ann, other := browser(t), browser(t)
+	ann, other, forger := browser(t), browser(t), browser(t)
+	home, err := url.Parse(b.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forger.Jar.SetCookies(home, []*http.Cookie{{Name: "purser_flow_" + flow, Value: "forged", Path: "/"}})
 	if status, _, _ := fetch(t, ann, "GET", link, nil, ""); status != http.StatusUnauthorized {
 		t.Errorf("the link opens without a ticket: %d", status)
 	}
@@ -406,6 +411,7 @@ func TestAPersonAgreesInABrowserAndThePlanGoesOn(t *testing.T) {
 		query url.Values
 	}{
 		"another browser": {other, u.Query()},
+		"a forged cookie": {forger, u.Query()},
 		"another state":   {ann, url.Values{"code": u.Query()["code"], "state": {"cs_other"}}},
 		"no state":        {ann, url.Values{"code": u.Query()["code"]}},
 		"no code":         {ann, url.Values{"state": u.Query()["state"]}},
