@@ -91,6 +91,7 @@ var variants = []variant{
 		c.Manifest.Capabilities, c.Manifest.DeepLinkPurposes = nil, nil
 		c.Hooks.Quote, c.Hooks.Rotate, c.Hooks.Update, c.Hooks.Link, c.Hooks.Cut = nil, nil, nil, nil, nil
 	}, func(c *providertest.Config) { c.Capabilities, c.DeepLinkPurpose = nil, "" }},
+	{"interop", nil, func(c *providertest.Config) { c.Interop = true }},
 	{"generic", func(c *provider.Config) {}, func(c *providertest.Config) { c.Profile = providertest.Generic }},
 }
 

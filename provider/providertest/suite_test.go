@@ -198,7 +198,7 @@ func TestOnlyTakesPatterns(t *testing.T) {
 }
 
 func TestTheJUnitReportIsWholeAndReadable(t *testing.T) {
-	report := judge(t, "", func(c *provider.Config) { c.Hooks.Rotate = nil }, nil, []string{"X1", "S1", "G1"})
+	report := judge(t, "", func(c *provider.Config) { c.Hooks.Rotate = nil }, nil, []string{"X1", "S1", "U52"})
 	var b bytes.Buffer
 	if err := report.WriteJUnit(&b); err != nil {
 		t.Fatal(err)
@@ -218,5 +218,27 @@ func TestTheJUnitReportIsWholeAndReadable(t *testing.T) {
 	}
 	if suite.Tests != 3 || suite.Failures != 1 || suite.Skipped != 1 || len(suite.Cases) != 3 {
 		t.Errorf("got %+v, want three cases with one failure and one skipped:\n%s", suite, b.String())
+	}
+}
+
+func TestInteropToleratesWhatIsSeenAndNothingElse(t *testing.T) {
+	wrong := func(name string) func(http.Handler) http.Handler {
+		for _, w := range wrongProviders {
+			if w.name == name {
+				return w.tamper()
+			}
+		}
+		t.Fatalf("no wrong provider %q", name)
+		return nil
+	}
+	only := []string{"R3", "R5", "U5", "S2"}
+	if report := judge(t, "interop", nil, wrong("answers errors with HTTP 200"), only); !report.OK() {
+		t.Errorf("domain errors under HTTP 200 are seen (7.1), and yet:\n%s", report)
+	}
+	if report := judge(t, "base", nil, wrong("answers errors with HTTP 200"), only); report.OK() {
+		t.Error("the strict suite tolerates domain errors under HTTP 200")
+	}
+	if report := judge(t, "interop", nil, wrong("checks no signature at all"), only); report.OK() {
+		t.Error("interop tolerates a provider that checks no signature")
 	}
 }

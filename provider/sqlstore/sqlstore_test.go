@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 
+	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/testpg"
 	"github.com/purser-dev/purser/provider"
 	"github.com/purser-dev/purser/provider/providertest"
@@ -213,5 +215,47 @@ func TestAnUpdateEndsWithItsContext(t *testing.T) {
 	}
 	if got := count(t, s); got != 0 {
 		t.Errorf("counted %d, want 0", got)
+	}
+}
+
+func TestAProviderOverSQLPassesTheSuite(t *testing.T) {
+	driver, source := databases[0].place(t)
+	server := httptest.NewUnstartedServer(nil)
+	origin := "http://" + server.Listener.Addr().String()
+	var mu sync.Mutex
+	minted := 0
+	p, err := provider.New(provider.Config{
+		Manifest: app.Manifest{
+			Name: "sql", BaseURL: origin + "/app/", OAuthTokenEndpoint: origin + "/app/oauth/token", Capabilities: []string{app.CapFind, app.CapRotate},
+		},
+		Catalog: []app.CatalogService{
+			{ID: "thing", Kind: app.KindDeployable, Pricing: app.Pricing{Type: app.PriceFree}},
+			{ID: "plan", Kind: app.KindPlan, Pricing: app.Pricing{Type: app.PriceFree}},
+		},
+		Secrets: []string{"a secret"}, Store: open(t, sqlstore.SQLite, driver, source),
+		Hooks: provider.Hooks{
+			Provision: func(_ context.Context, r provider.Request) (provider.Provisioned, error) {
+				return provider.Provisioned{AccessConfiguration: map[string]string{"key": "key of " + r.ID}}, nil
+			},
+			Rotate: func(_ context.Context, r provider.Resource) (provider.Provisioned, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				minted++
+				return provider.Provisioned{AccessConfiguration: map[string]string{"key": fmt.Sprint("key ", minted, " of ", r.ID)}}, nil
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Config.Handler = p
+	server.Start()
+	defer server.Close()
+	report := providertest.Run(t.Context(), providertest.Config{
+		BaseURL: origin + "/app/", TokenURL: origin + "/app/oauth/token", SigningSecret: "a secret", FreeService: "thing", PlanService: "plan",
+		Capabilities: []string{app.CapFind, app.CapRotate}, Transport: server.Client().Transport,
+	})
+	if !report.OK() || !report.SafeToResend() {
+		t.Error(report)
 	}
 }
