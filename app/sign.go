@@ -100,14 +100,18 @@ func (s Signature) Fresh(now time.Time) bool {
 }
 
 // Match tells whether any v1 value is body signed with secret, in constant time,
-// and gives that value in lower-case hex. It does not stop at the first mismatch.
+// and gives that value in lower-case hex, "" without a match. It does not stop at the
+// first mismatch.
 func (s Signature) Match(secret string, body []byte) (string, bool) {
 	want := digest(secret, s.Stamp, body)
 	found := 0
 	for _, v1 := range s.V1 {
 		found |= subtle.ConstantTimeCompare(want, v1)
 	}
-	return hex.EncodeToString(want), found == 1
+	if found != 1 {
+		return "", false
+	}
+	return hex.EncodeToString(want), true
 }
 
 // Signer signs calls to one provider. Share one among all connections to that

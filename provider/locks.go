@@ -9,7 +9,7 @@ import (
 // locks serialises work by key inside one process.
 type locks struct {
 	mu   sync.Mutex
-	held map[string]chan struct{} // closed on release
+	held map[string]chan struct{} // closed on release; nil while nobody waits
 }
 
 // take waits for all keys, in one order for everybody so that none can wait in a
@@ -52,18 +52,24 @@ func (l *locks) try(key string) (busy chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if busy, held := l.held[key]; held {
+		if busy == nil {
+			busy = make(chan struct{})
+			l.held[key] = busy
+		}
 		return busy, false
 	}
 	if l.held == nil {
 		l.held = map[string]chan struct{}{}
 	}
-	l.held[key] = make(chan struct{})
+	l.held[key] = nil
 	return nil, true
 }
 
 func (l *locks) release(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	close(l.held[key])
+	if busy := l.held[key]; busy != nil {
+		close(busy)
+	}
 	delete(l.held, key)
 }

@@ -96,7 +96,7 @@ func (s *memoryStore) Update(ctx context.Context, f func(tx Tx) error) error {
 }
 
 func (s *memoryStore) keep(key string, r memoryRecord) {
-	if _, known := s.records[key]; !known {
+	if _, known := s.records[key]; !known && listed(key) {
 		g := group(key)
 		if s.groups[g] == nil {
 			s.groups[g] = map[string]struct{}{}
@@ -111,12 +111,19 @@ func (s *memoryStore) keep(key string, r memoryRecord) {
 
 func (s *memoryStore) drop(key string) {
 	delete(s.records, key)
+	if !listed(key) {
+		return
+	}
 	g := group(key)
 	delete(s.groups[g], key)
 	if len(s.groups[g]) == 0 {
 		delete(s.groups, g)
 	}
 }
+
+// listed tells whether a key is grouped for List: the SDK lists resources only, and
+// all other lists look through everything.
+func listed(key string) bool { return strings.HasPrefix(key, "res/") }
 
 // group is the key up to its second slash, "" for a shorter one.
 func group(key string) string {
@@ -222,7 +229,7 @@ func (tx *memoryTx) List(prefix, after string, limit int) ([]Record, error) {
 			keys = append(keys, key)
 		}
 	}
-	if g := group(prefix); g != "" {
+	if g := group(prefix); g != "" && listed(prefix) {
 		for key := range tx.store.groups[g] {
 			stored(key)
 		}
