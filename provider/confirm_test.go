@@ -3,11 +3,11 @@ package provider_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-
 	"strings"
 	"sync"
 	"testing"
@@ -223,5 +223,34 @@ func TestWhatExpiredIsDroppedAndNothingElse(t *testing.T) {
 	// What stays is the account and its email.
 	if after := count(); before < 5 || after != 2 {
 		t.Errorf("%d records before and %d after, want two left", before, after)
+	}
+}
+
+func TestAnEmailThatTheProviderVerifiedOpensDeepLinks(t *testing.T) {
+	sessions := 0
+	r := newRig(t, func(c *provider.Config) {
+		c.Manifest.DeepLinkPurposes = []string{"dashboard"}
+		c.Hooks.Session = func(http.ResponseWriter, *http.Request, provider.Account) error { sessions++; return nil }
+	})
+	bearer := r.connect("ann@example.com").AccessToken
+	for _, want := range []int{0, 1} {
+		link, err := r.client.DeepLink(t.Context(), app.Call{Bearer: bearer}, app.DeepLinkRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(link.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, u.RequestURI(), nil))
+		if sessions != want {
+			t.Errorf("%d sessions, want %d", sessions, want)
+		}
+		if err := r.p.VerifyEmail(t.Context(), "Ann@Example.com"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.p.VerifyEmail(t.Context(), "nobody@example.com"); !errors.Is(err, provider.ErrNoAccount) {
+		t.Errorf("nobody: %v, want ErrNoAccount", err)
 	}
 }

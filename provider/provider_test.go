@@ -472,12 +472,21 @@ func TestAWrongConfigurationIsRefusedWhenMade(t *testing.T) {
 		"an insecure callback": func(c *provider.Config) {
 			c.Orchestrators = []provider.Orchestrator{{Name: "o", CallbackURL: "http://o.example/"}}
 		},
-		"a seal key of 5 bytes":   func(c *provider.Config) { c.SealKey = []byte("short") },
-		"a published wildcard":    func(c *provider.Config) { c.Catalog[0].AllowedUpdates = []app.Update{{Service: app.ServiceRef}} },
-		"an unknown kind":         func(c *provider.Config) { c.Catalog[0].Kind = "thing" },
-		"an unknown price type":   func(c *provider.Config) { c.Catalog[0].Pricing.Type = "barter" },
-		"no token endpoint":       func(c *provider.Config) { c.Manifest.OAuthTokenEndpoint = "" },
-		"a nameless orchestrator": func(c *provider.Config) { c.Orchestrators = []provider.Orchestrator{{Secrets: []string{"s"}}} },
+		"a partner's name": func(c *provider.Config) { c.Orchestrators = []provider.Orchestrator{{Name: "client-x"}} },
+		"a confirm URL without an id": func(c *provider.Config) {
+			c.Orchestrators = []provider.Orchestrator{{Name: "o", ConfirmURL: "https://o.example/", ProviderKey: "k"}}
+		},
+		"a confirm URL without a key": func(c *provider.Config) {
+			c.Orchestrators = []provider.Orchestrator{{Name: "o", ConfirmURL: "https://o.example/{id}"}}
+		},
+		"a link without its schema": func(c *provider.Config) { c.Hooks.Link = c.Hooks.Provision },
+		"regions without its own":   func(c *provider.Config) { c.Regions = map[string]string{"EU": "https://eu.example/"} },
+		"a seal key of 5 bytes":     func(c *provider.Config) { c.SealKey = []byte("short") },
+		"a published wildcard":      func(c *provider.Config) { c.Catalog[0].AllowedUpdates = []app.Update{{Service: app.ServiceRef}} },
+		"an unknown kind":           func(c *provider.Config) { c.Catalog[0].Kind = "thing" },
+		"an unknown price type":     func(c *provider.Config) { c.Catalog[0].Pricing.Type = "barter" },
+		"no token endpoint":         func(c *provider.Config) { c.Manifest.OAuthTokenEndpoint = "" },
+		"a nameless orchestrator":   func(c *provider.Config) { c.Orchestrators = []provider.Orchestrator{{Secrets: []string{"s"}}} },
 	} {
 		c := good()
 		c.Catalog = append([]app.CatalogService{}, c.Catalog...)

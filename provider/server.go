@@ -122,6 +122,9 @@ func (c Config) check() error {
 			return fmt.Errorf("orchestrator name %q is empty, too long, used twice or has a slash or space", o.Name)
 		}
 		names[o.Name] = true
+		if strings.HasPrefix(o.Name, partnerPrefix) {
+			return fmt.Errorf("orchestrator name %q: %q begins the names of generic partners", o.Name, partnerPrefix)
+		}
 		for _, s := range o.Secrets {
 			if s == "" {
 				return fmt.Errorf("orchestrator %s: a signing secret is empty", o.Name)
@@ -152,6 +155,27 @@ func (c Config) check() error {
 func (p *Provider) RevokeSessions(ctx context.Context, orchestrator string) error {
 	return p.cfg.Store.Update(ctx, func(tx Tx) error {
 		return put(tx, keyRevoked(orchestrator), stamp{p.cfg.Now()}, time.Time{})
+	})
+}
+
+// VerifyEmail marks the account of an email as verified by the provider itself, which
+// deep links need (13). It is for accounts that the SDK keeps; ErrNoAccount: there is none.
+func (p *Provider) VerifyEmail(ctx context.Context, email string) error {
+	return p.cfg.Store.Update(ctx, func(tx Tx) error {
+		var to pointer
+		found, err := get(tx, keyEmail(fold(email)), &to)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return ErrNoAccount
+		}
+		var a Account
+		if err := load(tx, to.ID, &a); err != nil {
+			return err
+		}
+		a.EmailVerified = true
+		return put(tx, keyAccount(to.ID), a, time.Time{})
 	})
 }
 
