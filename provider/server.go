@@ -146,7 +146,7 @@ func (c Config) check() error {
 		return errors.New("LinkSchema must require the instance identifier")
 	}
 	if len(c.Regions) > 0 && c.Region == "" {
-		return errors.New("Regions without a Region of its own")
+		return errors.New("there are Regions, but no Region of its own")
 	}
 	return checkCatalog(c.Catalog)
 }
