@@ -3,6 +3,7 @@ package client
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -150,6 +151,23 @@ func (o output) Write(p []byte) (int, error) {
 		err = &outputError{err}
 	}
 	return n, err
+}
+
+// ConsentPage gets the page on which a person agrees with a provider, for an order
+// that waits for it: single use, five minutes. It takes a person's token.
+func (c *Client) ConsentPage(ctx context.Context, order string) (purser.Link, error) {
+	var out purser.Link
+	if !purser.ValidID(purser.PrefixOrder, order) {
+		return out, purser.Errorf(purser.InvalidRequest, "%q is not the identifier of an order", order).WithHint("purser status")
+	}
+	body, err := c.once(ctx, request{method: http.MethodPost, path: "/v1/flows/acctreq_" + order + "/ticket"})
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(body, &out); err != nil {
+		return out, purser.Errorf(purser.Unavailable, "%s does not answer like a Purser server", c.base).WithCause(err)
+	}
+	return out, nil
 }
 
 // Health asks whether the server is up and its database answers.

@@ -197,6 +197,21 @@ func (s *session) adopt() *cobra.Command {
 	return place(cmd, &in.Project, &in.Env)
 }
 
+func (s *session) agree() *cobra.Command {
+	return &cobra.Command{
+		Use: "consent ORDER", Short: "Print the page on which you agree with a provider", Args: needs("ORDER"),
+		Long:    "Print the page on which you sign in at a provider and agree, for an order that waits for it. It opens once, within five minutes.",
+		Example: "  purser consent ord_01jd...",
+		RunE: does(s, func(ctx context.Context, args []string) (v purser.Link, err error) {
+			c, err := s.client()
+			if err != nil {
+				return v, err
+			}
+			return c.ConsentPage(ctx, args[0])
+		}, func(p *page, v purser.Link) { p.line("%s", v.URL) }),
+	}
+}
+
 func (s *session) inform() *cobra.Command {
 	var set []string
 	cmd := s.changing(&cobra.Command{

@@ -88,7 +88,7 @@ func (s *session) root() *cobra.Command {
 			s.change("downgrade", "Change a resource to a smaller service", (*client.Client).Downgrade),
 			s.rotate(), s.adopt(), s.remove(), s.restore(),
 		}},
-		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve(), s.inform()}},
+		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve(), s.agree(), s.inform()}},
 		{"Keep the house", []*cobra.Command{s.provider(), s.conformance(), s.link(), s.unlink(), s.open(), s.backup(), s.doctor(), s.completion(), s.version()}},
 		{"", []*cobra.Command{s.cloud(), s.demoAgent()}},
 	}

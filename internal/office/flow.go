@@ -130,7 +130,7 @@ func (o *Office) takeCode(ctx context.Context, flow db.Flow) (seal.Secret, error
 // needsConsent is what an agent and a person are told while a page waits.
 func (o *Office) needsConsent(p Provider, order, email string) *purser.Error {
 	return purser.Errorf(purser.NeedsPerson, "%s wants %s to sign in there and agree", p.Name, email).
-		WithHint("open %s/v1/flows/%s/start", strings.TrimSuffix(o.PublicURL(), "/"), flowID(order))
+		WithHint("purser consent %s prints a page for your browser (of %s/v1/flows/%s/start)", order, strings.TrimSuffix(o.PublicURL(), "/"), flowID(order))
 }
 
 // waitsForPerson reports that an order goes on by itself once a person has acted.

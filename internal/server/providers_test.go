@@ -330,7 +330,7 @@ func known(t *testing.T, n *fakes.Notes) {
 	}
 }
 
-var startLink = regexp.MustCompile(`open (http\S+/v1/flows/(acctreq_\w+)/start)`)
+var startLink = regexp.MustCompile(`(http\S+/v1/flows/(acctreq_\w+)/start)`)
 
 // asked plans an account at notes and gives the flow that waits for ann.
 func (b *buyer) asked() (plan, link, flow string) {
