@@ -170,7 +170,9 @@ func TestOneOrchestratorLivesWithThreeKindsOfProviders(t *testing.T) {
 	}{
 		{"notes", "notebook", "shelf", []purser.StepRequest{{Service: "notes/notebook", Name: "mine"}}, nil, "MINE_API_KEY", notes.Key, "destroy", false},
 		{
-			"posthog", "analytics", "session_replay", []purser.StepRequest{{Service: "posthog/free", Name: "plan"}, {Service: "posthog/analytics", Name: "stats"}}, nil,
+			"posthog", "analytics", "session_replay",
+			[]purser.StepRequest{{Service: "posthog/free", Name: "plan"}, {Service: "posthog/analytics", Name: "stats"}},
+			nil,
 			"STATS_PERSONAL_API_KEY", posthog.Key, "detach", false,
 		},
 		{"sample", "small", "large", []purser.StepRequest{{Service: "sample/small", Name: "db"}}, nil, "DB_PASSWORD", sample.Password, "destroy", true},
