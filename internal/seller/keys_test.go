@@ -175,20 +175,23 @@ func TestAnAssertionIsWhatRFC7523WantsAndItsKeyVerifiesIt(t *testing.T) {
 		} else {
 			seen[jti] = true
 		}
-		number := func(s string) *big.Int {
+		coordinate := func(s string) []byte {
 			raw, err := base64.RawURLEncoding.DecodeString(s)
-			if err != nil {
-				t.Fatal(err)
+			if err != nil || len(raw) != 32 {
+				t.Fatalf("a coordinate of %d bytes (%v)", len(raw), err)
 			}
-			return new(big.Int).SetBytes(raw)
+			return raw
 		}
 		signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 		if err != nil || len(signature) != 64 {
 			t.Fatalf("the signature has %d bytes (%v)", len(signature), err)
 		}
 		sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-		public := ecdsa.PublicKey{Curve: elliptic.P256(), X: number(set[0].X), Y: number(set[0].Y)}
-		if !ecdsa.Verify(&public, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, coordinate(set[0].X)...), coordinate(set[0].Y)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ecdsa.Verify(public, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 			t.Error("the published key does not verify it")
 		}
 	}
