@@ -30,7 +30,7 @@ func (o *Office) providerOf(ctx context.Context, q *db.Queries, row db.Provider)
 		return Provider{}, err
 	}
 	previous, err := o.oldSecret(ctx, q, row.Name)
-	return Provider{Name: row.Name, Profile: row.Profile, Manifest: manifest, Secret: secret, Previous: previous}, err
+	return Provider{Name: row.Name, Profile: row.Profile, Manifest: manifest, Secret: secret, Previous: previous, State: row.State}, err
 }
 
 func (o *Office) provider(ctx context.Context, q *db.Queries, name string) (Provider, error) {
@@ -42,6 +42,15 @@ func (o *Office) provider(ctx context.Context, q *db.Queries, name string) (Prov
 		return Provider{}, err
 	}
 	return o.providerOf(ctx, q, row)
+}
+
+// seller is a provider that may be bought from.
+func (o *Office) seller(ctx context.Context, q *db.Queries, name string) (Provider, error) {
+	p, err := o.provider(ctx, q, name)
+	if err == nil && p.State == incompatible {
+		err = purser.Errorf(purser.NotAvailable, "%s does not speak APP %s", name, app.Version).WithHint("purser provider show %s", name)
+	}
+	return p, err
 }
 
 // entries prepares the kept catalogs of all providers, or of one.
@@ -236,6 +245,10 @@ func (o *Office) storeProvider(ctx context.Context, t *store.Turn, in registrati
 	})
 }
 
+// incompatible is the state of a provider that does not speak our version. It is
+// not called until its health says otherwise (APP section 6).
+const incompatible = "incompatible"
+
 // Fetch gets a provider's catalog and keeps it; the last good one stays when the
 // provider fails (APP 17.4).
 func (o *Office) Fetch(ctx context.Context, name string) error {
@@ -245,8 +258,12 @@ func (o *Office) Fetch(ctx context.Context, name string) error {
 	}
 	services, err := o.Seller.Services(ctx, p)
 	if err != nil {
+		state := "unreachable"
+		if purser.CodeOf(err) == purser.NotAvailable {
+			state = incompatible
+		}
 		return o.Store.Write(ctx, func(q *db.Queries) error {
-			return q.SetProviderState(ctx, db.SetProviderStateParams{Name: name, State: "unreachable"})
+			return q.SetProviderState(ctx, db.SetProviderStateParams{Name: name, State: state})
 		})
 	}
 	raw, err := json.Marshal(services)

@@ -144,7 +144,7 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	if err != nil {
 		return err
 	}
-	p, err := d.o.provider(ctx, d.q, entry.Ref.Provider)
+	p, err := d.o.seller(ctx, d.q, entry.Ref.Provider)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type Provider struct {
 	Manifest app.Manifest
 	Secret   seal.Secret // signs every call
 	Previous seal.Secret // the one before it, which still signs beside it; empty: none
+	State    string      // ok, unreachable or incompatible, as of the last look
 }
 
 // Seller calls providers. Its errors are *purser.Error: outcome_unknown when the

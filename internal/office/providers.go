@@ -96,7 +96,7 @@ func (o *Office) Link(ctx context.Context, by purser.Actor, in purser.LinkProvid
 
 // linkOnly resolves a step that names a provider and no service.
 func (d *draft) linkOnly(ctx context.Context, name string) error {
-	p, err := d.o.provider(ctx, d.q, name)
+	p, err := d.o.seller(ctx, d.q, name)
 	if err != nil {
 		return err
 	}

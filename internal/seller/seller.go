@@ -3,6 +3,7 @@ package seller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -146,12 +147,30 @@ func (s *Seller) Services(ctx context.Context, p Provider) ([]app.Service, error
 	if err != nil {
 		return nil, err
 	}
+	if err := s.speaks(ctx, p, c); err != nil {
+		return nil, err
+	}
 	entries, err := c.Services(ctx)
 	if err != nil {
 		return nil, reading(p, "list its services", err)
 	}
 	services, _ := app.Normalize(p.Name, entries)
 	return services, nil
+}
+
+// speaks asks which versions the provider has (APP section 6). not_available says
+// that ours is not among them, and that nothing else should be asked; a health that
+// does not answer says nothing.
+func (s *Seller) speaks(ctx context.Context, p Provider, c *app.Client) error {
+	if p.Profile == "generic" { // it has no such route (APP section 15)
+		return nil
+	}
+	health, err := c.Health(ctx)
+	var e *app.Error
+	if err == nil && !health.Speaks() || errors.As(err, &e) && e.Code == app.CodeInvalidAPIVersion {
+		return purser.Errorf(purser.NotAvailable, "%s does not speak APP %s", p.Name, app.Version).WithHint("ask its makers; it is asked again within the hour")
+	}
+	return nil
 }
 
 // Quote asks for the price of one exact thing (capability quotes). access may be
