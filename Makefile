@@ -56,10 +56,10 @@ generated: .tools/sqlc
 vulnerabilities: .tools/govulncheck ## look for known vulnerabilities
 	@tools/vulnerabilities.sh
 
-race: needs ## run the tests of the concurrent packages under the race detector
+race: needs ## run the tests of the concurrent packages under the race detector, without the longest
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
 	PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" CGO_ENABLED=1 \
-		.tools/withpg go test -race $(race)
+		.tools/withpg go test -race -short $(race)
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -130,6 +130,9 @@ func brief(h *house) { h.lease = 150 * time.Millisecond }
 // Drill f, our side: killed before and after each commit of a plan with every
 // kind of step, and each kill is survived.
 func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills at every commit: run without -short")
+	}
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
 		// The first house counts the commits; nobody dies in it.
@@ -155,9 +158,9 @@ func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
 					agent, plan := h.killable()
 					ctx, cancel := context.WithCancel(h.ctx)
 					h.watch((&killer{at: at, after: after, gone: cancel}).trace)
-					_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+					_, err := h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
 					if ctx.Err() == nil {
-						t.Fatal("it was not killed")
+						t.Fatalf("it was not killed: %v", err)
 					}
 					h.recovered(agent, plan)
 				})
@@ -169,6 +172,9 @@ func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
 // Drill f, the provider's side: killed in each kind of call, before it did its
 // work and after.
 func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills in every kind of call: run without -short")
+	}
 	t.Parallel()
 	tests := []struct {
 		call string
@@ -205,9 +211,9 @@ func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
 					k := &killer{gone: cancel}
 					h.watch(k.trace)
 					tt.arm(h, works, k.kill)
-					_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+					_, err := h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
 					if ctx.Err() == nil {
-						t.Fatal("it was not killed")
+						t.Fatalf("it was not killed: %v", err)
 					}
 					h.recovered(agent, plan)
 				})
