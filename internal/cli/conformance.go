@@ -12,6 +12,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/client"
 	"github.com/purser-dev/purser/provider/providertest"
 )
 
@@ -28,6 +29,7 @@ type conformed struct {
 // conformanceFlags are what is typed beside the URL.
 type conformanceFlags struct {
 	secret, profile, input, junit string
+	record                        string // name of the provider at a server of ours
 	only                          []string
 	interop                       bool
 }
@@ -49,14 +51,63 @@ func (s *session) conformance() *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.only, "only", nil, "run only these cases, e.g. A*,R16")
 	cmd.Flags().StringVar(&f.junit, "junit", "", "also write a JUnit XML report to this file")
 	cmd.Flags().BoolVar(&f.interop, "interop", false, "tolerate what other implementations are known to do")
+	cmd.Flags().StringVar(&f.record, "record", "", "keep the result with this provider at the server; asks for the passphrase")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (conformed, error) {
+		if f.record != "" && len(f.only) > 0 {
+			return conformed{}, misused(cmd, "only a whole run is recorded: --record goes without --only")
+		}
 		c, err := s.conformanceConfig(ctx, cmd, args[0], f)
 		if err != nil {
 			return conformed{}, err
 		}
-		return s.conform(ctx, c, f.junit)
+		v, err := s.conform(ctx, c, f.junit)
+		if f.record != "" && len(v.Results) > 0 {
+			if kept := s.keepConformance(ctx, f.record, v); kept != nil {
+				return v, kept
+			}
+		}
+		return v, err
 	}, showConformed)
 	return cmd
+}
+
+// keepConformance has the server remember a run. A provider that passed the cases
+// of duplicates may be sent an order again, so a person signs it (RULES 16).
+func (s *session) keepConformance(ctx context.Context, name string, v conformed) error {
+	in := purser.RecordConformance{
+		Provider: name, Passed: v.Failed == 0 && v.Passed > 0, SafeResend: (providertest.Report{Results: v.Results}).SafeToResend(), Operations: byOperation(v.Results),
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	key, err := c.NewKey()
+	if err != nil {
+		return err
+	}
+	ctx = client.WithKey(ctx, key)
+	_, err = signed(ctx, s, c, "record_conformance", in, func(in *purser.RecordConformance, a *purser.Signature) { in.Act = a }, c.RecordConformance)
+	return err
+}
+
+// byOperation sums the cases up by what they are about: failed if one failed,
+// passed if one passed, else skipped.
+func byOperation(results []providertest.Result) map[string]string {
+	about := map[byte]string{
+		'S': "signatures and versions", 'A': "account requests", 'T': "token", 'R': "resources", 'U': "update", 'X': "rotate", 'D': "deep links",
+		'L': "limits", 'C': "catalog", 'E': "end to end", 'G': "generic profile", 'Q': "quotes", 'F': "find", 'M': "many at once",
+	}
+	out := map[string]string{}
+	for _, r := range results {
+		name := about[r.ID[0]]
+		if name == "" {
+			name = "other"
+		}
+		if now := out[name]; now != providertest.Failed && (r.Outcome == providertest.Failed || now != providertest.Passed) {
+			out[name] = r.Outcome
+		}
+	}
+	return out
 }
 
 // conformanceConfig puts together the manifest, the input file, the flags and the
