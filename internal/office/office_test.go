@@ -635,6 +635,7 @@ func (s *seller) Remove(_ context.Context, _ office.Provider, _ seal.Secret, _, 
 }
 
 type deployer struct {
+	names    map[string]bool // of the sites, when a test asks
 	mu       sync.Mutex
 	deployed []string
 	hook     func(ctx context.Context, work func() (string, error)) (string, error)
@@ -666,6 +667,9 @@ func (d *deployer) work(dep office.Deployment) (string, error) {
 			return "", err
 		}
 		_ = r.Close()
+	}
+	if d.names != nil {
+		d.names[dep.Name] = true
 	}
 	d.deployed = append(d.deployed, dep.Domain)
 	return "https://" + dep.Domain + "/", nil
