@@ -17,22 +17,22 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrate brings the schema forward under a lock: an advisory one on PostgreSQL,
-// a lock file on SQLite, which has none.
-func (s *Store) migrate(ctx context.Context, database string) error {
+// migrate brings the schema forward under a lock: an advisory one on PostgreSQL;
+// on SQLite Open holds a lock file.
+func (s *Store) migrate(ctx context.Context) error {
 	folder, err := fs.Sub(migrations, "migrations/"+s.dialect)
 	if err != nil {
 		return err
 	}
-	dialect, lock := goose.DialectSQLite3, func() (func(), error) { return lockFile(database + ".lock") }
+	dialect := goose.DialectSQLite3
 	if s.dialect == Postgres {
-		dialect, lock = goose.DialectPostgres, func() (func(), error) { return s.lockAdvisory(ctx) }
+		dialect = goose.DialectPostgres
+		unlock, err := s.lockAdvisory(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	unlock, err := lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	p, err := goose.NewProvider(dialect, s.writer, folder, goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("reading migrations: %w", err)

@@ -72,20 +72,30 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	open := s.openSQLite
+	unlock := func() {}
 	if strings.HasPrefix(cfg.Database, "postgres://") || strings.HasPrefix(cfg.Database, "postgresql://") {
 		s.dialect, open = Postgres, s.openPostgres
 	}
+	if s.dialect == SQLite {
+		// Two first starts at once would meet while the file becomes a WAL database,
+		// where SQLite answers busy at once instead of waiting.
+		var err error
+		if unlock, err = lockNew(cfg.Database); err != nil {
+			return nil, err
+		}
+	}
+	defer unlock()
 	if err := open(ctx, cfg.Database); err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, cfg.Database); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) prepare(ctx context.Context, database string) error {
-	if err := s.migrate(ctx, database); err != nil {
+func (s *Store) prepare(ctx context.Context) error {
+	if err := s.migrate(ctx); err != nil {
 		return err
 	}
 	return s.Write(ctx, func(q *db.Queries) error {
@@ -105,12 +115,17 @@ func (s *Store) prepare(ctx context.Context, database string) error {
 	})
 }
 
+// lockNew makes the folder of a database and locks its opening.
+func lockNew(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the database's folder: %w", err)
+	}
+	return lockFile(path + ".lock")
+}
+
 // openSQLite opens two pools: one connection that writes, because SQLite has one
 // writer, and several that read a snapshot beside it.
 func (s *Store) openSQLite(ctx context.Context, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("making the database's folder: %w", err)
-	}
 	pragmas := "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
 	dsn := "file:" + strings.NewReplacer("?", "%3f", "#", "%23").Replace(path) + pragmas
 	var err error
