@@ -28,7 +28,6 @@ type Config struct {
 	Cloud    Cloud    `key:"cloud"`
 	Defaults Defaults `key:"defaults"`
 	Approval Approval `key:"approval"`
-	Quote    Quote    `key:"quote"`
 	Retire   Retire   `key:"retire"`
 	Stop     Stop     `key:"stop"`
 
@@ -74,11 +73,6 @@ type Defaults struct {
 type Approval struct {
 	RequestTTL time.Duration `key:"request_ttl" default:"24h" help:"How long a request waits for a person."`
 	SignTTL    time.Duration `key:"sign_ttl" default:"10m" help:"How long a signed approval may wait to be applied."`
-}
-
-// Quote says how long a price from the catalog holds.
-type Quote struct {
-	TTL time.Duration `key:"ttl" default:"15m" help:"How long a quote holds that names no end of its own."`
 }
 
 // Retire says how long a retired resource can be restored.

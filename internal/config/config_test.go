@@ -55,7 +55,7 @@ func TestWithoutSourcesTheDefaultsHold(t *testing.T) {
 		},
 		Defaults: Defaults{usd(2000), usd(1000), usd(10000), 5},
 		Approval: Approval{24 * time.Hour, 10 * time.Minute},
-		Quote:    Quote{15 * time.Minute}, Retire: Retire{168 * time.Hour}, Stop: Stop{10 * time.Second},
+		Retire:   Retire{168 * time.Hour}, Stop: Stop{10 * time.Second},
 	}
 	c.explained = nil
 	if d := cmp.Diff(want, c, cmp.AllowUnexported(Config{})); d != "" {
@@ -113,9 +113,9 @@ func TestAFaultIsNamedWithItsSourceAndTheWayOut(t *testing.T) {
 		{"money below nothing", "defaults:\n  threshold: -1 USD", nil, nil, "is not an amount in USD"},
 		{"a budget of nothing", "defaults:\n  run_budget: 0 USD", nil, nil, "a budget of nothing buys nothing"},
 		{"two currencies", "defaults:\n  threshold: 5 EUR", nil, nil, "must be in one currency, not USD, EUR and USD"},
-		{"a duration without a unit", "quote:\n  ttl: 15", nil, nil, `quote.ttl: "15" is not a duration like`},
-		{"a duration below nothing", "quote:\n  ttl: -15m", nil, nil, "not longer than nothing"},
-		{"a duration beyond reason", "quote:\n  ttl: 999999999d", nil, nil, "longer than 3650d"},
+		{"a duration without a unit", "stop:\n  deadline: 15", nil, nil, `stop.deadline: "15" is not a duration like`},
+		{"a duration below nothing", "stop:\n  deadline: -15m", nil, nil, "not longer than nothing"},
+		{"a duration beyond reason", "stop:\n  deadline: 999999999d", nil, nil, "longer than 3650d"},
 		{"a signed approval that outlives its request", "approval:\n  sign_ttl: 25h", nil, nil, "longer than approval.request_ttl"},
 		{"a stop that waits for hours", "stop:\n  deadline: 2h", nil, nil, "longer than 1m"},
 		{"a count of nothing", "defaults:\n  orders_per_hour: 0", nil, nil, "not a whole number above 0"},
@@ -155,14 +155,14 @@ func TestAFaultIsNamedWithItsSourceAndTheWayOut(t *testing.T) {
 
 func TestAllFaultsOfAllSourcesAreNamedAtOnce(t *testing.T) {
 	_, err := Load(Sources{
-		File:    write(t, "lisen: x\nquote:\n  ttl: soon\n"),
+		File:    write(t, "lisen: x\nstop:\n  deadline: soon\n"),
 		Environ: append(home(t), "PURSER_METRICS=perhaps"),
 		Flags:   map[string]any{"log.level": "loud"},
 	})
 	if err == nil {
 		t.Fatal("there is no error")
 	}
-	for _, want := range []string{"4 faults", "lisen", "quote.ttl", "environment (PURSER_METRICS)", "flags: log.level"} {
+	for _, want := range []string{"4 faults", "lisen", "stop.deadline", "environment (PURSER_METRICS)", "flags: log.level"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}
