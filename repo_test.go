@@ -49,6 +49,8 @@ func walk(visit func(name string) error) error {
 		switch {
 		case err != nil:
 			return err
+		case d.Name() == ".git" && !d.IsDir(): // of a work tree: it says where the repository is
+			return nil
 		case d.IsDir() && slices.Contains([]string{".git", ".tools", "bin", "node_modules"}, d.Name()):
 			return fs.SkipDir
 		case d.Type().IsRegular():
