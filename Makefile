@@ -12,7 +12,7 @@ export CGO_ENABLED ?= 0
 # that belongs to somebody else, as in a container.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-tools   := .tools/gofumpt .tools/staticcheck .tools/govulncheck .tools/sqlc
+tools   := .tools/gofumpt .tools/staticcheck .tools/govulncheck .tools/sqlc .tools/templ
 sqlc     = $(shell find internal -name sqlc.yaml)
 
 # Where goroutines meet; the rest is sequential and would only cost time here.
@@ -49,7 +49,8 @@ vet:
 lint: .tools/staticcheck ## run staticcheck
 	.tools/staticcheck ./...
 
-generated: .tools/sqlc
+generated: .tools/sqlc .tools/templ
+	@.tools/templ generate -check -log-level error -path internal/console || { echo "internal/console: run make generate and commit the result"; exit 1; }
 	@for file in $(sqlc); do \
 		.tools/sqlc diff -f $$file || { echo "$$file: run make generate and commit the result"; exit 1; }; done
 
@@ -64,8 +65,9 @@ race: needs ## run the tests of the concurrent packages under the race detector,
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-generate: .tools/sqlc ## write again what is generated and committed
+generate: .tools/sqlc .tools/templ ## write again what is generated and committed
 	@for file in $(sqlc); do .tools/sqlc generate -f $$file || exit 1; done
+	.tools/templ generate -log-level error -path internal/console
 	go test ./internal/config -run Example -update
 	go test . -run ErrorsInTheDocuments -update
 
@@ -75,5 +77,6 @@ clean: ## remove what was built here
 # One build for all four: they share most of their packages.
 $(tools) &: tools/go.mod tools/go.sum
 	CGO_ENABLED=0 go build -C tools -o ../.tools/ \
-		mvdan.cc/gofumpt honnef.co/go/tools/cmd/staticcheck golang.org/x/vuln/cmd/govulncheck github.com/sqlc-dev/sqlc/cmd/sqlc
+		mvdan.cc/gofumpt honnef.co/go/tools/cmd/staticcheck golang.org/x/vuln/cmd/govulncheck github.com/sqlc-dev/sqlc/cmd/sqlc \
+		github.com/a-h/templ/cmd/templ
 	@touch $(tools)

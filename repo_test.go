@@ -53,6 +53,8 @@ func walk(visit func(name string) error) error {
 			return nil
 		case d.IsDir() && slices.Contains([]string{".git", ".tools", "bin", "node_modules"}, d.Name()):
 			return fs.SkipDir
+		case name == ".git": // of a worktree: a file that git keeps, and nobody commits
+			return nil
 		case d.Type().IsRegular():
 			return visit(filepath.ToSlash(name))
 		}

@@ -45,6 +45,7 @@ type Config struct {
 	Gate    *gate.Gate
 	Version string                  // of the program, for the OpenAPI document
 	Doors   map[string]http.Handler // other handlers by pattern, as /mcp
+	Lost    http.Handler            // answers a browser where there is nothing; nil: it gets a problem too
 }
 
 // New returns the handler of /v1, /openapi.json, /healthz, /readyz and the other doors.
@@ -70,7 +71,7 @@ func New(c Config) http.Handler {
 	for pattern, h := range c.Doors {
 		mux.Handle(pattern, h)
 	}
-	return c.Gate.Wrap(problems(mux))
+	return c.Gate.Wrap(problems(mux, c.Lost))
 }
 
 // status answers the questions of a load balancer.
@@ -99,7 +100,7 @@ func named(op string, h http.HandlerFunc) http.Handler {
 }
 
 // problems turns the mux's own plain-text refusals into problems.
-func problems(mux *http.ServeMux) http.Handler {
+func problems(mux *http.ServeMux, lost http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -111,6 +112,10 @@ func problems(mux *http.ServeMux) http.Handler {
 		if refusal.code == http.StatusMethodNotAllowed {
 			err := purser.Errorf(purser.InvalidRequest, "this path does not take that method").WithHint("it takes %s", w.Header().Get("Allow"))
 			gate.ProblemStatus(w, r, err, refusal.code)
+			return
+		}
+		if lost != nil && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			lost.ServeHTTP(w, r)
 			return
 		}
 		gate.Problem(w, r, purser.Errorf(purser.NotFound, "there is nothing under this path").WithHint("/openapi.json lists what there is"))

@@ -168,6 +168,9 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 // Leave makes everyone who waits for a plan return, because the server stops.
 func (o *Office) Leave() { o.leave() }
 
+// Leaving is closed when the server stops: who streams then ends.
+func (o *Office) Leaving() <-chan struct{} { return o.leaving.Done() }
+
 // Close ends what runs in the background and waits for it. Orders that were in a
 // call stay as they are; Recover goes on with them.
 func (o *Office) Close() {
@@ -407,3 +410,7 @@ func (n *news) tell(org string) {
 		delete(n.waits, org)
 	}
 }
+
+// News is closed at the next change in an organization that this process makes.
+// Take it before looking.
+func (o *Office) News(organization string) <-chan struct{} { return o.news.next(organization) }

@@ -16,8 +16,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/appapi"
 	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/console"
 	"github.com/purser-dev/purser/internal/gate"
 	"github.com/purser-dev/purser/internal/httpapi"
 	"github.com/purser-dev/purser/internal/mcpapi"
@@ -146,7 +148,16 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 		doors["GET /metrics"] = count.handler
 	}
 	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
-	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors}), nil
+	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: nobody{}, Random: opt.Random, Version: opt.Version})
+	maps.Copy(doors, pages.Doors())
+	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors, Lost: pages.Lost()}), nil
+}
+
+// nobody is signed in on any browser yet: sessions are not joined.
+type nobody struct{}
+
+func (nobody) Session(*http.Request) (purser.Actor, error) {
+	return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "nobody is signed in on this browser").WithHint("use the command line: purser login")
 }
 
 // URL is what agents and browsers call the server; without a public_url it is

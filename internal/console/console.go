@@ -1,0 +1,144 @@
+// Package console is the web door: server-made pages that call operations, and a stream of what changed in them.
+//
+// It translates and nothing more. What a person reads on a page is what an
+// operation answered; what a form sends is an operation's request. Text of
+// providers and agents is escaped, isolated and cut before it is shown.
+package console
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/gate"
+	"github.com/purser-dev/purser/internal/office"
+)
+
+// Office is what the pages need beside the operations.
+type Office interface {
+	Operations() []office.Operation
+	// News is closed at the next change in the organization. Take it before looking.
+	News(organization string) <-chan struct{}
+	// Leaving is closed when the server stops.
+	Leaving() <-chan struct{}
+}
+
+// Sessions finds out who sits at a browser.
+type Sessions interface {
+	// Session names the person who is signed in on the browser that sends r.
+	// Nobody is not_signed_in.
+	Session(r *http.Request) (purser.Actor, error)
+}
+
+// Config joins the door to its surroundings.
+type Config struct {
+	Office   Office
+	Gate     *gate.Gate
+	Sessions Sessions
+	SignIn   string    // the path of the page to sign in on
+	Random   io.Reader // for idempotency keys of forms
+	Version  string    // of the program
+}
+
+// Console is the door. It is safe for concurrent use.
+type Console struct {
+	Config
+	operations map[string]office.Operation
+	reports    atomic.Int64
+}
+
+// New makes the door over an office.
+func New(c Config) *Console {
+	all := map[string]office.Operation{}
+	for _, op := range c.Office.Operations() {
+		all[op.Name] = op
+	}
+	return &Console{Config: c, operations: all}
+}
+
+// Reports is how many violations of the content security policy browsers told of.
+func (c *Console) Reports() int64 { return c.reports.Load() }
+
+// Doors lists the handlers by pattern.
+func (c *Console) Doors() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET /static/{name}": http.HandlerFunc(serveStatic),
+		"POST /csp-reports":  http.HandlerFunc(c.report),
+		"POST /theme":        http.HandlerFunc(c.theme),
+		"GET /{$}":           c.screen("now", c.now),
+	}
+}
+
+// Lost is the page for a path under which there is nothing.
+func (c *Console) Lost() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := c.visit(w, r, "lost")
+		v.by, _ = c.Sessions.Session(r) // who is not signed in sees the page without the menu
+		v.fail(purser.Errorf(purser.NotFound, "there is no page under this address"))
+	})
+}
+
+// do runs an operation as the visitor.
+func do[Out any](v *visit, name string, in any) (Out, error) {
+	var none Out
+	out, err := v.console.operations[name].Do(v.ctx, v.by, in)
+	if err != nil {
+		return none, err
+	}
+	return out.(Out), nil
+}
+
+// policy is the content security policy of every page: nothing inline, nothing
+// from elsewhere, in no frame.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'; report-uri /csp-reports"
+
+// secure sets the headers of a page.
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	// A form's Origin header is "null" without a referrer, and the gate reads it.
+	h.Set("Referrer-Policy", "same-origin")
+}
+
+// report counts a violation that a browser tells of. The text is a stranger's and
+// is not kept; the log line of the request says that there was one.
+func (c *Console) report(w http.ResponseWriter, r *http.Request) {
+	gate.EntryOf(r.Context()).Name("csp_report")
+	if _, err := c.Gate.Anonymous(r); err != nil {
+		gate.Problem(w, r, err)
+		return
+	}
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 16<<10)) // read so that the connection can be used again
+	c.reports.Add(1)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// theme keeps the choice of light and dark in a cookie: the page is then made in
+// it, and nothing flickers.
+func (c *Console) theme(w http.ResponseWriter, r *http.Request) {
+	gate.EntryOf(r.Context()).Name("theme")
+	chosen := r.FormValue("theme")
+	if chosen != "light" && chosen != "dark" {
+		chosen = ""
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: themeCookie, Value: chosen, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+	})
+	http.Redirect(w, r, here(r.FormValue("back")), http.StatusSeeOther)
+}
+
+const themeCookie = "purser_theme"
+
+// here keeps a redirect on this server: a path, never another origin.
+func here(path string) string {
+	u, err := url.Parse(path)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n") {
+		return "/"
+	}
+	return path
+}
