@@ -26,6 +26,7 @@ const (
 	PrefixSubscription = "sub"
 	PrefixStop         = "stp"
 	PrefixToken        = "tok"
+	PrefixNotice       = "ntc"
 )
 
 // crockford is the base32 alphabet of TypeID: lower case, without i, l, o, u.

@@ -37,6 +37,7 @@ var allowed = map[string]string{
 	"internal/edit":       "",
 	"internal/guard":      ".",
 	"internal/ledger":     ".",
+	"internal/notice":     ". internal/catalog",
 	"internal/rail":       ". internal/guard",
 
 	// The middle.
@@ -44,7 +45,8 @@ var allowed = map[string]string{
 	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/ledger internal/rail internal/seal internal/store internal/store/db",
+		"internal/ledger internal/notice internal/rail internal/seal internal/store internal/store/db",
+	"internal/courier":  "internal/notice",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
 	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
 	"internal/blob":     ".",
@@ -68,7 +70,7 @@ var allowed = map[string]string{
 	"internal/folder": ".",
 	"internal/config": ". internal/edit",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
-		"internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
+		"internal/courier internal/notice internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
@@ -87,7 +89,7 @@ var (
 	standardOnly = []string{".", "app", "provider", "provider/providertest", "provider/sqlstore", "client"}
 
 	// pure packages compute; whoever calls them reads and writes.
-	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/rail"}
+	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/rail"}
 	noPure = []string{"os", "os/exec", "os/signal", "net", "net/http", "database/sql", "log", "log/slog", "syscall"}
 
 	// forbidden are imports that would tie a room to what it must not know.

@@ -342,26 +342,28 @@ type Variables struct {
 
 // BudgetLine is one budget as it stands in its current window.
 type BudgetLine struct {
-	Scope    string     `json:"scope"`          // organization, project, provider, run, category
-	ID       string     `json:"id"`             // of what it covers
-	Name     string     `json:"name,omitempty"` // of what it covers
-	Period   string     `json:"period"`         // month or run
-	Window   string     `json:"window"`         // 2026-11, or the run's identifier
-	Limit    Money      `json:"limit"`
-	Held     int64      `json:"held"` // minor units of the limit's currency, as all below
-	Captured int64      `json:"captured"`
-	Refunded int64      `json:"refunded"`
-	Left     int64      `json:"left"`
-	Needed   int64      `json:"needed,omitempty"`    // in a refusal: what was asked
-	ResetsAt *time.Time `json:"resets_at,omitempty"` // when the next window begins
+	Scope      string     `json:"scope"`          // organization, project, provider, run, category
+	ID         string     `json:"id"`             // of what it covers
+	Name       string     `json:"name,omitempty"` // of what it covers
+	Period     string     `json:"period"`         // month or run
+	Window     string     `json:"window"`         // 2026-11, or the run's identifier
+	Limit      Money      `json:"limit"`
+	Held       int64      `json:"held"` // minor units of the limit's currency, as all below
+	Captured   int64      `json:"captured"`
+	Refunded   int64      `json:"refunded"`
+	Left       int64      `json:"left"`
+	Needed     int64      `json:"needed,omitempty"`     // in a refusal: what was asked
+	Thresholds []int      `json:"thresholds,omitempty"` // percentages of the limit that people are told of
+	ResetsAt   *time.Time `json:"resets_at,omitempty"`  // when the next window begins
 }
 
 // SetBudget sets a limit. Lowering is reducing; raising needs a signed act.
 type SetBudget struct {
-	Scope string     `json:"scope"` // organization, project, provider, run, category
-	ID    string     `json:"id,omitempty"`
-	Limit Money      `json:"limit"`
-	Act   *Signature `json:"act,omitempty"`
+	Scope      string     `json:"scope"` // organization, project, provider, run, category
+	ID         string     `json:"id,omitempty"`
+	Limit      Money      `json:"limit"`
+	Thresholds []int      `json:"thresholds,omitempty"` // 1 to 10 percentages of the limit, each told once a window; left out: as they are, at first 50, 80, 100
+	Act        *Signature `json:"act,omitempty"`
 }
 
 // AskSpend asks for the ledger's money events.

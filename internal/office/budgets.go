@@ -8,6 +8,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -104,6 +105,7 @@ func lineOf(b db.Budget, w db.Window, zone *time.Location) purser.BudgetLine {
 	line := purser.BudgetLine{
 		Scope: b.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.LimitMinor, Currency: b.Currency},
 		Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Left: max(0, b.LimitMinor-w.Held-w.Captured+w.Refunded),
+		Thresholds: notice.ParseThresholds(b.Thresholds),
 	}
 	if b.Period == PeriodMonth {
 		if month, err := time.ParseInLocation("2006-01", w.Name, zone); err == nil {
@@ -204,6 +206,13 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 	if !purser.ValidCurrency(in.Limit.Currency) || in.Limit.Amount < 0 {
 		return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "a limit is an amount like 20.00 USD, not below zero")
 	}
+	thresholds := ""
+	if in.Thresholds != nil {
+		var err error
+		if thresholds, err = notice.FormatThresholds(in.Thresholds); err != nil {
+			return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "thresholds: %v", err)
+		}
+	}
 	return once(ctx, o, by, "set_budget", in, func(t *store.Turn) (purser.BudgetLine, error) {
 		scope, target, err := o.budgetTarget(ctx, t, by, in)
 		if err != nil {
@@ -222,7 +231,15 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err := o.setLimit(ctx, t, scope, target, in.Limit); err != nil {
 			return purser.BudgetLine{}, err
 		}
+		if thresholds != "" {
+			if _, err := t.SetThresholds(ctx, db.SetThresholdsParams{Organization: t.Org, Scope: scope, Target: target, Currency: in.Limit.Currency, Thresholds: thresholds}); err != nil {
+				return purser.BudgetLine{}, err
+			}
+		}
 		r.Detail = map[string]string{"limit": in.Limit.String()}
+		if thresholds != "" {
+			r.Detail["thresholds"] = thresholds
+		}
 		t.Record(r)
 		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: scope, Target: target})
 		if err != nil {

@@ -42,6 +42,9 @@ func (o *Office) hold(ctx context.Context, t *store.Turn, w wanted, r audit.Reco
 			continue
 		}
 		keys = append(keys, windowKey{b.Scope, b.ID, b.Window})
+		if err := o.tellCrossed(ctx, t, b.BudgetLine, w.amount.Amount); err != nil {
+			return "", err
+		}
 		line := b.BudgetLine
 		line.Held += w.amount.Amount
 		r.Budgets = append(r.Budgets, budgetRecord(line, w.amount.Amount))

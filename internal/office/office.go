@@ -94,6 +94,7 @@ type Defaults struct {
 	StopDeadline  time.Duration // of each revocation
 	PlanTTL       time.Duration // an applying plan ends after
 	Lease         time.Duration // of one call to a provider
+	Reminder      time.Duration // how long before its end a request is told of again; 0: never
 }
 
 // Config is what an office needs.
@@ -105,6 +106,7 @@ type Config struct {
 	Box       seal.Box
 	AuditSeed []byte // 32 bytes: signs checkpoints
 	PublicURL func() string
+	Couriers  map[string]Courier // of notices, by way; one that is missing is not used
 	Defaults  Defaults
 	Now       func() time.Time
 	Random    io.Reader

@@ -11,6 +11,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
@@ -215,6 +216,12 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 		return db.Order{}, err
 	}
 	if refusals := o.guards.Refusals(sp); len(refusals) > 0 {
+		if refusals[0].Code == purser.TooManyOrders {
+			paused := notice.Paused(purser.Run{ID: run.ID, Project: run.Project}, run.Agent, what(step), refusals[0], t.Now)
+			if err := o.tell(ctx, t, paused); err != nil {
+				return db.Order{}, err
+			}
+		}
 		return db.Order{}, o.refuse(t, r, refusals[0])
 	}
 	hold, err := o.hold(ctx, t, wanted{
@@ -428,6 +435,9 @@ func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r au
 		unknown := purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, no.Detail).WithHint("it is looked up; purser status")
 		r.Outcome = audit.Unknown
 		t.Record(r)
+		if err := o.tellOrder(ctx, t, order, notice.Unknown); err != nil {
+			return err
+		}
 		return t.SettleOrder(ctx, db.SettleOrderParams{
 			Organization: t.Org, ID: order.ID, State: string(purser.OrderUnknown), Resource: order.Resource, Error: toJSON(unknown), UpdatedAt: store.Micro(t.Now),
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -122,6 +123,11 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 	})
 	if err != nil {
 		return purser.Plan{}, fmt.Errorf("storing the plan: %w", err)
+	}
+	if state == purser.PlanWaiting {
+		if err := o.tellPlan(ctx, t, id, notice.Approval); err != nil {
+			return purser.Plan{}, err
+		}
 	}
 	return o.showPlan(ctx, t.Queries, t.Org, id)
 }

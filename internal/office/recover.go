@@ -7,6 +7,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -84,6 +85,9 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 	case state == purser.OrderBuying && buys(step):
 		r.Outcome = audit.Unknown
 		t.Record(r)
+		if err := o.tellOrder(ctx, t, order, notice.Unknown); err != nil {
+			return err
+		}
 		return t.SettleOrder(ctx, db.SettleOrderParams{
 			Organization: t.Org, ID: id, State: string(purser.OrderUnknown), Resource: order.Resource,
 			Error: toJSON(unknownOutcome(order.Provider, nil)), UpdatedAt: store.Micro(t.Now),
@@ -107,7 +111,7 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 // failed sign-ins. It asks no provider.
 func (o *Office) Due(ctx context.Context) error {
 	return errors.Join(o.recordFailures(ctx), o.eachOrganization(ctx, func(org string) error {
-		return errors.Join(o.expirePlans(ctx, org), o.renewals(ctx, org))
+		return errors.Join(o.expirePlans(ctx, org), o.remind(ctx, org), o.renewals(ctx, org))
 	}))
 }
 
@@ -146,9 +150,20 @@ func (o *Office) expirePlans(ctx context.Context, org string) error {
 			continue
 		}
 		return o.turn(ctx, org, func(t *store.Turn) error {
+			unanswered := map[string]bool{}
+			plans, err := t.PlansOfOrganization(ctx, org)
+			if err != nil {
+				return err
+			}
+			for _, p := range plans {
+				unanswered[p.ID] = purser.PlanState(p.State) == purser.PlanWaiting
+			}
 			ids, err := t.ExpirePlans(ctx, db.ExpirePlansParams{Organization: org, Now: store.Micro(t.Now)})
 			for _, id := range ids {
 				t.Record(recordOf(system, "expire_plan", id))
+				if unanswered[id] {
+					err = errors.Join(err, o.tellPlan(ctx, t, id, notice.Expired))
+				}
 			}
 			return err
 		})

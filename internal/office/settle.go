@@ -12,6 +12,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/catalog"
 	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
@@ -111,6 +112,9 @@ func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, b begun, code
 	r.Outcome = audit.Unknown
 	r.Detail["code"] = string(coded.Code)
 	t.Record(r)
+	if err := o.tellOrder(ctx, t, b.order, notice.Unknown); err != nil {
+		return err
+	}
 	return t.SettleOrder(ctx, db.SettleOrderParams{
 		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderUnknown), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
 	})
@@ -122,6 +126,12 @@ func (o *Office) settleFailed(ctx context.Context, t *store.Turn, b begun, s sol
 	r.Detail["code"] = string(coded.Code)
 	if err := t.DropAnswer(ctx, db.DropAnswerParams{Organization: t.Org, OrderID: b.order.ID}); err != nil {
 		return err
+	}
+	if coded.Code == purser.AccountMismatch || s.resource.Status == app.StatusComplete {
+		mismatch := func(order notice.Order) notice.Notice { return notice.Mismatch(order, coded) }
+		if err := o.tellOrder(ctx, t, b.order, mismatch); err != nil {
+			return err
+		}
 	}
 	if s.resource.ID != "" {
 		r.Provider = &audit.Provider{RequestID: catalog.Plain(s.resource.ID, 128)}

@@ -9,6 +9,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/catalog"
 	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -102,6 +103,9 @@ func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope
 		return out, err
 	}
 	if err := o.tokensAt(ctx, t, &out); err != nil {
+		return out, err
+	}
+	if err := o.tell(ctx, t, notice.Stop(out, o.nameOf(ctx, t.Queries, t.Org, by))); err != nil {
 		return out, err
 	}
 	for i, e := range out.Effects {
@@ -354,7 +358,11 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		r := recordOf(by, "resume", in.Stop)
 		r.Attach, r.Detail = signed, map[string]string{"epoch": fmt.Sprint(t.Epoch)}
 		t.Record(r)
-		return o.showStop(ctx, t.Queries, t.Org, in.Stop)
+		out, err := o.showStop(ctx, t.Queries, t.Org, in.Stop)
+		if err != nil {
+			return out, err
+		}
+		return out, o.tell(ctx, t, notice.Resume(out, o.nameOf(ctx, t.Queries, t.Org, by)))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -19,8 +20,8 @@ const (
 	SubscriptionUnpaid    = "payment_required"
 )
 
-// notice is how long before a renewal the person is told (RULES 8).
-const notice = 7 * 24 * time.Hour
+// renewalNotice is how long before a renewal the person is told (RULES 8).
+const renewalNotice = 7 * 24 * time.Hour
 
 // retryUnpaid is how long after a refusal a renewal is decided again: a stop may
 // be lifted by then, or a limit raised.
@@ -116,7 +117,7 @@ func (o *Office) cancelled(ctx context.Context, t *store.Turn, by purser.Actor, 
 // organization, project, provider and category, up to what was approved. One that
 // is refused makes its resource payment_required (RULES 8).
 func (o *Office) renewals(ctx context.Context, org string) error {
-	due, err := o.Store.Read().DueSubscriptions(ctx, db.DueSubscriptionsParams{Organization: org, Now: store.Micro(o.Now().Add(notice))})
+	due, err := o.Store.Read().DueSubscriptions(ctx, db.DueSubscriptionsParams{Organization: org, Now: store.Micro(o.Now().Add(renewalNotice))})
 	if err != nil || len(due) == 0 {
 		return err
 	}
@@ -235,6 +236,9 @@ func (o *Office) unpaid(ctx context.Context, t *store.Turn, s db.Subscription, r
 	if err := o.setPaid(ctx, t, s.Resource, ResourceUnpaid); err != nil {
 		return err
 	}
+	if err := o.tell(ctx, t, notice.Unpaid(showSubscription(s), store.Time(s.NextAt), no)); err != nil {
+		return err
+	}
 	return o.refuse(t, r, no)
 }
 
@@ -247,5 +251,8 @@ func (o *Office) announce(ctx context.Context, t *store.Turn, s db.Subscription)
 	r.Project = s.Project
 	r.Detail = map[string]string{"what": s.What, "amount": purser.Money{Amount: s.Amount, Currency: s.Currency}.String(), "due": store.Time(s.NextAt).Format(time.RFC3339)}
 	t.Record(r)
+	if err := o.tell(ctx, t, notice.Renewal(showSubscription(s), store.Time(s.NextAt))); err != nil {
+		return err
+	}
 	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.NextAt})
 }

@@ -3,10 +3,12 @@ package office
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 )
 
@@ -74,6 +76,11 @@ func (o *Office) recordFailures(ctx context.Context) error {
 				r.Detail[what] = fmt.Sprint(n)
 			}
 			t.Record(r)
+			if f.total >= most {
+				if err := o.tell(ctx, t, notice.Lockout(strings.Split(source, "@")[0], f.total, f.minute)); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})

@@ -55,6 +55,7 @@ type Budget struct {
 	Period       string
 	Currency     string
 	LimitMinor   int64
+	Thresholds   string
 }
 
 type Challenge struct {
@@ -105,6 +106,21 @@ type Connection struct {
 	BaseUrl      string
 	Billing      string
 	CreatedAt    int64
+}
+
+type Delivery struct {
+	Organization string
+	Notice       string
+	Way          string
+	Person       string
+	Kind         string
+	State        string
+	Attempts     int64
+	NextAt       int64
+	LeaseUntil   int64
+	Error        string
+	CreatedAt    int64
+	EndedAt      int64
 }
 
 type Entry struct {
@@ -201,6 +217,29 @@ type Movement struct {
 	Run          string
 	Project      string
 	Provider     string
+}
+
+type Notice struct {
+	Organization string
+	ID           string
+	Mark         string
+	Kind         string
+	About        string
+	Subject      string
+	Facts        string
+	Link         string
+	Person       string
+	Project      string
+	Run          string
+	SpreadAt     int64
+	CreatedAt    int64
+}
+
+type NoticeChoice struct {
+	Organization string
+	Person       string
+	Kind         string
+	Ways         string
 }
 
 type OldSecret struct {

@@ -107,7 +107,7 @@ func (q *Queries) BeginHold(ctx context.Context, arg BeginHoldParams) error {
 }
 
 const budgetsNow = `-- name: BudgetsNow :many
-SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
+SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor, budgets.thresholds FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
 WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > $2))
 ORDER BY budgets.scope, budgets.target, budgets.currency
 `
@@ -133,6 +133,7 @@ func (q *Queries) BudgetsNow(ctx context.Context, arg BudgetsNowParams) ([]Budge
 			&i.Period,
 			&i.Currency,
 			&i.LimitMinor,
+			&i.Thresholds,
 		); err != nil {
 			return nil, err
 		}
@@ -148,7 +149,7 @@ func (q *Queries) BudgetsNow(ctx context.Context, arg BudgetsNowParams) ([]Budge
 }
 
 const budgetsOf = `-- name: BudgetsOf :many
-SELECT organization, scope, target, period, currency, limit_minor FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3
+SELECT organization, scope, target, period, currency, limit_minor, thresholds FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3
 `
 
 type BudgetsOfParams struct {
@@ -173,6 +174,7 @@ func (q *Queries) BudgetsOf(ctx context.Context, arg BudgetsOfParams) ([]Budget,
 			&i.Period,
 			&i.Currency,
 			&i.LimitMinor,
+			&i.Thresholds,
 		); err != nil {
 			return nil, err
 		}

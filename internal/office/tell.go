@@ -1,0 +1,382 @@
+package office
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Courier carries a notice to one receiver, and returns when it was taken. Its
+// error is kept for the operator and holds no secret.
+type Courier interface {
+	Carry(ctx context.Context, m notice.Message) error
+}
+
+// States of a delivery.
+const (
+	deliveryWaiting = "waiting"
+	deliveryDone    = "done"
+	deliveryMoot    = "moot"     // it was decided before anybody could be told
+	deliveryMuted   = "muted"    // too many of its kind within the hour
+	deliveryGivenUp = "given_up" // it could not be delivered for a day
+)
+
+const (
+	carryTimeout  = 20 * time.Second
+	deliveryLease = 60 * time.Second // longer than one attempt: nobody else sends meanwhile
+	mostPerHour   = 20               // of one kind to one receiver; an agent that floods must not bury what counts
+	atOnce        = 8                // deliveries
+)
+
+// tell writes a notice in the turn of what it tells, so that both are there or
+// neither is. What has the mark of an earlier one is told already.
+func (o *Office) tell(ctx context.Context, t *store.Turn, n notice.Notice) error {
+	id, err := o.newID(purser.PrefixNotice)
+	if err != nil {
+		return err
+	}
+	_, err = t.InsertNotice(ctx, db.InsertNoticeParams{
+		Organization: t.Org, ID: id, Mark: n.Mark, Kind: string(n.Kind), About: n.About, Subject: catalog.Plain(n.Subject, 300), Facts: toJSON(n.Facts),
+		Link: n.Link, Person: n.Person, Project: n.Project, Run: n.Run, CreatedAt: store.Micro(t.Now),
+	})
+	if err != nil {
+		return fmt.Errorf("writing a notice: %w", err)
+	}
+	return nil
+}
+
+// tellCrossed tells of each threshold of a budget that its use passes in this turn:
+// line is the budget before, added what is added to its use, in minor units.
+func (o *Office) tellCrossed(ctx context.Context, t *store.Turn, line purser.BudgetLine, added int64) error {
+	before := line.Held + line.Captured - line.Refunded
+	for _, percent := range notice.Crossed(line.Limit.Amount, before, before+added, line.Thresholds) {
+		if err := o.tell(ctx, t, notice.Threshold(line, percent, before+added)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellPlan tells something about a plan; words makes the notice of it.
+func (o *Office) tellPlan(ctx context.Context, t *store.Turn, id string, words func(plan purser.Plan, agent string) notice.Notice) error {
+	plan, err := o.showPlan(ctx, t.Queries, t.Org, id)
+	if err != nil {
+		return err
+	}
+	return o.tell(ctx, t, words(plan, o.nameOf(ctx, t.Queries, t.Org, plan.By)))
+}
+
+// nameOf is how an actor is shown to people.
+func (o *Office) nameOf(ctx context.Context, q *db.Queries, org string, by purser.Actor) string {
+	name := by.Name
+	if by.Kind == purser.Agent && by.DelegatedBy != "" {
+		if p, err := q.Person(ctx, db.PersonParams{Organization: org, ID: by.DelegatedBy}); err == nil {
+			return fmt.Sprintf("%s %s, for %s", by.Kind, by.Name, p.Name)
+		}
+	}
+	if name == "" {
+		name = by.ID
+	}
+	return fmt.Sprintf("%s %s", by.Kind, name)
+}
+
+// tellOrder tells something about an order.
+func (o *Office) tellOrder(ctx context.Context, t *store.Turn, order db.Order, words func(notice.Order) notice.Notice) error {
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+	if err != nil {
+		return err
+	}
+	return o.tell(ctx, t, words(notice.Order{
+		ID: order.ID, What: order.What, Provider: order.Provider, Project: order.Project, Run: order.Run, Held: purser.Money{Amount: left(h), Currency: h.Currency},
+	}))
+}
+
+// remind tells once of each request that ends soon.
+func (o *Office) remind(ctx context.Context, org string) error {
+	if o.Defaults.Reminder <= 0 {
+		return nil
+	}
+	now := o.Now()
+	plans, err := o.Store.Read().PlansToRemind(ctx, db.PlansToRemindParams{Organization: org, Now: store.Micro(now), Before: store.Micro(now.Add(o.Defaults.Reminder))})
+	if err != nil || len(plans) == 0 {
+		return err
+	}
+	return o.turn(ctx, org, func(t *store.Turn) error {
+		for _, id := range plans {
+			plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: id})
+			if err != nil {
+				return err
+			}
+			if purser.PlanState(plan.State) != purser.PlanWaiting {
+				continue
+			}
+			if err := o.tellPlan(ctx, t, id, notice.Reminder); err != nil {
+				return err
+			}
+			r := recordOf(system, "remind", id)
+			r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest
+			t.Record(r)
+		}
+		return nil
+	})
+}
+
+// Tell sends what is to be told: it finds out to whom each new notice goes, and
+// tries each delivery that is due. A delivery is claimed under a lease before it
+// is sent and marked after it was taken, so that of several servers one sends, and a
+// crash in between sends again.
+func (o *Office) Tell(ctx context.Context) error {
+	if err := o.spread(ctx); err != nil {
+		return err
+	}
+	due, err := o.Store.Read().DueDeliveries(ctx, db.DueDeliveriesParams{Now: store.Micro(o.Now()), RowLimit: 64})
+	if err != nil {
+		return fmt.Errorf("listing deliveries: %w", err)
+	}
+	side, ctx := errgroup.WithContext(ctx)
+	side.SetLimit(atOnce)
+	for _, d := range due {
+		side.Go(func() error { return o.deliver(ctx, d) })
+	}
+	return side.Wait()
+}
+
+// spread makes the deliveries of new notices.
+func (o *Office) spread(ctx context.Context) error {
+	fresh, err := o.Store.Read().NoticesToSpread(ctx, 100)
+	if err != nil {
+		return fmt.Errorf("listing notices: %w", err)
+	}
+	for _, n := range fresh {
+		receivers, err := o.receivers(ctx, n)
+		if err != nil {
+			return err
+		}
+		err = o.Store.Write(ctx, func(q *db.Queries) error {
+			if first, err := q.SpreadNotice(ctx, db.SpreadNoticeParams{Organization: n.Organization, ID: n.ID, Now: store.Micro(o.Now())}); err != nil || first == 0 {
+				return err // another server was first
+			}
+			for _, r := range receivers {
+				if err := o.insertDelivery(ctx, q, n, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("spreading notice %s: %w", n.ID, err)
+		}
+	}
+	return nil
+}
+
+func (o *Office) insertDelivery(ctx context.Context, q *db.Queries, n db.Notice, r receiver) error {
+	now := o.Now()
+	sent, err := q.DeliveriesSince(ctx, db.DeliveriesSinceParams{Organization: n.Organization, Way: r.way, Person: r.person, Kind: n.Kind, After: store.Micro(now.Add(-time.Hour))})
+	if err != nil {
+		return err
+	}
+	state := deliveryWaiting
+	if sent >= mostPerHour {
+		state = deliveryMuted
+	}
+	return q.InsertDelivery(ctx, db.InsertDeliveryParams{
+		Organization: n.Organization, Notice: n.ID, Way: r.way, Person: r.person, Kind: n.Kind, State: state, NextAt: store.Micro(now), CreatedAt: store.Micro(now),
+	})
+}
+
+// receiver is somebody who is told, and by which way.
+type receiver struct{ way, person string }
+
+// receivers finds out who is told of a notice. What belongs to the installation is
+// told to its operator: the webhook, and the owners where there is one organization.
+func (o *Office) receivers(ctx context.Context, n db.Notice) ([]receiver, error) {
+	q, org := o.Store.Read(), n.Organization
+	if org == store.Installation {
+		all, err := o.organizations(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) != 1 {
+			return o.able(receiver{way: notice.Webhook}), nil
+		}
+		org = all[0].ID
+	}
+	people, err := q.PeopleToTell(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	choices, err := o.choices(ctx, q, org)
+	if err != nil {
+		return nil, err
+	}
+	kind, out := notice.Kind(n.Kind), []receiver{}
+	always := kind == notice.Test || kind == notice.ChoicesChanged
+	for _, p := range people {
+		ways := notice.WaysOf(choices, p.ID, kind)
+		chose := slices.ContainsFunc(choices, func(c notice.Choice) bool { return c.Person == p.ID })
+		switch {
+		case n.Person != "" && n.Person != p.ID:
+			continue
+		case always: // by every way
+		case n.Organization == store.Installation && purser.Role(p.Role) != purser.Owner,
+			purser.Role(p.Role) == purser.Viewer && !chose,
+			!slices.Contains(ways, notice.Mail):
+			continue
+		}
+		out = append(out, receiver{notice.Mail, p.ID})
+	}
+	if always || slices.Contains(notice.WaysOf(choices, "", kind), notice.Webhook) {
+		out = append(out, receiver{way: notice.Webhook})
+	}
+	return o.able(out...), nil
+}
+
+// able keeps the receivers that some courier can reach.
+func (o *Office) able(all ...receiver) []receiver {
+	return slices.DeleteFunc(all, func(r receiver) bool { return o.Couriers[r.way] == nil })
+}
+
+func (o *Office) choices(ctx context.Context, q *db.Queries, org string) ([]notice.Choice, error) {
+	rows, err := q.NoticeChoices(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	out := []notice.Choice{}
+	for _, r := range rows {
+		c := notice.Choice{Person: r.Person, Kind: r.Kind, Ways: []string{}}
+		if r.Ways != "" {
+			c.Ways = strings.Split(r.Ways, ",")
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// deliver makes one attempt, if it is ours to make.
+func (o *Office) deliver(ctx context.Context, d db.Delivery) error {
+	courier := o.Couriers[d.Way]
+	if courier == nil {
+		return nil // switched off since: it waits, and is given up in the end
+	}
+	now := o.Now()
+	claimed := int64(0)
+	err := o.Store.Write(ctx, func(q *db.Queries) (err error) {
+		claimed, err = q.ClaimDelivery(ctx, db.ClaimDeliveryParams{
+			Organization: d.Organization, Notice: d.Notice, Way: d.Way, Person: d.Person, Attempts: d.Attempts, Now: store.Micro(now), Until: store.Micro(now.Add(deliveryLease)),
+		})
+		return err
+	})
+	if err != nil || claimed == 0 {
+		return err
+	}
+	d.Attempts++
+	m, moot, err := o.message(ctx, d)
+	if err == nil && !moot {
+		carrying, cancel := context.WithTimeout(ctx, carryTimeout)
+		err = courier.Carry(carrying, m)
+		cancel()
+	}
+	if ctx.Err() != nil {
+		return nil // we are closing; the lease ends, and it is sent again if it was not taken
+	}
+	return o.delivered(ctx, d, moot, err)
+}
+
+// delivered keeps what an attempt came to.
+func (o *Office) delivered(ctx context.Context, d db.Delivery, moot bool, failed error) error {
+	now := o.Now()
+	end := db.EndDeliveryParams{
+		Organization: d.Organization, Notice: d.Notice, Way: d.Way, Person: d.Person, Attempts: d.Attempts,
+		State: deliveryDone, NextAt: d.NextAt, EndedAt: store.Micro(now),
+	}
+	switch {
+	case moot:
+		end.State = deliveryMoot
+	case failed != nil && now.Sub(store.Time(d.CreatedAt)) < notice.GiveUpAfter:
+		end.State, end.NextAt, end.EndedAt = deliveryWaiting, store.Micro(now.Add(notice.Backoff(d.Attempts))), 0
+	case failed != nil:
+		end.State = deliveryGivenUp
+	}
+	if failed != nil {
+		end.Error = catalog.Plain(failed.Error(), 300)
+	}
+	if end.State != deliveryGivenUp {
+		return o.Store.Write(ctx, func(q *db.Queries) error { _, err := q.EndDelivery(ctx, end); return err })
+	}
+	// That a person was not told is a fact of its own.
+	return o.turn(ctx, d.Organization, func(t *store.Turn) error {
+		if n, err := t.EndDelivery(ctx, end); err != nil || n == 0 {
+			return err
+		}
+		r := recordOf(system, "give_up_notice", d.Notice)
+		r.Outcome, r.Detail = "failed", map[string]string{"way": d.Way, "person": d.Person, "kind": d.Kind}
+		t.Record(r)
+		return nil
+	})
+}
+
+// message makes what is sent, of the notice as it was written. Moot is a call for
+// a decision that was made meanwhile.
+func (o *Office) message(ctx context.Context, d db.Delivery) (m notice.Message, moot bool, err error) {
+	q := o.Store.Read()
+	n, err := q.Notice(ctx, db.NoticeParams{Organization: d.Organization, ID: d.Notice})
+	if err != nil {
+		return m, false, err
+	}
+	kind := notice.Kind(n.Kind)
+	if kind.AsksForApproval() {
+		plan, err := q.Plan(ctx, db.PlanParams{Organization: d.Organization, ID: n.About})
+		if err != nil {
+			return m, false, err
+		}
+		if purser.PlanState(plan.State) != purser.PlanWaiting {
+			return m, true, nil
+		}
+	}
+	org, err := q.Organization(ctx, d.Organization)
+	if err != nil {
+		return m, false, err
+	}
+	facts, err := fromJSON[[]notice.Fact](n.Facts)
+	if err != nil {
+		return m, false, err
+	}
+	m = notice.Message{
+		Notice: notice.Notice{Kind: kind, Mark: n.Mark, About: n.About, Subject: n.Subject, Facts: facts, Link: n.Link, Project: n.Project, Run: n.Run},
+		ID:     n.ID, Organization: n.Organization, OrganizationName: org.Name, At: store.Time(n.CreatedAt), URL: o.linkTo(n.Link),
+	}
+	if d.Way == notice.Mail {
+		owner := d.Organization
+		if owner == store.Installation {
+			if all, err := o.organizations(ctx); err == nil && len(all) == 1 {
+				owner = all[0].ID
+			}
+		}
+		p, err := q.Person(ctx, db.PersonParams{Organization: owner, ID: d.Person})
+		if err != nil {
+			return m, false, err
+		}
+		m.Address = p.Email
+	}
+	since, err := q.DeliveriesSince(ctx, db.DeliveriesSinceParams{Organization: d.Organization, Way: d.Way, Person: d.Person, Kind: d.Kind, After: d.CreatedAt - int64(time.Hour/time.Microsecond)})
+	m.Last = since >= mostPerHour
+	return m, false, err
+}
+
+func (o *Office) linkTo(path string) string {
+	if path == "" {
+		return ""
+	}
+	return strings.TrimSuffix(o.PublicURL(), "/") + path
+}
