@@ -342,11 +342,11 @@ type Variables struct {
 
 // BudgetLine is one budget as it stands in its current window.
 type BudgetLine struct {
-	Scope      string     `json:"scope"`          // organization, project, provider, run, category
-	ID         string     `json:"id"`             // of what it covers
+	Scope      string     `json:"scope"`          // organization, project, provider, run, category, label
+	ID         string     `json:"id"`             // of what it covers; of a label itself, like team=search
 	Name       string     `json:"name,omitempty"` // of what it covers
-	Period     string     `json:"period"`         // month or run
-	Window     string     `json:"window"`         // 2026-11, or the run's identifier
+	Period     string     `json:"period"`         // run, day, week, month, total
+	Window     string     `json:"window"`         // 2026-11-29, 2026-W48, 2026-11, total, or the run's identifier
 	Limit      Money      `json:"limit"`
 	Held       int64      `json:"held"` // minor units of the limit's currency, as all below
 	Captured   int64      `json:"captured"`
@@ -359,12 +359,34 @@ type BudgetLine struct {
 
 // SetBudget sets a limit. Lowering is reducing; raising needs a signed act.
 type SetBudget struct {
-	Scope      string     `json:"scope"` // organization, project, provider, run, category
+	Scope      string     `json:"scope"` // organization, project, provider, run, category, label
 	ID         string     `json:"id,omitempty"`
+	Period     string     `json:"period,omitempty"` // day, week, month, total; left out: month, or a run's whole life
 	Limit      Money      `json:"limit"`
 	Thresholds []int      `json:"thresholds,omitempty"` // 1 to 10 percentages of the limit, each told once a window; left out: as they are, at first 50, 80, 100
 	Act        *Signature `json:"act,omitempty"`
 }
+
+// Scopes of budgets and of stops; category and label are budgets' only.
+const (
+	ScopeOrganization = "organization"
+	ScopeProject      = "project"
+	ScopeProvider     = "provider"
+	ScopeCategory     = "category"
+	ScopeLabel        = "label"
+	ScopeAgent        = "agent" // of stops only
+	ScopeRun          = "run"
+)
+
+// Periods of budgets, in the organization's time zone. A week begins on Monday
+// (ISO 8601).
+const (
+	PeriodRun   = "run" // the life of a run
+	PeriodDay   = "day"
+	PeriodWeek  = "week"
+	PeriodMonth = "month"
+	PeriodTotal = "total"
+)
 
 // AskSpend asks for the ledger's money events.
 type AskSpend struct {
@@ -536,12 +558,12 @@ type RefundCharge struct {
 
 // Books is the answer of the check that walks everything.
 type Books struct {
-	OK      bool     `json:"ok"`
-	Entries int64    `json:"entries"`
-	Holds   int64    `json:"holds"`
-	Budgets int64    `json:"budgets"`
-	Orders  int64    `json:"orders"`
-	Faults  []string `json:"faults"`
+	OK        bool     `json:"ok"`
+	Movements int64    `json:"movements"`
+	Holds     int64    `json:"holds"`
+	Budgets   int64    `json:"budgets"`
+	Orders    int64    `json:"orders"`
+	Faults    []string `json:"faults"`
 }
 
 // None is the request of an operation that needs nothing.

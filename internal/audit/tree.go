@@ -12,7 +12,7 @@ import (
 // larger tree (RFC 6962 section 2.1). It asks read once, for at most one hash
 // per bit of size; a reader over SQL answers with one query.
 func Append(size int64, read tlog.HashReader, leaves [][]byte) (hashes []tlog.Hash, root tlog.Hash, err error) {
-	edge, err := loadEdge(size, read)
+	edge, err := OpenEdge(size, nil, read)
 	if err != nil {
 		return nil, tlog.Hash{}, err
 	}
@@ -68,61 +68,4 @@ func ProveConsistency(size, older int64, read tlog.HashReader) ([]tlog.Hash, err
 // CheckConsistency checks a proof of ProveConsistency against both roots.
 func CheckConsistency(proof []tlog.Hash, size int64, root tlog.Hash, older int64, olderRoot tlog.Hash) error {
 	return tlog.CheckTree(proof, size, root, older, olderRoot)
-}
-
-// An edge is the right side of a tree: the roots of its complete subtrees, the
-// largest first. It is all that appending and computing the root need.
-type edge struct {
-	size  int64
-	nodes []tlog.Hash
-}
-
-func loadEdge(size int64, read tlog.HashReader) (*edge, error) {
-	if size < 0 {
-		return nil, fmt.Errorf("appending to a tree of %d records", size)
-	}
-	if size == 0 {
-		return &edge{}, nil
-	}
-	var indices []int64
-	for at := int64(0); at < size; {
-		level := bits.Len64(uint64(size-at)) - 1
-		indices = append(indices, tlog.StoredHashIndex(level, at>>level))
-		at += 1 << level
-	}
-	nodes, err := read.ReadHashes(indices)
-	if err != nil {
-		return nil, fmt.Errorf("reading the edge of %d records: %w", size, err)
-	}
-	if len(nodes) != len(indices) {
-		return nil, fmt.Errorf("reading the edge of %d records: got %d hashes for %d indices", size, len(nodes), len(indices))
-	}
-	// The reader may keep its slice, and push writes into ours.
-	return &edge{size, append([]tlog.Hash(nil), nodes...)}, nil
-}
-
-// push adds a leaf hash and appends the hashes that it stores to out, in the order of tlog.StoredHashes.
-func (e *edge) push(h tlog.Hash, out []tlog.Hash) []tlog.Hash {
-	out = append(out, h)
-	for full := e.size; full&1 == 1; full >>= 1 {
-		last := len(e.nodes) - 1
-		h = tlog.NodeHash(e.nodes[last], h)
-		e.nodes = e.nodes[:last]
-		out = append(out, h)
-	}
-	e.nodes = append(e.nodes, h)
-	e.size++
-	return out
-}
-
-func (e *edge) root() tlog.Hash {
-	if e.size == 0 {
-		empty, _ := tlog.TreeHash(0, nil) // reads nothing
-		return empty
-	}
-	h := e.nodes[len(e.nodes)-1]
-	for i := len(e.nodes) - 2; i >= 0; i-- {
-		h = tlog.NodeHash(e.nodes[i], h)
-	}
-	return h
 }

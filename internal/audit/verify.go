@@ -77,7 +77,7 @@ type verifier struct {
 	witnesses []Checkpoint // by size, those not yet reached
 
 	newestWitness int64
-	tree          edge
+	tree          Edge
 	scratch       []tlog.Hash
 	line          int64
 	covered       int64 // size of the last good checkpoint, -1 before the first

@@ -442,7 +442,7 @@ func writeMany(b *testing.B, w io.Writer, n int64) Key {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var tree edge
+	var tree Edge
 	var scratch []tlog.Hash
 	for i := int64(1); i <= n; i++ {
 		leaf := bytes.Replace(template, []byte("987654321"), fmt.Appendf(nil, "%d", i), 1)

@@ -30,7 +30,7 @@ func showBooks(p *page, v purser.Books) {
 	if !v.OK {
 		verdict = "The books do not balance"
 	}
-	p.line("%s: %d entries, %d holds, %d budgets, %d orders walked.", verdict, v.Entries, v.Holds, v.Budgets, v.Orders)
+	p.line("%s: %d movements, %d holds, %d budgets, %d orders walked.", verdict, v.Movements, v.Holds, v.Budgets, v.Orders)
 	for _, f := range v.Faults {
 		p.line("  %s", f)
 	}

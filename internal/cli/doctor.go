@@ -102,7 +102,7 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func
 	if err == nil && !books.OK {
 		err = purser.Errorf(purser.BooksBroken, "%s", strings.Join(books.Faults, "; "))
 	}
-	add("books", "purser books check", err, "they balance (%d entries)", books.Entries)
+	add("books", "purser books check", err, "they balance (%d movements)", books.Movements)
 }
 
 // private says what is wrong with the data folder; one that is not there yet is fine.

@@ -12,6 +12,7 @@ type Kind string
 const (
 	Hold    Kind = "hold"    // money is reserved before a provider is called
 	Capture Kind = "capture" // a provider's charge takes of the hold
+	Charge  Kind = "charge"  // held and captured at once
 	Release Kind = "release" // what is not spent goes back
 	Refund  Kind = "refund"  // a provider returns what it took
 	Overrun Kind = "overrun" // a rail already made a capture above the hold; outside every budget's sum
@@ -30,59 +31,74 @@ func Spent(provider string) string { return "spent:" + provider }
 // Exceeded is the account of what a provider has taken above its holds.
 func Exceeded(provider string) string { return "overrun:" + provider }
 
-// Entry is one leg of an event, in minor units: positive is debit.
-type Entry struct {
-	Account string
-	Amount  int64
+// Accounts are the two that an event moves money between: the debit takes it, the
+// credit gives it. So an event sums to zero by its form.
+func Accounts(kind Kind, provider string) (debit, credit string, err error) {
+	switch kind {
+	case Hold:
+		return Held, Available, nil
+	case Capture:
+		return Spent(provider), Held, nil
+	case Charge:
+		return Spent(provider), Available, nil
+	case Release:
+		return Available, Held, nil
+	case Refund:
+		return Available, Spent(provider), nil
+	case Overrun:
+		return Exceeded(provider), Available, nil
+	}
+	return "", "", fmt.Errorf("no event is called %q", kind)
 }
 
-// Postings returns the legs of one event. They sum to zero.
-func Postings(kind Kind, provider string, amount int64) ([]Entry, error) {
-	if amount < 0 {
-		return nil, fmt.Errorf("an event of %d: amounts are not negative", amount)
-	}
-	accounts := map[Kind][2]string{ // debit, credit
-		Hold:    {Held, Available},
-		Capture: {Spent(provider), Held},
-		Release: {Available, Held},
-		Refund:  {Available, Spent(provider)},
-		Overrun: {Exceeded(provider), Available},
-	}
-	pair, ok := accounts[kind]
-	if !ok {
-		return nil, fmt.Errorf("no event is called %q", kind)
-	}
-	return []Entry{{pair[0], amount}, {pair[1], -amount}}, nil
+// Posting is an event as it was stored.
+type Posting struct {
+	Seq, N        int64
+	Kind          Kind
+	Provider      string
+	Debit, Credit string
+	Currency      string
+	Amount        int64
 }
 
-// Posted is an entry as it was stored.
-type Posted struct {
-	Seq, N   int64
-	Currency string
-	Entry
+// Books are balances by account and currency. The zero value is empty books.
+type Books struct {
+	balances map[[2]string]int64
+	faults   []string
 }
 
-// Check walks stored entries, ordered by event, and names each event that does
-// not sum to zero in each currency and each account whose balance cannot be.
-func Check(entries []Posted) []string {
-	var faults []string
-	type event struct {
-		seq, n   int64
-		currency string
+// Post adds an event, and notes one whose accounts are not those of its kind or
+// whose amount is not above zero.
+func (b *Books) Post(p Posting) {
+	debit, credit, err := Accounts(p.Kind, p.Provider)
+	if err != nil || debit != p.Debit || credit != p.Credit || p.Amount <= 0 {
+		b.faults = append(b.faults, fmt.Sprintf("event %d.%d, a %s of %d, is posted from %q to %q", p.Seq, p.N, p.Kind, p.Amount, p.Credit, p.Debit))
 	}
-	sums, balances := map[event]int64{}, map[string]int64{}
-	for _, e := range entries {
-		sums[event{e.Seq, e.N, e.Currency}] += e.Amount
-		balances[e.Account+" "+e.Currency] += e.Amount
+	if b.balances == nil {
+		b.balances = map[[2]string]int64{}
 	}
-	for e, sum := range sums {
-		if sum != 0 {
-			faults = append(faults, fmt.Sprintf("event %d.%d does not balance: %d minor units of %s", e.seq, e.n, sum, e.currency))
+	b.balances[[2]string{p.Debit, p.Currency}] += p.Amount
+	b.balances[[2]string{p.Credit, p.Currency}] -= p.Amount
+}
+
+// Balance is what an account has in a currency, in minor units.
+func (b *Books) Balance(account, currency string) int64 {
+	return b.balances[[2]string{account, currency}]
+}
+
+// Faults names each event that was posted wrongly, each account whose balance
+// cannot be, and each currency whose accounts do not sum to zero.
+func (b *Books) Faults() []string {
+	faults, sums := b.faults, map[string]int64{}
+	for of, balance := range b.balances {
+		sums[of[1]] += balance
+		if balance < 0 && of[0] != Available {
+			faults = append(faults, fmt.Sprintf("account %s is %d %s, below zero", of[0], balance, of[1]))
 		}
 	}
-	for account, balance := range balances {
-		if balance < 0 && account[:len(account)-len(" USD")] != Available {
-			faults = append(faults, fmt.Sprintf("account %s is %d, below zero", account, balance))
+	for currency, sum := range sums {
+		if sum != 0 {
+			faults = append(faults, fmt.Sprintf("the accounts in %s sum to %d", currency, sum))
 		}
 	}
 	sort.Strings(faults)

@@ -5,69 +5,53 @@ import (
 	"testing"
 )
 
-func FuzzPostingsSumToZero(f *testing.F) {
-	f.Add("hold", int64(500))
-	f.Add("capture", int64(0))
-	f.Add("refund", int64(1<<62))
-	f.Fuzz(func(t *testing.T, kind string, amount int64) {
-		entries, err := Postings(Kind(kind), "local", amount)
-		if err != nil {
-			return
-		}
-		var sum int64
-		for _, e := range entries {
-			sum += e.Amount
-		}
-		if sum != 0 || len(entries) != 2 {
-			t.Errorf("Postings(%s, %d) = %v, sum %d", kind, amount, entries, sum)
+func posting(kind Kind, amount int64) Posting {
+	debit, credit, _ := Accounts(kind, "local")
+	return Posting{Kind: kind, Provider: "local", Debit: debit, Credit: credit, Currency: "USD", Amount: amount}
+}
+
+func FuzzEveryEventMovesBetweenTwoAccounts(f *testing.F) {
+	f.Add("hold", "local")
+	f.Add("charge", "")
+	f.Fuzz(func(t *testing.T, kind, provider string) {
+		debit, credit, err := Accounts(Kind(kind), provider)
+		if err == nil && (debit == credit || debit == "" || credit == "") {
+			t.Errorf("Accounts(%s, %q) = %q, %q", kind, provider, debit, credit)
 		}
 	})
 }
 
 func TestAWholePurchaseLeavesNothingHeld(t *testing.T) {
-	var all []Posted
-	for i, step := range []struct {
-		kind   Kind
-		amount int64
-	}{{Hold, 1000}, {Capture, 700}, {Release, 300}, {Refund, 200}, {Overrun, 50}} {
-		legs, err := Postings(step.kind, "local", step.amount)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, l := range legs {
-			all = append(all, Posted{Seq: int64(i), Currency: "USD", Entry: l})
-		}
+	var b Books
+	for _, p := range []Posting{posting(Hold, 1000), posting(Capture, 700), posting(Release, 300), posting(Refund, 200), posting(Overrun, 50), posting(Charge, 25)} {
+		b.Post(p)
 	}
-	if faults := Check(all); len(faults) > 0 {
+	if faults := b.Faults(); len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	balances := map[string]int64{}
-	for _, e := range all {
-		balances[e.Account] += e.Amount
-	}
-	want := map[string]int64{Held: 0, Spent("local"): 500, Exceeded("local"): 50, Available: -550}
-	for account, amount := range want {
-		if balances[account] != amount {
-			t.Errorf("%s = %d, want %d", account, balances[account], amount)
+	for account, amount := range map[string]int64{Held: 0, Spent("local"): 525, Exceeded("local"): 50, Available: -575} {
+		if got := b.Balance(account, "USD"); got != amount {
+			t.Errorf("%s = %d, want %d", account, got, amount)
 		}
 	}
 }
 
 func TestAFaultInTheBooksIsNamed(t *testing.T) {
+	other, negative := posting(Hold, 5), posting(Hold, -5)
+	other.Debit = Spent("local")
 	for name, tc := range map[string]struct {
-		entries []Posted
+		posting Posting
 		fault   string
 	}{
-		"a leg is missing": {[]Posted{{Seq: 7, Currency: "USD", Entry: Entry{Held, 5}}}, "event 7.0"},
-		"two currencies do not cancel": {[]Posted{
-			{Seq: 8, Currency: "USD", Entry: Entry{Held, 5}}, {Seq: 8, Currency: "EUR", Entry: Entry{Available, -5}},
-		}, "event 8.0"},
-		"more was captured than held": {[]Posted{
-			{Seq: 9, Currency: "USD", Entry: Entry{Spent("x"), 5}}, {Seq: 9, Currency: "USD", Entry: Entry{Held, -5}},
-		}, "account held USD is -5"},
+		"another account":              {other, "event 0.0, a hold of 5"},
+		"an amount below zero":         {negative, "a hold of -5"},
+		"more was captured than held":  {posting(Capture, 5), "account held is -5 USD"},
+		"more was refunded than spent": {posting(Refund, 5), "account spent:local is -5 USD"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := strings.Join(Check(tc.entries), "; "); !strings.Contains(got, tc.fault) {
+			var b Books
+			b.Post(tc.posting)
+			if got := strings.Join(b.Faults(), "; "); !strings.Contains(got, tc.fault) {
 				t.Errorf("faults = %q, want %q in it", got, tc.fault)
 			}
 		})

@@ -25,7 +25,7 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 		if err := b.load(); err != nil {
 			return err
 		}
-		b.checkEntries()
+		b.checkMovements()
 		if err := b.checkWindows(); err != nil {
 			return err
 		}
@@ -50,7 +50,6 @@ type books struct {
 	faults    []string
 	all       []db.Hold
 	movements []db.Movement
-	posted    []ledger.Posted
 }
 
 func (b *books) fault(format string, args ...any) {
@@ -64,28 +63,21 @@ func (b *books) load() (err error) {
 	if b.movements, err = b.AllMovements(b.ctx, b.org); err != nil {
 		return err
 	}
-	rows, err := b.AllEntries(b.ctx, b.org)
-	for _, e := range rows {
-		b.posted = append(b.posted, ledger.Posted{Seq: e.Seq, N: e.N, Currency: e.Currency, Entry: ledger.Entry{Account: e.Account, Amount: e.Amount}})
-	}
-	b.out.Entries, b.out.Holds = int64(len(rows)), int64(len(b.all))
-	return err
+	b.out.Movements, b.out.Holds = int64(len(b.movements)), int64(len(b.all))
+	return nil
 }
 
-func (b *books) checkEntries() {
-	b.faults = append(b.faults, ledger.Check(b.posted)...)
-	legs := map[[2]int64]int{}
-	for _, e := range b.posted {
-		legs[[2]int64{e.Seq, e.N}]++
-	}
+func (b *books) checkMovements() {
+	var ledgers ledger.Books
 	for _, m := range b.movements {
-		if legs[[2]int64{m.Seq, m.N}] != 2 {
-			b.fault("movement %d.%d has %d legs", m.Seq, m.N, legs[[2]int64{m.Seq, m.N}])
-		}
+		ledgers.Post(ledger.Posting{
+			Seq: m.Seq, N: m.N, Kind: ledger.Kind(m.Kind), Provider: m.Provider, Debit: m.Debit, Credit: m.Credit, Currency: m.Currency, Amount: m.Amount,
+		})
 		if m.Seq > b.seq {
 			b.fault("movement %d.%d has no record", m.Seq, m.N)
 		}
 	}
+	b.faults = append(b.faults, ledgers.Faults()...)
 }
 
 // checkWindows compares each window with the sum of the holds that were decided
@@ -133,7 +125,7 @@ func (b *books) checkHolds() {
 	}
 	for _, h := range b.all {
 		m := moved[h.ID]
-		if m[ledger.Hold] != h.Amount || m[ledger.Capture] != h.Captured || m[ledger.Release] != h.Released || m[ledger.Refund] != h.Refunded {
+		if m[ledger.Hold]+m[ledger.Charge] != h.Amount || m[ledger.Capture]+m[ledger.Charge] != h.Captured || m[ledger.Release] != h.Released || m[ledger.Refund] != h.Refunded {
 			b.fault("hold %s says %d, %d, %d, %d; its movements say %v", h.ID, h.Amount, h.Captured, h.Released, h.Refunded, m)
 		}
 		if h.State == holdClosed && left(h) != 0 {

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -11,12 +12,6 @@ import (
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
-)
-
-// Periods of budgets.
-const (
-	PeriodMonth = "month"
-	PeriodRun   = "run"
 )
 
 // windowKey names one window of one budget; a hold keeps those that it was
@@ -28,13 +23,45 @@ type windowKey struct {
 }
 
 // scopes are what can cover a spend, widest first.
-func scopes(org, project, provider, category, run string) [][2]string {
-	all := [][2]string{{"organization", org}, {"project", project}, {"provider", provider}}
+func scopes(org, project, provider, category, run string, labels []string) [][2]string {
+	all := [][2]string{{purser.ScopeOrganization, org}, {purser.ScopeProject, project}, {purser.ScopeProvider, provider}}
 	if category != "" {
-		all = append(all, [2]string{"category", category})
+		all = append(all, [2]string{purser.ScopeCategory, category})
+	}
+	for _, l := range labels {
+		all = append(all, [2]string{purser.ScopeLabel, l})
 	}
 	if run != "" {
-		all = append(all, [2]string{"run", run})
+		all = append(all, [2]string{purser.ScopeRun, run})
+	}
+	return all
+}
+
+// labelsOf are those of the project and of the run, each once.
+func (o *Office) labelsOf(ctx context.Context, q *db.Queries, org, project, run string) ([]string, error) {
+	p, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: project})
+	if err != nil {
+		return nil, notFound(err, "project", project)
+	}
+	labels, err := fromJSON[[]string](p.Labels)
+	if err != nil || run == "" {
+		return labels, err
+	}
+	r, err := q.Run(ctx, db.RunParams{Organization: org, ID: run})
+	if err != nil {
+		return nil, notFound(err, "run", run)
+	}
+	own, err := fromJSON[[]string](r.Labels)
+	return together(labels, own), err
+}
+
+// together is two lists as one in which nothing stands twice.
+func together(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, l := range b {
+		if !slices.Contains(all, l) {
+			all = append(all, l)
+		}
 	}
 	return all
 }
@@ -45,8 +72,12 @@ func (o *Office) covering(ctx context.Context, t *store.Turn, project, provider,
 	if err := o.ensureProviderBudget(ctx, t, provider); err != nil {
 		return nil, err
 	}
+	labels, err := o.labelsOf(ctx, t.Queries, t.Org, project, run)
+	if err != nil {
+		return nil, err
+	}
 	var out []guard.Budget
-	for _, s := range scopes(t.Org, project, provider, category, run) {
+	for _, s := range scopes(t.Org, project, provider, category, run, labels) {
 		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: s[0], Target: s[1]})
 		if err != nil {
 			return nil, fmt.Errorf("loading budgets: %w", err)
@@ -59,7 +90,7 @@ func (o *Office) covering(ctx context.Context, t *store.Turn, project, provider,
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, guard.Budget{BudgetLine: lineOf(b, w, t.Zone)})
+			out = append(out, guard.Budget{BudgetLine: lineOf(b, w, t.Now, t.Zone)})
 		}
 	}
 	return out, nil
@@ -74,10 +105,10 @@ func (o *Office) ensureProviderBudget(ctx context.Context, t *store.Turn, provid
 	}
 	limit := o.Defaults.ProviderMonth
 	r := recordOf(system, "default_budget", "provider:"+provider)
-	r.Detail = map[string]string{"limit": limit.String(), "period": PeriodMonth}
+	r.Detail = map[string]string{"limit": limit.String(), "period": purser.PeriodMonth}
 	t.Record(r)
 	return t.SetBudget(ctx, db.SetBudgetParams{
-		Organization: t.Org, Scope: "provider", Target: provider, Period: PeriodMonth, Currency: limit.Currency, LimitMinor: limit.Amount,
+		Organization: t.Org, Scope: "provider", Target: provider, Period: purser.PeriodMonth, Currency: limit.Currency, LimitMinor: limit.Amount,
 	})
 }
 
@@ -93,25 +124,20 @@ func (o *Office) window(ctx context.Context, t *store.Turn, b db.Budget) (db.Win
 	return t.Window(ctx, key)
 }
 
-// windowName is the month in the organization's time zone, or the run.
 func windowName(b db.Budget, now time.Time, zone *time.Location) string {
-	if b.Period == PeriodRun {
-		return b.Target
-	}
-	return now.In(zone).Format("2006-01")
+	name, _ := guard.Window(b.Period, b.Target, now, zone)
+	return name
 }
 
-func lineOf(b db.Budget, w db.Window, zone *time.Location) purser.BudgetLine {
+// lineOf shows a budget in one of its windows, with the time of the next as of now.
+func lineOf(b db.Budget, w db.Window, now time.Time, zone *time.Location) purser.BudgetLine {
 	line := purser.BudgetLine{
 		Scope: b.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.LimitMinor, Currency: b.Currency},
 		Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Left: max(0, b.LimitMinor-w.Held-w.Captured+w.Refunded),
 		Thresholds: notice.ParseThresholds(b.Thresholds),
 	}
-	if b.Period == PeriodMonth {
-		if month, err := time.ParseInLocation("2006-01", w.Name, zone); err == nil {
-			next := month.AddDate(0, 1, 0).UTC()
-			line.ResetsAt = &next
-		}
+	if _, next := guard.Window(b.Period, b.Target, now, zone); !next.IsZero() {
+		line.ResetsAt = &next
 	}
 	return line
 }
@@ -150,7 +176,7 @@ func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser
 		if err != nil {
 			return nil, err
 		}
-		line := lineOf(b, w, zone)
+		line := lineOf(b, w, o.Now(), zone)
 		line.Name = o.budgetName(ctx, q, org, b)
 		out = append(out, line)
 	}
@@ -174,6 +200,7 @@ func (o *Office) budgetName(ctx context.Context, q *db.Queries, org string, b db
 // runBudget is the budget of a run as it stands.
 func (o *Office) runBudget(ctx context.Context, q *db.Queries, run db.Run) (purser.BudgetLine, error) {
 	rows, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: run.Organization, Scope: "run", Target: run.ID})
+	rows = slices.DeleteFunc(rows, func(b db.Budget) bool { return b.Period != purser.PeriodRun })
 	if err != nil || len(rows) == 0 {
 		return purser.BudgetLine{}, err
 	}
@@ -181,7 +208,7 @@ func (o *Office) runBudget(ctx context.Context, q *db.Queries, run db.Run) (purs
 	if missing(err) {
 		w, err = db.Window{Name: run.ID}, nil
 	}
-	return lineOf(rows[0], w, time.UTC), err
+	return lineOf(rows[0], w, o.Now(), time.UTC), err
 }
 
 // ListBudgets lists every budget as it stands; an agent sees those that cover it.
@@ -218,7 +245,11 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
-		loosens, err := o.loosens(ctx, t, scope, target, in.Limit)
+		period := periodOf(in)
+		if err := guard.CheckPeriod(scope, period); err != nil {
+			return purser.BudgetLine{}, err
+		}
+		loosens, err := o.loosens(ctx, t, scope, target, period, in.Limit)
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
@@ -228,15 +259,18 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 				return purser.BudgetLine{}, o.refuseAct(t, by, "set_budget", scope+":"+target, err)
 			}
 		}
-		if err := o.setLimit(ctx, t, scope, target, in.Limit); err != nil {
+		if err := o.setLimit(ctx, t, scope, target, period, in.Limit); err != nil {
 			return purser.BudgetLine{}, err
 		}
 		if thresholds != "" {
-			if _, err := t.SetThresholds(ctx, db.SetThresholdsParams{Organization: t.Org, Scope: scope, Target: target, Currency: in.Limit.Currency, Thresholds: thresholds}); err != nil {
+			_, err := t.SetThresholds(ctx, db.SetThresholdsParams{
+				Organization: t.Org, Scope: scope, Target: target, Currency: in.Limit.Currency, Period: period, Thresholds: thresholds,
+			})
+			if err != nil {
 				return purser.BudgetLine{}, err
 			}
 		}
-		r.Detail = map[string]string{"limit": in.Limit.String()}
+		r.Detail = map[string]string{"limit": in.Limit.String(), "period": period}
 		if thresholds != "" {
 			r.Detail["thresholds"] = thresholds
 		}
@@ -246,9 +280,9 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 			return purser.BudgetLine{}, err
 		}
 		for _, b := range rows {
-			if b.Currency == in.Limit.Currency {
+			if b.Currency == in.Limit.Currency && b.Period == period {
 				w, err := o.window(ctx, t, b)
-				return lineOf(b, w, t.Zone), err
+				return lineOf(b, w, t.Now, t.Zone), err
 			}
 		}
 		return purser.BudgetLine{}, purser.Errorf(purser.Internal, "the budget was not stored")
@@ -273,14 +307,30 @@ func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Acto
 			return "", "", purser.Errorf(purser.InvalidRequest, "which category?").WithHint("purser catalog lists them")
 		}
 		return in.Scope, in.ID, nil
+	case purser.ScopeLabel:
+		if err := guard.CheckLabel(in.ID); err != nil {
+			return "", "", err
+		}
+		return in.Scope, in.ID, nil
 	}
-	return "", "", purser.Errorf(purser.InvalidRequest, "a budget's scope is organization, project, provider, category or run, not %q", in.Scope)
+	return "", "", purser.Errorf(purser.InvalidRequest, "a budget's scope is organization, project, provider, category, label or run, not %q", in.Scope)
+}
+
+func periodOf(in purser.SetBudget) string {
+	switch {
+	case in.Period != "":
+		return in.Period
+	case in.Scope == purser.ScopeRun:
+		return purser.PeriodRun
+	}
+	return purser.PeriodMonth
 }
 
 // loosens reports whether a new limit lets something through that the rows in
 // force refuse: a higher one, or the first in a currency for its scope, since
-// without any budget a currency is refused (RULES 6).
-func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target string, limit purser.Money) (bool, error) {
+// without any budget a currency is refused (RULES 6). A limit for another period
+// beside one that is there only refuses more.
+func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, period string, limit purser.Money) (bool, error) {
 	if scope == "provider" {
 		if err := o.ensureProviderBudget(ctx, t, target); err != nil {
 			return false, err
@@ -290,26 +340,28 @@ func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target strin
 	if err != nil {
 		return false, err
 	}
+	first := true
 	for _, b := range rows {
 		if b.Currency == limit.Currency {
-			return limit.Amount > b.LimitMinor, nil
+			first = false
+			if b.Period == period {
+				return limit.Amount > b.LimitMinor, nil
+			}
 		}
 	}
-	return limit.Amount > 0, nil
+	return first && limit.Amount > 0, nil
 }
 
 // setLimit stores a limit and moves the ceilings that the database keeps for the
 // windows of the budget (RULES 5).
-func (o *Office) setLimit(ctx context.Context, t *store.Turn, scope, target string, limit purser.Money) error {
-	period := PeriodMonth
-	if scope == "run" {
-		period = PeriodRun
-	}
+func (o *Office) setLimit(ctx context.Context, t *store.Turn, scope, target, period string, limit purser.Money) error {
 	err := t.SetBudget(ctx, db.SetBudgetParams{
 		Organization: t.Org, Scope: scope, Target: target, Period: period, Currency: limit.Currency, LimitMinor: limit.Amount,
 	})
 	if err != nil {
 		return fmt.Errorf("setting the limit: %w", err)
 	}
-	return t.SetCeiling(ctx, db.SetCeilingParams{Organization: t.Org, Scope: scope, Target: target, Currency: limit.Currency, LimitMinor: limit.Amount})
+	return t.SetCeiling(ctx, db.SetCeilingParams{
+		Organization: t.Org, Scope: scope, Target: target, Currency: limit.Currency, LimitMinor: limit.Amount, Names: guard.WindowsLike(period, target),
+	})
 }

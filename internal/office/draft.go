@@ -34,7 +34,8 @@ type draft struct {
 	entries []catalog.Entry
 	live    []db.Resource
 	linked  map[string]bool
-	limit   int64 // the run's threshold
+	limit   int64    // the run's threshold
+	labels  []string // of the project and the run
 }
 
 // block notes what stands in the way of one step of the request, or of all (0).

@@ -104,27 +104,19 @@ func (o *Office) move(ctx context.Context, t *store.Turn, seq int64, h db.Hold, 
 	return o.post(ctx, t, seq, h, kind, amount, charge)
 }
 
-// post writes the event and its two legs.
+// post writes the event with the two accounts that it moves money between.
 func (o *Office) post(ctx context.Context, t *store.Turn, seq int64, h db.Hold, kind ledger.Kind, amount int64, charge string) error {
-	legs, err := ledger.Postings(kind, h.Provider, amount)
+	debit, credit, err := ledger.Accounts(kind, h.Provider)
 	if err != nil {
 		return err
 	}
-	n := t.NextMove(seq)
 	err = t.InsertMovement(ctx, db.InsertMovementParams{
-		Organization: t.Org, Seq: seq, N: n, At: store.Micro(t.Now), Kind: string(kind), Currency: h.Currency, Amount: amount,
+		Organization: t.Org, Seq: seq, N: t.NextMove(seq), At: store.Micro(t.Now), Kind: string(kind), Currency: h.Currency, Amount: amount,
 		Hold: h.ID, Charge: charge, OrderID: h.OrderID, Run: h.Run, Project: h.Project, Provider: h.Provider,
+		Debit: debit, Credit: credit,
 	})
 	if err != nil {
 		return fmt.Errorf("storing the movement: %w", err)
-	}
-	for i, leg := range legs {
-		err := t.InsertEntry(ctx, db.InsertEntryParams{
-			Organization: t.Org, Seq: seq, N: n, Leg: int64(i), Account: leg.Account, Currency: h.Currency, Amount: leg.Amount,
-		})
-		if err != nil {
-			return fmt.Errorf("posting: %w", err)
-		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"slices"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
@@ -16,6 +17,10 @@ func digestOf(terms purser.PlanTerms) (string, error) { return canonical.Digest(
 // preflight asks the guards about the whole plan, as if all of it were spent at
 // once. Each order is decided again when it is placed.
 func (d *draft) preflight(ctx context.Context) error {
+	var err error
+	if d.labels, err = d.o.labelsOf(ctx, d.q, d.by.Organization, d.terms.Project, d.run.ID); err != nil {
+		return err
+	}
 	lines, err := d.o.lines(ctx, d.q, d.by.Organization)
 	if err != nil {
 		return err
@@ -65,13 +70,15 @@ func (d *draft) withDefaults(all []purser.BudgetLine) []purser.BudgetLine {
 	out := []purser.BudgetLine{}
 	has := map[string]bool{}
 	keep := func(b purser.BudgetLine) {
-		if !has[b.Scope+":"+b.ID+":"+b.Limit.Currency] {
-			has[b.Scope+":"+b.ID+":"+b.Limit.Currency], has[b.Scope+":"+b.ID] = true, true
+		id := b.Scope + ":" + b.ID + ":" + b.Limit.Currency + ":" + b.Period
+		if !has[id] {
+			has[id], has[b.Scope+":"+b.ID] = true, true
 			out = append(out, b)
 		}
 	}
 	for _, b := range all {
-		if b.Scope == "organization" || b.Scope == "project" && b.ID == d.terms.Project || b.Scope == "run" && b.ID == d.run.ID {
+		if b.Scope == "organization" || b.Scope == "project" && b.ID == d.terms.Project || b.Scope == "run" && b.ID == d.run.ID ||
+			b.Scope == purser.ScopeLabel && slices.Contains(d.labels, b.ID) {
 			keep(b)
 		}
 		for _, s := range d.terms.Steps {
@@ -82,11 +89,11 @@ func (d *draft) withDefaults(all []purser.BudgetLine) []purser.BudgetLine {
 	}
 	for _, name := range d.providers() {
 		if limit := d.o.Defaults.ProviderMonth; !has["provider:"+name] {
-			keep(purser.BudgetLine{Scope: "provider", ID: name, Name: name, Period: PeriodMonth, Limit: limit, Left: limit.Amount})
+			keep(purser.BudgetLine{Scope: "provider", ID: name, Name: name, Period: purser.PeriodMonth, Limit: limit, Left: limit.Amount})
 		}
 	}
 	if limit := d.o.Defaults.RunBudget; d.run.ID == "" {
-		keep(purser.BudgetLine{Scope: "run", ID: "", Name: "your own work", Period: PeriodRun, Limit: limit, Left: limit.Amount})
+		keep(purser.BudgetLine{Scope: "run", ID: "", Name: "your own work", Period: purser.PeriodRun, Limit: limit, Left: limit.Amount})
 	}
 	return out
 }

@@ -123,7 +123,7 @@ func (o *Office) openRun(ctx context.Context, t *store.Turn, run *db.InsertRunPa
 		return fmt.Errorf("storing the run: %w", err)
 	}
 	return t.SetBudget(ctx, db.SetBudgetParams{
-		Organization: t.Org, Scope: "run", Target: run.ID, Period: PeriodRun, Currency: budget.Currency, LimitMinor: budget.Amount,
+		Organization: t.Org, Scope: "run", Target: run.ID, Period: purser.PeriodRun, Currency: budget.Currency, LimitMinor: budget.Amount,
 	})
 }
 
@@ -305,7 +305,7 @@ func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.Exten
 			if in.Budget.Currency != row.Currency || in.Budget.Amount < 0 {
 				return purser.Run{}, purser.Errorf(purser.InvalidRequest, "the run's budget is in %s", row.Currency)
 			}
-			if err := o.setLimit(ctx, t, "run", row.ID, *in.Budget); err != nil {
+			if err := o.setLimit(ctx, t, purser.ScopeRun, row.ID, purser.PeriodRun, *in.Budget); err != nil {
 				return purser.Run{}, err
 			}
 			r.Detail["budget"] = in.Budget.String()

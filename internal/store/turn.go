@@ -25,7 +25,9 @@ type Turn struct {
 	Skew  time.Duration
 	Zone  *time.Location
 
+	tx      db.DBTX
 	first   int64
+	edge    []byte
 	moves   map[int64]int64
 	records []audit.Record
 }
@@ -82,7 +84,7 @@ func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error
 		now = last
 	}
 	return &Turn{
-		Queries: q, Org: org, Seq: row.Seq, first: row.Seq, Epoch: row.Epoch, Now: now, Skew: skew, Zone: zone,
+		Queries: q, Org: org, tx: tx, Seq: row.Seq, first: row.Seq, edge: row.Edge, Epoch: row.Epoch, Now: now, Skew: skew, Zone: zone,
 		moves: map[int64]int64{},
 	}, nil
 }
@@ -131,55 +133,65 @@ func (t *Turn) NextMove(seq int64) int64 {
 // end writes the records, the tree's new hashes and the organization's new
 // clock: the last statement of the transaction (RULES 19).
 func (s *Store) end(ctx context.Context, t *Turn) error {
-	leaves := make([][]byte, len(t.records))
+	leaves, rows := make([][]byte, len(t.records)), make([]any, 0, 4*len(t.records))
 	for i, r := range t.records {
 		leaf, err := r.Leaf()
 		if err != nil {
 			return fmt.Errorf("recording %s: %w", r.Action, err)
 		}
 		leaves[i] = leaf
-		if err := t.InsertAudit(ctx, db.InsertAuditParams{Organization: t.Org, Seq: r.Seq, At: r.TS, Leaf: string(leaf)}); err != nil {
-			return fmt.Errorf("writing record %d: %w", r.Seq, err)
-		}
+		rows = append(rows, t.Org, r.Seq, r.TS, string(leaf))
 	}
-	hashes, _, err := audit.Append(t.first, hashReader{ctx, t.Queries, t.Org}, leaves)
+	if err := insertAudit.exec(ctx, t.tx, rows); err != nil {
+		return fmt.Errorf("writing records %d to %d: %w", t.first+1, t.Seq, err)
+	}
+	edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
 	if err != nil {
 		return err
 	}
-	n := audit.FirstHash(t.first)
-	for i, h := range hashes {
-		if err := t.InsertAuditHash(ctx, db.InsertAuditHashParams{Organization: t.Org, N: n + int64(i), Hash: h[:]}); err != nil {
+	if hashes := edge.Append(leaves); len(hashes) > 0 {
+		err := t.InsertAuditHashes(ctx, db.InsertAuditHashesParams{Organization: t.Org, N: audit.FirstHash(t.first), Hashes: hashes})
+		if err != nil {
 			return fmt.Errorf("writing the tree: %w", err)
 		}
 	}
-	if err := t.EndTurn(ctx, db.EndTurnParams{ID: t.Org, Seq: t.Seq, Epoch: t.Epoch, Clock: Micro(t.Now)}); err != nil {
+	if err := t.EndTurn(ctx, db.EndTurnParams{ID: t.Org, Seq: t.Seq, Epoch: t.Epoch, Clock: Micro(t.Now), Edge: edge.Bytes()}); err != nil {
 		return fmt.Errorf("ending the turn: %w", err)
 	}
 	return nil
 }
 
-// hashReader reads stored hashes of one log.
+// hashReader reads stored hashes of one log. It keeps the row that it read last:
+// who reads a log in order finds the next hash there.
 type hashReader struct {
-	ctx context.Context
-	q   *db.Queries
-	org string
+	ctx   context.Context
+	q     *db.Queries
+	org   string
+	first int64
+	row   []byte
 }
 
-func (r hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	hashes := make([]tlog.Hash, len(indexes))
 	for i, n := range indexes {
-		h, err := r.q.AuditHash(r.ctx, db.AuditHashParams{Organization: r.org, N: n})
-		if err != nil {
-			return nil, fmt.Errorf("reading tree hash %d: %w", n, err)
+		if n < r.first || n >= r.first+int64(len(r.row)/tlog.HashSize) {
+			row, err := r.q.AuditHashes(r.ctx, db.AuditHashesParams{Organization: r.org, N: n})
+			if err != nil {
+				return nil, fmt.Errorf("reading tree hash %d: %w", n, err)
+			}
+			r.first, r.row = row.N, row.Hashes
 		}
-		if copy(hashes[i][:], h) != len(hashes[i]) {
-			return nil, fmt.Errorf("tree hash %d has %d bytes", n, len(h))
+		at := (n - r.first) * tlog.HashSize
+		if at+tlog.HashSize > int64(len(r.row)) {
+			return nil, fmt.Errorf("tree hash %d is not stored", n)
 		}
+		copy(hashes[i][:], r.row[at:])
 	}
 	return hashes, nil
 }
 
 // Hashes reads the stored hashes of an organization's tree, for roots and proofs.
+// One reader serves one caller.
 func (s *Store) Hashes(ctx context.Context, org string) tlog.HashReader {
-	return hashReader{ctx, s.Read(), org}
+	return &hashReader{ctx: ctx, q: s.Read(), org: org}
 }

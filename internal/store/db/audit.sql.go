@@ -53,20 +53,26 @@ func (q *Queries) AuditAfter(ctx context.Context, arg AuditAfterParams) ([]Audit
 	return items, nil
 }
 
-const auditHash = `-- name: AuditHash :one
-SELECT hash FROM audit_hashes WHERE organization = $1 AND n = $2
+const auditHashes = `-- name: AuditHashes :one
+SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY n DESC LIMIT 1
 `
 
-type AuditHashParams struct {
+type AuditHashesParams struct {
 	Organization string
 	N            int64
 }
 
-func (q *Queries) AuditHash(ctx context.Context, arg AuditHashParams) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, auditHash, arg.Organization, arg.N)
-	var hash []byte
-	err := row.Scan(&hash)
-	return hash, err
+type AuditHashesRow struct {
+	N      int64
+	Hashes []byte
+}
+
+// AuditHashes is the row in which hash n stands.
+func (q *Queries) AuditHashes(ctx context.Context, arg AuditHashesParams) (AuditHashesRow, error) {
+	row := q.db.QueryRowContext(ctx, auditHashes, arg.Organization, arg.N)
+	var i AuditHashesRow
+	err := row.Scan(&i.N, &i.Hashes)
+	return i, err
 }
 
 const checkpoints = `-- name: Checkpoints :many
@@ -101,39 +107,18 @@ func (q *Queries) Checkpoints(ctx context.Context, organization string) ([]Check
 	return items, nil
 }
 
-const insertAudit = `-- name: InsertAudit :exec
-INSERT INTO audit (organization, seq, at, leaf) VALUES ($1, $2, $3, $4)
+const insertAuditHashes = `-- name: InsertAuditHashes :exec
+INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3)
 `
 
-type InsertAuditParams struct {
-	Organization string
-	Seq          int64
-	At           int64
-	Leaf         string
-}
-
-func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error {
-	_, err := q.db.ExecContext(ctx, insertAudit,
-		arg.Organization,
-		arg.Seq,
-		arg.At,
-		arg.Leaf,
-	)
-	return err
-}
-
-const insertAuditHash = `-- name: InsertAuditHash :exec
-INSERT INTO audit_hashes (organization, n, hash) VALUES ($1, $2, $3)
-`
-
-type InsertAuditHashParams struct {
+type InsertAuditHashesParams struct {
 	Organization string
 	N            int64
-	Hash         []byte
+	Hashes       []byte
 }
 
-func (q *Queries) InsertAuditHash(ctx context.Context, arg InsertAuditHashParams) error {
-	_, err := q.db.ExecContext(ctx, insertAuditHash, arg.Organization, arg.N, arg.Hash)
+func (q *Queries) InsertAuditHashes(ctx context.Context, arg InsertAuditHashesParams) error {
+	_, err := q.db.ExecContext(ctx, insertAuditHashes, arg.Organization, arg.N, arg.Hashes)
 	return err
 }
 

@@ -45,7 +45,7 @@ type Audit struct {
 type AuditHash struct {
 	Organization string
 	N            int64
-	Hash         []byte
+	Hashes       []byte
 }
 
 type Budget struct {
@@ -123,16 +123,6 @@ type Delivery struct {
 	EndedAt      int64
 }
 
-type Entry struct {
-	Organization string
-	Seq          int64
-	N            int64
-	Leg          int64
-	Account      string
-	Currency     string
-	Amount       int64
-}
-
 type Flow struct {
 	Organization string
 	ID           string
@@ -175,6 +165,10 @@ type Hold struct {
 	Windows      string
 	Seq          int64
 	CreatedAt    int64
+	Principal    string
+	Agent        string
+	Kind         string
+	Target       string
 }
 
 type Installation struct {
@@ -217,6 +211,8 @@ type Movement struct {
 	Run          string
 	Project      string
 	Provider     string
+	Debit        string
+	Credit       string
 }
 
 type Notice struct {
@@ -285,6 +281,7 @@ type Organization struct {
 	Epoch     int64
 	Clock     int64
 	CreatedAt int64
+	Edge      []byte
 }
 
 type PaymentToken struct {
@@ -332,11 +329,21 @@ type Plan struct {
 	Deadline     int64
 }
 
+type Platform struct {
+	Organization string
+	ID           string
+	Name         string
+	Person       string
+	CreatedAt    int64
+	RevokedAt    int64
+}
+
 type Project struct {
 	Organization string
 	ID           string
 	Name         string
 	CreatedAt    int64
+	Labels       string
 }
 
 type Provider struct {
@@ -351,6 +358,17 @@ type Provider struct {
 	Conformance       string
 	ConformanceDetail string
 	CreatedAt         int64
+}
+
+type Repeat struct {
+	Organization string
+	ID           string
+	Run          string
+	Target       string
+	Currency     string
+	Amount       int64
+	ExpiresAt    int64
+	Hold         string
 }
 
 type Resource struct {
@@ -393,6 +411,7 @@ type Run struct {
 	CreatedAt    int64
 	ExpiresAt    int64
 	EndedAt      int64
+	Labels       string
 }
 
 type SetupCode struct {

@@ -9,43 +9,8 @@ import (
 	"context"
 )
 
-const allEntries = `-- name: AllEntries :many
-SELECT organization, seq, n, leg, account, currency, amount FROM entries WHERE organization = $1 ORDER BY seq, n, leg
-`
-
-func (q *Queries) AllEntries(ctx context.Context, organization string) ([]Entry, error) {
-	rows, err := q.db.QueryContext(ctx, allEntries, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Entry{}
-	for rows.Next() {
-		var i Entry
-		if err := rows.Scan(
-			&i.Organization,
-			&i.Seq,
-			&i.N,
-			&i.Leg,
-			&i.Account,
-			&i.Currency,
-			&i.Amount,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const allMovements = `-- name: AllMovements :many
-SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider FROM movements WHERE organization = $1 ORDER BY seq, n
+SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 ORDER BY seq, n
 `
 
 func (q *Queries) AllMovements(ctx context.Context, organization string) ([]Movement, error) {
@@ -71,6 +36,8 @@ func (q *Queries) AllMovements(ctx context.Context, organization string) ([]Move
 			&i.Run,
 			&i.Project,
 			&i.Provider,
+			&i.Debit,
+			&i.Credit,
 		); err != nil {
 			return nil, err
 		}
@@ -109,7 +76,7 @@ func (q *Queries) BeginHold(ctx context.Context, arg BeginHoldParams) error {
 const budgetsNow = `-- name: BudgetsNow :many
 SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor, budgets.thresholds FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
 WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > $2))
-ORDER BY budgets.scope, budgets.target, budgets.currency
+ORDER BY budgets.scope, budgets.target, budgets.currency, budgets.period
 `
 
 type BudgetsNowParams struct {
@@ -324,7 +291,7 @@ func (q *Queries) DueSubscriptions(ctx context.Context, arg DueSubscriptionsPara
 }
 
 const hold = `-- name: Hold :one
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 AND id = $2
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 AND id = $2
 `
 
 type HoldParams struct {
@@ -356,12 +323,16 @@ func (q *Queries) Hold(ctx context.Context, arg HoldParams) (Hold, error) {
 		&i.Windows,
 		&i.Seq,
 		&i.CreatedAt,
+		&i.Principal,
+		&i.Agent,
+		&i.Kind,
+		&i.Target,
 	)
 	return i, err
 }
 
 const holds = `-- name: Holds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 ORDER BY id
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 ORDER BY id
 `
 
 func (q *Queries) Holds(ctx context.Context, organization string) ([]Hold, error) {
@@ -394,6 +365,10 @@ func (q *Queries) Holds(ctx context.Context, organization string) ([]Hold, error
 			&i.Windows,
 			&i.Seq,
 			&i.CreatedAt,
+			&i.Principal,
+			&i.Agent,
+			&i.Kind,
+			&i.Target,
 		); err != nil {
 			return nil, err
 		}
@@ -450,33 +425,6 @@ func (q *Queries) InsertCharge(ctx context.Context, arg InsertChargeParams) erro
 	return err
 }
 
-const insertEntry = `-- name: InsertEntry :exec
-INSERT INTO entries (organization, seq, n, leg, account, currency, amount) VALUES ($1, $2, $3, $4, $5, $6, $7)
-`
-
-type InsertEntryParams struct {
-	Organization string
-	Seq          int64
-	N            int64
-	Leg          int64
-	Account      string
-	Currency     string
-	Amount       int64
-}
-
-func (q *Queries) InsertEntry(ctx context.Context, arg InsertEntryParams) error {
-	_, err := q.db.ExecContext(ctx, insertEntry,
-		arg.Organization,
-		arg.Seq,
-		arg.N,
-		arg.Leg,
-		arg.Account,
-		arg.Currency,
-		arg.Amount,
-	)
-	return err
-}
-
 const insertHold = `-- name: InsertHold :exec
 INSERT INTO holds (organization, id, order_id, subscription, run, project, provider, category, currency, amount, state, epoch, expires_at, windows, seq, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
@@ -524,8 +472,8 @@ func (q *Queries) InsertHold(ctx context.Context, arg InsertHoldParams) error {
 }
 
 const insertMovement = `-- name: InsertMovement :exec
-INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 `
 
 type InsertMovementParams struct {
@@ -542,6 +490,8 @@ type InsertMovementParams struct {
 	Run          string
 	Project      string
 	Provider     string
+	Debit        string
+	Credit       string
 }
 
 func (q *Queries) InsertMovement(ctx context.Context, arg InsertMovementParams) error {
@@ -559,6 +509,8 @@ func (q *Queries) InsertMovement(ctx context.Context, arg InsertMovementParams) 
 		arg.Run,
 		arg.Project,
 		arg.Provider,
+		arg.Debit,
+		arg.Credit,
 	)
 	return err
 }
@@ -748,7 +700,7 @@ func (q *Queries) MovementSums(ctx context.Context, arg MovementSumsParams) ([]M
 }
 
 const movements = `-- name: Movements :many
-SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider FROM movements WHERE organization = $1 AND seq < $2
+SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 AND seq < $2
   AND (CAST($3 AS TEXT) = '' OR project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR run = CAST($4 AS TEXT))
 ORDER BY seq DESC, n DESC LIMIT $5
 `
@@ -790,6 +742,8 @@ func (q *Queries) Movements(ctx context.Context, arg MovementsParams) ([]Movemen
 			&i.Run,
 			&i.Project,
 			&i.Provider,
+			&i.Debit,
+			&i.Credit,
 		); err != nil {
 			return nil, err
 		}
@@ -871,7 +825,7 @@ func (q *Queries) RefundCharge(ctx context.Context, arg RefundChargeParams) erro
 
 const setBudget = `-- name: SetBudget :exec
 INSERT INTO budgets (organization, scope, target, period, currency, limit_minor) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (organization, scope, target, currency) DO UPDATE SET limit_minor = excluded.limit_minor
+ON CONFLICT (organization, scope, target, currency, period) DO UPDATE SET limit_minor = excluded.limit_minor
 `
 
 type SetBudgetParams struct {
@@ -897,7 +851,7 @@ func (q *Queries) SetBudget(ctx context.Context, arg SetBudgetParams) error {
 
 const setCeiling = `-- name: SetCeiling :exec
 UPDATE windows SET guard_ceiling = CASE WHEN $5 > held + captured - refunded THEN $5 ELSE held + captured - refunded END
-WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4
+WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name LIKE $6
 `
 
 type SetCeilingParams struct {
@@ -906,8 +860,11 @@ type SetCeilingParams struct {
 	Target       string
 	Currency     string
 	LimitMinor   int64
+	Names        string
 }
 
+// SetCeiling moves the ceilings of the windows of one period, which the form of
+// their names tells apart.
 func (q *Queries) SetCeiling(ctx context.Context, arg SetCeilingParams) error {
 	_, err := q.db.ExecContext(ctx, setCeiling,
 		arg.Organization,
@@ -915,6 +872,7 @@ func (q *Queries) SetCeiling(ctx context.Context, arg SetCeilingParams) error {
 		arg.Target,
 		arg.Currency,
 		arg.LimitMinor,
+		arg.Names,
 	)
 	return err
 }

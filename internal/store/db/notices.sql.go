@@ -592,7 +592,7 @@ func (q *Queries) SetNoticeChoice(ctx context.Context, arg SetNoticeChoiceParams
 }
 
 const setThresholds = `-- name: SetThresholds :execrows
-UPDATE budgets SET thresholds = $5 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4
+UPDATE budgets SET thresholds = $5 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND period = $6
 `
 
 type SetThresholdsParams struct {
@@ -601,6 +601,7 @@ type SetThresholdsParams struct {
 	Target       string
 	Currency     string
 	Thresholds   string
+	Period       string
 }
 
 func (q *Queries) SetThresholds(ctx context.Context, arg SetThresholdsParams) (int64, error) {
@@ -610,6 +611,7 @@ func (q *Queries) SetThresholds(ctx context.Context, arg SetThresholdsParams) (i
 		arg.Target,
 		arg.Currency,
 		arg.Thresholds,
+		arg.Period,
 	)
 	if err != nil {
 		return 0, err

@@ -68,7 +68,7 @@ func (q *Queries) DropOldChallenges(ctx context.Context, arg DropOldChallengesPa
 }
 
 const endTurn = `-- name: EndTurn :exec
-UPDATE organizations SET seq = $2, epoch = $3, clock = $4 WHERE id = $1
+UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1
 `
 
 type EndTurnParams struct {
@@ -76,6 +76,7 @@ type EndTurnParams struct {
 	Seq   int64
 	Epoch int64
 	Clock int64
+	Edge  []byte
 }
 
 func (q *Queries) EndTurn(ctx context.Context, arg EndTurnParams) error {
@@ -84,6 +85,7 @@ func (q *Queries) EndTurn(ctx context.Context, arg EndTurnParams) error {
 		arg.Seq,
 		arg.Epoch,
 		arg.Clock,
+		arg.Edge,
 	)
 	return err
 }
@@ -330,7 +332,7 @@ func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams
 }
 
 const organization = `-- name: Organization :one
-SELECT id, name, timezone, turn, seq, epoch, clock, created_at FROM organizations WHERE id = $1
+SELECT id, name, timezone, turn, seq, epoch, clock, created_at, edge FROM organizations WHERE id = $1
 `
 
 func (q *Queries) Organization(ctx context.Context, id string) (Organization, error) {
@@ -345,12 +347,13 @@ func (q *Queries) Organization(ctx context.Context, id string) (Organization, er
 		&i.Epoch,
 		&i.Clock,
 		&i.CreatedAt,
+		&i.Edge,
 	)
 	return i, err
 }
 
 const organizations = `-- name: Organizations :many
-SELECT id, name, timezone, turn, seq, epoch, clock, created_at FROM organizations ORDER BY id
+SELECT id, name, timezone, turn, seq, epoch, clock, created_at, edge FROM organizations ORDER BY id
 `
 
 func (q *Queries) Organizations(ctx context.Context) ([]Organization, error) {
@@ -371,6 +374,7 @@ func (q *Queries) Organizations(ctx context.Context) ([]Organization, error) {
 			&i.Epoch,
 			&i.Clock,
 			&i.CreatedAt,
+			&i.Edge,
 		); err != nil {
 			return nil, err
 		}
@@ -503,13 +507,14 @@ func (q *Queries) SetInstallationValue(ctx context.Context, arg SetInstallationV
 
 const takeTurn = `-- name: TakeTurn :one
 UPDATE organizations SET turn = turn + 1 WHERE id = $1
-RETURNING seq, epoch, clock, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_clock
+RETURNING seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_clock
 `
 
 type TakeTurnRow struct {
 	Seq           int64
 	Epoch         int64
 	Clock         int64
+	Edge          []byte
 	Timezone      string
 	DatabaseClock string
 }
@@ -523,6 +528,7 @@ func (q *Queries) TakeTurn(ctx context.Context, id string) (TakeTurnRow, error) 
 		&i.Seq,
 		&i.Epoch,
 		&i.Clock,
+		&i.Edge,
 		&i.Timezone,
 		&i.DatabaseClock,
 	)

@@ -10,7 +10,7 @@ import (
 )
 
 const activeRunsOfAgent = `-- name: ActiveRunsOfAgent :many
-SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at FROM runs WHERE organization = $1 AND agent = $2 AND ended_at = 0 AND expires_at > $3
+SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at, labels FROM runs WHERE organization = $1 AND agent = $2 AND ended_at = 0 AND expires_at > $3
 `
 
 type ActiveRunsOfAgentParams struct {
@@ -42,6 +42,7 @@ func (q *Queries) ActiveRunsOfAgent(ctx context.Context, arg ActiveRunsOfAgentPa
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.EndedAt,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}
@@ -233,7 +234,7 @@ func (q *Queries) ExtendRun(ctx context.Context, arg ExtendRunParams) error {
 }
 
 const implicitRun = `-- name: ImplicitRun :one
-SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at FROM runs WHERE organization = $1 AND project = $2 AND person = $3 AND agent = '' AND ended_at = 0 AND expires_at > $4
+SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at, labels FROM runs WHERE organization = $1 AND project = $2 AND person = $3 AND agent = '' AND ended_at = 0 AND expires_at > $4
 ORDER BY id DESC LIMIT 1
 `
 
@@ -266,6 +267,7 @@ func (q *Queries) ImplicitRun(ctx context.Context, arg ImplicitRunParams) (Run, 
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.EndedAt,
+		&i.Labels,
 	)
 	return i, err
 }
@@ -455,7 +457,7 @@ func (q *Queries) Manifest(ctx context.Context, arg ManifestParams) (Manifest, e
 }
 
 const project = `-- name: Project :one
-SELECT organization, id, name, created_at FROM projects WHERE organization = $1 AND id = $2
+SELECT organization, id, name, created_at, labels FROM projects WHERE organization = $1 AND id = $2
 `
 
 type ProjectParams struct {
@@ -471,12 +473,13 @@ func (q *Queries) Project(ctx context.Context, arg ProjectParams) (Project, erro
 		&i.ID,
 		&i.Name,
 		&i.CreatedAt,
+		&i.Labels,
 	)
 	return i, err
 }
 
 const projectByName = `-- name: ProjectByName :one
-SELECT organization, id, name, created_at FROM projects WHERE organization = $1 AND name = $2
+SELECT organization, id, name, created_at, labels FROM projects WHERE organization = $1 AND name = $2
 `
 
 type ProjectByNameParams struct {
@@ -492,12 +495,13 @@ func (q *Queries) ProjectByName(ctx context.Context, arg ProjectByNameParams) (P
 		&i.ID,
 		&i.Name,
 		&i.CreatedAt,
+		&i.Labels,
 	)
 	return i, err
 }
 
 const projects = `-- name: Projects :many
-SELECT organization, id, name, created_at FROM projects WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
+SELECT organization, id, name, created_at, labels FROM projects WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
 type ProjectsParams struct {
@@ -520,6 +524,7 @@ func (q *Queries) Projects(ctx context.Context, arg ProjectsParams) ([]Project, 
 			&i.ID,
 			&i.Name,
 			&i.CreatedAt,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}
@@ -663,7 +668,7 @@ func (q *Queries) RevokeAgent(ctx context.Context, arg RevokeAgentParams) (int64
 }
 
 const run = `-- name: Run :one
-SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at FROM runs WHERE organization = $1 AND id = $2
+SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at, labels FROM runs WHERE organization = $1 AND id = $2
 `
 
 type RunParams struct {
@@ -688,12 +693,13 @@ func (q *Queries) Run(ctx context.Context, arg RunParams) (Run, error) {
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.EndedAt,
+		&i.Labels,
 	)
 	return i, err
 }
 
 const runs = `-- name: Runs :many
-SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at FROM runs WHERE organization = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at, labels FROM runs WHERE organization = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
 type RunsParams struct {
@@ -725,6 +731,7 @@ func (q *Queries) Runs(ctx context.Context, arg RunsParams) ([]Run, error) {
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.EndedAt,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}

@@ -1,11 +1,9 @@
--- name: InsertAudit :exec
-INSERT INTO audit (organization, seq, at, leaf) VALUES ($1, $2, $3, $4);
+-- name: InsertAuditHashes :exec
+INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3);
 
--- name: InsertAuditHash :exec
-INSERT INTO audit_hashes (organization, n, hash) VALUES ($1, $2, $3);
-
--- name: AuditHash :one
-SELECT hash FROM audit_hashes WHERE organization = $1 AND n = $2;
+-- name: AuditHashes :one
+-- AuditHashes is the row in which hash n stands.
+SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY n DESC LIMIT 1;
 
 -- name: AuditAfter :many
 SELECT * FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) AND seq <= sqlc.arg(until) ORDER BY seq LIMIT sqlc.arg(row_limit);

@@ -3,7 +3,7 @@ SELECT * FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3;
 
 -- name: SetBudget :exec
 INSERT INTO budgets (organization, scope, target, period, currency, limit_minor) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (organization, scope, target, currency) DO UPDATE SET limit_minor = excluded.limit_minor;
+ON CONFLICT (organization, scope, target, currency, period) DO UPDATE SET limit_minor = excluded.limit_minor;
 
 -- name: Window :one
 SELECT * FROM windows WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5;
@@ -20,8 +20,10 @@ UPDATE windows SET held = held + sqlc.arg(held_delta), captured = captured + sql
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5;
 
 -- name: SetCeiling :exec
+-- SetCeiling moves the ceilings of the windows of one period, which the form of
+-- their names tells apart.
 UPDATE windows SET guard_ceiling = CASE WHEN sqlc.arg(limit_minor) > held + captured - refunded THEN sqlc.arg(limit_minor) ELSE held + captured - refunded END
-WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4;
+WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name LIKE sqlc.arg(names);
 
 -- name: InsertHold :exec
 INSERT INTO holds (organization, id, order_id, subscription, run, project, provider, category, currency, amount, state, epoch, expires_at, windows, seq, created_at)
@@ -64,11 +66,8 @@ SELECT * FROM charges WHERE id = $1 AND provider = $2;
 UPDATE charges SET refunded = refunded + sqlc.arg(amount) WHERE organization = $1 AND id = $2;
 
 -- name: InsertMovement :exec
-INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
-
--- name: InsertEntry :exec
-INSERT INTO entries (organization, seq, n, leg, account, currency, amount) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: Movements :many
 SELECT * FROM movements WHERE organization = $1 AND seq < sqlc.arg(before)
@@ -77,9 +76,6 @@ ORDER BY seq DESC, n DESC LIMIT sqlc.arg(row_limit);
 
 -- name: AllMovements :many
 SELECT * FROM movements WHERE organization = $1 ORDER BY seq, n;
-
--- name: AllEntries :many
-SELECT * FROM entries WHERE organization = $1 ORDER BY seq, n, leg;
 
 -- name: InsertSubscription :exec
 INSERT INTO subscriptions (organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, ends_at)
@@ -108,4 +104,4 @@ GROUP BY kind, currency;
 -- name: BudgetsNow :many
 SELECT budgets.* FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
 WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > sqlc.arg(now)))
-ORDER BY budgets.scope, budgets.target, budgets.currency;
+ORDER BY budgets.scope, budgets.target, budgets.currency, budgets.period;

@@ -62,4 +62,4 @@ SELECT p.id FROM plans AS p WHERE p.organization = $1 AND p.state = 'needs_appro
 ORDER BY p.id LIMIT 100;
 
 -- name: SetThresholds :execrows
-UPDATE budgets SET thresholds = $5 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4;
+UPDATE budgets SET thresholds = sqlc.arg(thresholds) WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND period = sqlc.arg(period);
