@@ -61,6 +61,8 @@ var operations = []Operation{
 	{"plan", "Plan exact purchases with quotes. Nothing is bought.", "POST", "/v1/plans", Agents, false, true, true},
 	{"show_plan", "Show a plan with its state and orders.", "GET", "/v1/plans/{plan}", Agents, false, false, true},
 	{"list_approvals", "List plans that wait for a person.", "GET", "/v1/approvals", Agents, false, false, false},
+	{"review", "Show a plan with all that a person should see before a decision.", "GET", "/v1/plans/{plan}/review", People, false, false, false},
+	{"show_terms", "Show the text that a hash of terms stands for.", "GET", "/v1/terms/{terms}", People, false, false, false},
 	{"approve", "Approve exactly this plan.", "POST", "/v1/plans/{plan}/approve", MayApprove, true, true, false},
 	{"deny", "Deny a plan, with a reason for the agent.", "POST", "/v1/plans/{plan}/deny", MayApprove, false, true, false},
 	{"apply", "Execute an approved plan. The same call again joins it.", "POST", "/v1/plans/{plan}/apply", Agents, false, true, true},
@@ -69,11 +71,15 @@ var operations = []Operation{
 	{"resolve", "Say what became of an order that nobody can look up.", "POST", "/v1/orders/{order}/resolve", MayApprove, true, true, false},
 
 	{"status", "Show what waits, runs, lives and costs.", "GET", "/v1/status", Agents, false, false, true},
+	{"overview", "Show at a glance what waits, runs and costs.", "GET", "/v1/overview", People, false, false, false},
+	{"report", "Add up money by day, provider and project, with a forecast.", "GET", "/v1/report", People, false, false, false},
 	{"spend", "List money by event, with sums and budgets.", "GET", "/v1/spend", Agents, false, false, true},
 	{"list_budgets", "List budgets with what is left.", "GET", "/v1/budgets", Agents, false, false, true},
 	{"set_budget", "Set a limit; raising one needs a signed act.", "PUT", "/v1/budgets", People, true, true, false},
 	{"subscriptions", "List recurring charges.", "GET", "/v1/subscriptions", Agents, false, false, true},
 	{"cancel_subscription", "Cancel a recurring charge at its next date.", "POST", "/v1/subscriptions/{subscription}/cancel", People, false, true, false},
+	{"list_resources", "List what was provisioned.", "GET", "/v1/resources", Agents, false, false, false},
+	{"show_resource", "Show a resource.", "GET", "/v1/resources/{resource}", Agents, false, false, false},
 	{"remove", "Detach, retire or destroy a resource.", "POST", "/v1/resources/{resource}/remove", People, true, true, false},
 	{"restore", "Bring a retired resource back within its grace.", "POST", "/v1/resources/{resource}/restore", People, true, true, false},
 	{"update", "Plan and apply a change of a resource's configuration or service.", "POST", "/v1/resources/{resource}/update", Agents, false, true, true},
@@ -89,6 +95,7 @@ var operations = []Operation{
 	{"resume", "Lift a stop.", "POST", "/v1/stops/{stop}/resume", MayApprove, true, true, false},
 
 	{"audit_log", "Read the audit log.", "GET", "/v1/audit", People, false, false, false},
+	{"search_audit", "Find records of the audit log by words, the newest first.", "GET", "/v1/audit/search", People, false, false, false},
 	{"check_books", "Walk the books and report every fault.", "GET", "/v1/books", People, false, false, false},
 
 	{"charge", "Charge a payment token.", "POST", "/v1/rail/charges", Providers, false, true, false},

@@ -39,13 +39,14 @@ var allowed = map[string]string{
 	"internal/ledger":     ".",
 	"internal/notice":     ". internal/catalog",
 	"internal/rail":       ". internal/guard",
+	"internal/review":     ". internal/domainname",
 
 	// The middle.
 	"internal/seal":     "",
 	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/ledger internal/notice internal/rail internal/seal internal/store internal/store/db",
+		"internal/ledger internal/notice internal/rail internal/review internal/seal internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
 	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
@@ -60,7 +61,7 @@ var allowed = map[string]string{
 	"internal/httpapi": ". internal/form internal/gate internal/office",
 	"internal/mcpapi":  ". internal/form internal/gate internal/office",
 	"internal/appapi":  ". app internal/gate internal/office internal/seal internal/seller",
-	"internal/console": ". internal/form internal/gate internal/office",
+	"internal/console": ". internal/consent internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
 		"internal/backup internal/demo internal/folder internal/seal internal/server provider/providertest",
 
@@ -89,7 +90,7 @@ var (
 	standardOnly = []string{".", "app", "provider", "provider/providertest", "provider/sqlstore", "client"}
 
 	// pure packages compute; whoever calls them reads and writes.
-	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/rail"}
+	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/rail", "internal/review"}
 	noPure = []string{"os", "os/exec", "os/signal", "net", "net/http", "database/sql", "log", "log/slog", "syscall"}
 
 	// forbidden are imports that would tie a room to what it must not know.

@@ -276,6 +276,7 @@ type Resource struct {
 	State        string     `json:"state"` // live, payment_required, retiring, detached, removed, cut
 	Order        string     `json:"order"`
 	Variables    []string   `json:"variables"` // names of its credentials; values by exec only
+	Class        string     `json:"class"`     // of its credentials: runtime or operator
 	URL          string     `json:"url,omitempty"`
 	Cap          string     `json:"cap"`
 	CreatedAt    time.Time  `json:"created_at"`

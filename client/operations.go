@@ -295,3 +295,38 @@ func (c *Client) Rotate(ctx context.Context, in purser.ResourceRef) (purser.Rota
 func (c *Client) Inform(ctx context.Context, in purser.Inform) (purser.Order, error) {
 	return call[purser.Order](ctx, c, "inform", in)
 }
+
+// Review: show a plan with all that a person should see before a decision.
+func (c *Client) Review(ctx context.Context, in purser.PlanRef) (purser.Review, error) {
+	return call[purser.Review](ctx, c, "review", in)
+}
+
+// ShowTerms: show the text that a hash of terms stands for.
+func (c *Client) ShowTerms(ctx context.Context, in purser.TermsRef) (purser.TermsText, error) {
+	return call[purser.TermsText](ctx, c, "show_terms", in)
+}
+
+// Overview: show at a glance what waits, runs and costs.
+func (c *Client) Overview(ctx context.Context, in purser.None) (purser.Overview, error) {
+	return call[purser.Overview](ctx, c, "overview", in)
+}
+
+// Report: add up money by day, provider and project, with a forecast.
+func (c *Client) Report(ctx context.Context, in purser.AskReport) (purser.Report, error) {
+	return call[purser.Report](ctx, c, "report", in)
+}
+
+// ListResources: list what was provisioned.
+func (c *Client) ListResources(ctx context.Context, in purser.ListResources) (purser.List[purser.Resource], error) {
+	return call[purser.List[purser.Resource]](ctx, c, "list_resources", in)
+}
+
+// ShowResource: show a resource.
+func (c *Client) ShowResource(ctx context.Context, in purser.ResourceRef) (purser.Resource, error) {
+	return call[purser.Resource](ctx, c, "show_resource", in)
+}
+
+// SearchAudit: find records of the audit log by words, the newest first.
+func (c *Client) SearchAudit(ctx context.Context, in purser.SearchAudit) (purser.FoundRecords, error) {
+	return call[purser.FoundRecords](ctx, c, "search_audit", in)
+}

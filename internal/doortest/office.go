@@ -237,6 +237,13 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.Resume, purser.StopInfo](o, "resume", nil),
 		do[purser.AskAudit, purser.AuditPage](o, "audit_log", nil),
 		do[purser.None, purser.Books](o, "check_books", nil),
+		do[purser.None, purser.Overview](o, "overview", nil),
+		do[purser.AskReport, purser.Report](o, "report", nil),
+		do[purser.PlanRef, purser.Review](o, "review", nil),
+		do[purser.TermsRef, purser.TermsText](o, "show_terms", nil),
+		do[purser.ListResources, purser.List[purser.Resource]](o, "list_resources", nil),
+		do[purser.ResourceRef, purser.Resource](o, "show_resource", nil),
+		do[purser.SearchAudit, purser.FoundRecords](o, "search_audit", nil),
 		do[purser.Charge, purser.Charged](o, "charge", nil),
 		do[purser.RefundCharge, purser.Charged](o, "refund", nil),
 	}

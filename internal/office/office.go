@@ -130,6 +130,7 @@ type Office struct {
 	news     *news
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
 	listings map[string]listing     // prepared catalogs by provider
+	daybooks map[string]*daybook    // money by day, by organization
 }
 
 // New makes an office over an open store. Close waits for what it began.
@@ -144,6 +145,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	o := &Office{
 		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, failures: map[string]*failure{},
 		news: newNews(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
+		daybooks: map[string]*daybook{},
 	}
 	o.guards = guard.Set{
 		guard.Stops{},
@@ -209,6 +211,8 @@ func (o *Office) Operations() []Operation {
 		On("update", o.Update), On("upgrade", o.Upgrade), On("downgrade", o.Downgrade), On("rotate", o.Rotate), On("inform", o.Inform),
 		On("stop", o.Stop), On("show_stop", o.ShowStop), On("list_stops", o.ListStops), On("resume", o.Resume),
 		On("audit_log", o.AuditLog), On("check_books", o.CheckBooks),
+		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
+		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
 		On("charge", o.Charge), On("refund", o.Refund),
 	}
 	for i := range ops {

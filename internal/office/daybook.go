@@ -1,0 +1,195 @@
+package office
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// daybook adds movements up by day as they come. Movements are written in the
+// order of turns and never changed, so what was read once is never read again,
+// and a report costs the days that it shows and not the orders of a year.
+type daybook struct {
+	mu    sync.Mutex
+	after int64 // the last record whose movements are in
+	days  map[dayKey]daySum
+}
+
+type dayKey struct{ day, provider, project, currency string }
+
+type daySum struct{ captured, refunded int64 }
+
+// movementChunk is how many movements are read at once.
+const movementChunk = 5000
+
+// daybook brings an organization's daybook up to date and returns its sums from a
+// day on, in order.
+func (o *Office) daybook(ctx context.Context, org string, zone *time.Location, from string) ([]purser.ReportLine, error) {
+	o.mu.Lock()
+	b := o.daybooks[org]
+	if b == nil {
+		b = &daybook{days: map[dayKey]daySum{}}
+		o.daybooks[org] = b
+	}
+	o.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		rows, err := o.Store.Read().MovementsAfter(ctx, db.MovementsAfterParams{Organization: org, After: b.after, RowLimit: movementChunk})
+		if err != nil {
+			return nil, err
+		}
+		b.add(rows, zone)
+		if len(rows) < movementChunk {
+			return b.since(from), nil
+		}
+	}
+}
+
+// add takes rows in order. A full chunk may end in the middle of a record's
+// movements; that record is left for the next.
+func (b *daybook) add(rows []db.Movement, zone *time.Location) {
+	if len(rows) == movementChunk {
+		last := rows[len(rows)-1].Seq
+		if cut := slices.IndexFunc(rows, func(m db.Movement) bool { return m.Seq == last }); cut > 0 {
+			rows = rows[:cut]
+		}
+	}
+	for _, m := range rows {
+		b.after = m.Seq
+		key := dayKey{store.Time(m.At).In(zone).Format(time.DateOnly), m.Provider, m.Project, m.Currency}
+		sum := b.days[key]
+		switch ledger.Kind(m.Kind) {
+		case ledger.Capture, ledger.Overrun:
+			sum.captured = capped(sum.captured, m.Amount)
+		case ledger.Refund:
+			sum.refunded = capped(sum.refunded, m.Amount)
+		default:
+			continue
+		}
+		b.days[key] = sum
+	}
+}
+
+// capped adds; a sum that does not fit stays at the largest.
+func capped(a, b int64) int64 {
+	if total, ok := purser.Sum(a, b); ok {
+		return total
+	}
+	return 1<<63 - 1
+}
+
+func (b *daybook) since(from string) []purser.ReportLine {
+	out := []purser.ReportLine{}
+	for k, s := range b.days {
+		if k.day >= from {
+			out = append(out, purser.ReportLine{Day: k.day, Provider: k.provider, Project: k.project, Currency: k.currency, Captured: s.captured, Refunded: s.refunded})
+		}
+	}
+	slices.SortFunc(out, func(a, b purser.ReportLine) int {
+		if c := strings.Compare(a.Day, b.Day); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Provider+"\x00"+a.Project+"\x00"+a.Currency, b.Provider+"\x00"+b.Project+"\x00"+b.Currency)
+	})
+	return out
+}
+
+// Report adds up money by day, provider and project, in the organization's time
+// zone, and says what this month is expected to come to.
+func (o *Office) Report(ctx context.Context, by purser.Actor, in purser.AskReport) (out purser.Report, err error) {
+	days := in.Days
+	switch {
+	case days == 0:
+		days = 30
+	case days < 0 || days > 366:
+		return out, purser.Errorf(purser.InvalidRequest, "days is a number from 1 to 366")
+	}
+	q := o.Store.Read()
+	org, err := q.Organization(ctx, by.Organization)
+	if err != nil {
+		return out, notFound(err, "organization", by.Organization)
+	}
+	zone, err := time.LoadLocation(org.Timezone)
+	if err != nil {
+		return out, err
+	}
+	now := o.Now().In(zone)
+	out = purser.Report{Timezone: org.Timezone, From: now.AddDate(0, 0, 1-days).Format(time.DateOnly), Until: now.Format(time.DateOnly)}
+	month := now.Format("2006-01") + "-01"
+	lines, err := o.daybook(ctx, by.Organization, zone, min(out.From, month))
+	if err != nil {
+		return out, err
+	}
+	if out.Forecast, err = o.forecast(ctx, q, by.Organization, now, lines); err != nil {
+		return out, err
+	}
+	names := map[string]string{}
+	out.Lines = []purser.ReportLine{}
+	for _, l := range lines {
+		if l.Day < out.From {
+			continue
+		}
+		if _, known := names[l.Project]; !known {
+			p, err := q.Project(ctx, db.ProjectParams{Organization: by.Organization, ID: l.Project})
+			if err != nil && !missing(err) {
+				return out, err
+			}
+			names[l.Project] = p.Name
+		}
+		l.ProjectName = names[l.Project]
+		out.Lines = append(out.Lines, l)
+	}
+	return out, nil
+}
+
+// forecast is what the month of now is expected to come to: what it took, what is
+// held, and the renewals that are due until it ends. Nothing is guessed.
+func (o *Office) forecast(ctx context.Context, q *db.Queries, org string, now time.Time, lines []purser.ReportLine) ([]purser.ForecastSum, error) {
+	spent, held, renewals := sums{}, sums{}, sums{}
+	for _, l := range lines {
+		if l.Day[:7] == now.Format("2006-01") {
+			spent.add(l.Currency, l.Captured-l.Refunded)
+		}
+	}
+	holds, err := q.HeldNow(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range holds {
+		held.add(h.Currency, h.Amount)
+	}
+	subs, err := q.ActiveSubscriptions(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	end := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, now.Location())
+	for _, s := range subs {
+		at := store.Time(s.NextAt)
+		for s.NextAt > 0 && at.Before(end) && (s.EndsAt == 0 || at.Before(store.Time(s.EndsAt))) {
+			renewals.add(s.Currency, s.Amount)
+			if at, err = nextDate(store.Time(s.StartedAt), at, s.Interval, now.Location()); err != nil {
+				break // an interval that we do not know falls due once
+			}
+		}
+	}
+	all := sums{}
+	for _, part := range []sums{spent, held, renewals} {
+		for currency, amount := range part {
+			all.add(currency, amount)
+		}
+	}
+	out := []purser.ForecastSum{}
+	for _, total := range all.list() {
+		c := total.Currency
+		out = append(out, purser.ForecastSum{Currency: c, Spent: spent[c], Held: held[c], Renewals: renewals[c], Total: total.Amount})
+	}
+	return out, nil
+}

@@ -1,0 +1,210 @@
+package office
+
+import (
+	"context"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// Overview tells at a glance what waits, runs and costs.
+func (o *Office) Overview(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Overview, err error) {
+	q := o.Store.Read()
+	org, err := q.Organization(ctx, by.Organization)
+	if err != nil {
+		return out, notFound(err, "organization", by.Organization)
+	}
+	zone, err := time.LoadLocation(org.Timezone)
+	if err != nil {
+		return out, err
+	}
+	month := o.Now().In(zone).Format("2006-01")
+	out = purser.Overview{Organization: org.Name, Timezone: org.Timezone, Month: month, Records: org.Seq}
+	waiting, err := q.CountWaitingPlans(ctx, db.CountWaitingPlansParams{Organization: org.ID, Now: store.Micro(o.Now())})
+	if err != nil {
+		return out, err
+	}
+	running, err := q.CountActiveRuns(ctx, db.CountActiveRunsParams{Organization: org.ID, Now: store.Micro(o.Now())})
+	if err != nil {
+		return out, err
+	}
+	out.Waiting, out.ActiveRuns = int(waiting), int(running)
+	unsettled, err := q.NewestUnsettledOrders(ctx, db.NewestUnsettledOrdersParams{Organization: org.ID, RowLimit: 50})
+	if err != nil {
+		return out, err
+	}
+	if out.Unsettled, err = o.showOrders(ctx, q, unsettled); err != nil {
+		return out, err
+	}
+	stops, err := o.ListStops(ctx, by, purser.Page{})
+	if err != nil {
+		return out, err
+	}
+	out.Stops = stops.Items
+	return out, o.overviewMoney(ctx, q, zone, &out, org.ID)
+}
+
+func (o *Office) overviewMoney(ctx context.Context, q *db.Queries, zone *time.Location, out *purser.Overview, org string) error {
+	lines, err := o.daybook(ctx, org, zone, out.Month+"-01")
+	if err != nil {
+		return err
+	}
+	captured, refunded, held, rate := sums{}, sums{}, sums{}, sums{}
+	for _, l := range lines {
+		captured.add(l.Currency, l.Captured)
+		refunded.add(l.Currency, l.Refunded)
+	}
+	holds, err := q.HeldNow(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, h := range holds {
+		held.add(h.Currency, h.Amount)
+	}
+	subs, err := q.ActiveSubscriptions(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, s := range subs {
+		rate.add(s.Currency, perMonth(s.Amount, s.Currency, s.Interval))
+	}
+	out.Captured, out.Refunded, out.Held, out.RunRate = captured.list(), refunded.list(), held.list(), rate.list()
+	return nil
+}
+
+// ListResources lists what was provisioned, the newest first; an agent's project only.
+func (o *Office) ListResources(ctx context.Context, by purser.Actor, in purser.ListResources) (purser.List[purser.Resource], error) {
+	out := purser.List[purser.Resource]{Items: []purser.Resource{}}
+	q, limit, project := o.Store.Read(), page(in.Page), ""
+	if in.Project != "" || by.Kind == purser.Agent {
+		p, err := o.project(ctx, q, by, in.Project)
+		if err != nil {
+			return out, err
+		}
+		project = p.ID
+	}
+	ask := db.ResourcesBeforeParams{Organization: by.Organization, Before: in.Cursor, Project: project, Env: in.Env, RowLimit: limit + 1}
+	if ask.Before == "" {
+		ask.Before = "~"
+	}
+	switch in.State {
+	case "":
+	case "all":
+		ask.Gone = 1
+	default:
+		return out, purser.Errorf(purser.InvalidRequest, "state is all, or left out")
+	}
+	rows, err := q.ResourcesBefore(ctx, ask)
+	if err != nil {
+		return out, err
+	}
+	shown := cut(rows, limit, func(r db.Resource) db.Resource { return r }, func(r db.Resource) string { return r.ID })
+	out.NextCursor = shown.NextCursor
+	for _, row := range shown.Items {
+		r, err := o.showResource(ctx, q, row)
+		if err != nil {
+			return out, err
+		}
+		out.Items = append(out.Items, r)
+	}
+	return out, nil
+}
+
+// ShowResource shows a resource by identifier, or by name within project and environment.
+func (o *Office) ShowResource(ctx context.Context, by purser.Actor, in purser.ResourceRef) (purser.Resource, error) {
+	q := o.Store.Read()
+	row, err := o.resource(ctx, q, by, in)
+	if err != nil {
+		return purser.Resource{}, err
+	}
+	return o.showResource(ctx, q, row)
+}
+
+// ShowTerms shows the text that was read when a plan was made.
+func (o *Office) ShowTerms(ctx context.Context, _ purser.Actor, in purser.TermsRef) (purser.TermsText, error) {
+	row, err := o.Store.Read().TermsByHash(ctx, in.Terms)
+	if missing(err) {
+		return purser.TermsText{}, purser.Errorf(purser.NotFound, "no text of terms with this hash is kept")
+	}
+	return purser.TermsText{Hash: row.Hash, URL: row.Url, Text: row.Text, At: store.Time(row.At)}, err
+}
+
+// searchReach is how many records one search looks at.
+const searchReach = 4000
+
+// SearchAudit finds records whose text holds all the words, whatever their case,
+// the newest first.
+func (o *Office) SearchAudit(ctx context.Context, by purser.Actor, in purser.SearchAudit) (out purser.FoundRecords, err error) {
+	q := o.Store.Read()
+	org, err := q.Organization(ctx, by.Organization)
+	if err != nil {
+		return out, notFound(err, "organization", by.Organization)
+	}
+	words := strings.Fields(strings.ToLower(in.Words))
+	if len(words) > 10 {
+		return out, purser.Errorf(purser.InvalidRequest, "search for at most 10 words")
+	}
+	limit, before, looked := int(page(purser.Page{Limit: in.Limit})), in.Before, 0
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	chunk := int32(limit)
+	if len(words) > 0 {
+		chunk = 500
+	}
+	out = purser.FoundRecords{Records: []purser.AuditRecord{}, Size: org.Seq}
+	for looked < searchReach {
+		rows, err := q.AuditBefore(ctx, db.AuditBeforeParams{Organization: org.ID, Before: before, RowLimit: chunk})
+		if err != nil || len(rows) == 0 {
+			out.Next = 0
+			return out, err
+		}
+		looked += len(rows)
+		for _, row := range rows {
+			before = row.Seq
+			out.Next = before
+			if !hasAll(strings.ToLower(row.Leaf), words) {
+				continue
+			}
+			shown, err := showRecord(row)
+			if err != nil {
+				return out, err
+			}
+			if out.Records = append(out.Records, shown); len(out.Records) == limit {
+				return atStart(out), nil
+			}
+		}
+	}
+	return atStart(out), nil
+}
+
+// atStart leaves the next page out where there is none.
+func atStart(f purser.FoundRecords) purser.FoundRecords {
+	if f.Next <= 1 {
+		f.Next = 0
+	}
+	return f
+}
+
+func hasAll(text string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
+}
+
+func showRecord(row db.Audit) (purser.AuditRecord, error) {
+	r, err := audit.ParseRecord([]byte(row.Leaf))
+	if err != nil {
+		return purser.AuditRecord{}, err
+	}
+	shown := purser.AuditRecord{Seq: row.Seq, At: store.Time(row.At), Actor: r.Actor.Kind + ":" + r.Actor.ID, Action: r.Action, Target: r.Target, Outcome: r.Outcome}
+	return shown, decodeNumbers([]byte(row.Leaf), &shown.Record)
+}

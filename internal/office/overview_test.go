@@ -1,0 +1,113 @@
+package office_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+func TestTheOverviewAndTheReportSayWhatTheLedgerSays(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(3000)
+		before := must[purser.Overview](h, h.owner, "overview", purser.None{})
+		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		if o := must[purser.Overview](h, h.owner, "overview", purser.None{}); o.Waiting != 1 || o.ActiveRuns != 1 || before.Waiting != 0 || len(o.Captured) != 0 {
+			t.Errorf("with a plan that waits: %+v", o)
+		}
+		h.approve(plan.ID)
+		if done := must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID}); done.State != purser.PlanDone {
+			t.Fatalf("the plan is %s: %+v", done.State, done.Error)
+		}
+		o := must[purser.Overview](h, h.owner, "overview", purser.None{})
+		spend := must[purser.Spend](h, h.owner, "spend", purser.AskSpend{})
+		if o.Waiting != 0 || len(o.Captured) != 1 || o.Captured[0] != spend.Captured[0] || o.Captured[0].Amount == 0 {
+			t.Errorf("captured %v, the ledger says %v", o.Captured, spend.Captured)
+		}
+		report := must[purser.Report](h, h.owner, "report", purser.AskReport{Days: 7})
+		var sum int64
+		for _, l := range report.Lines {
+			sum += l.Captured
+		}
+		if sum != spend.Captured[0].Amount || report.Lines[0].ProjectName != "shop" || report.Lines[0].Provider != "local" || report.Until != time.Now().UTC().Format(time.DateOnly) {
+			t.Errorf("the report says %+v, the ledger %v", report, spend.Captured)
+		}
+		if f := report.Forecast; len(f) != 1 || f[0].Spent != sum || f[0].Total != f[0].Spent+f[0].Held+f[0].Renewals {
+			t.Errorf("forecast: %+v", f)
+		}
+		again := must[purser.Report](h, h.owner, "report", purser.AskReport{Days: 7})
+		if len(again.Lines) != len(report.Lines) || again.Lines[0] != report.Lines[0] {
+			t.Errorf("asked again, it says %+v", again.Lines)
+		}
+		if _, err := do[purser.Report](h, h.owner, "report", purser.AskReport{Days: 367}); purser.CodeOf(err) != purser.InvalidRequest {
+			t.Errorf("367 days: %v", err)
+		}
+		all := must[purser.List[purser.Resource]](h, h.owner, "list_resources", purser.ListResources{Page: purser.Page{Limit: 1}})
+		if len(all.Items) != 1 || all.Items[0].Class == "" {
+			t.Errorf("resources: %+v", all)
+		}
+		one := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: all.Items[0].ID})
+		if one.ID != all.Items[0].ID || one.Item != all.Items[0].Item {
+			t.Errorf("shown: %+v", one)
+		}
+	})
+}
+
+func TestAReviewComparesWithThePurposeThePreviousPlanAndTheBudgetsOfNow(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(3000, func(in *purser.CreateRun) { in.Purpose = "put the shop on superseal.club, at most 20 USD" })
+		first := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		r := must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: first.ID})
+		if len(r.Differences) != 1 || r.Differences[0].Code != "renews_higher" || r.Previous != "" || r.PersonName != "Ada" || r.ProjectName != "shop" || len(r.Budgets) == 0 {
+			t.Errorf("the plan that was asked for: %+v", r)
+		}
+		for _, b := range r.Budgets {
+			if b.Needed == 0 || b.Needed != first.Totals.Now[0].Amount {
+				t.Errorf("%s needs %d of a plan that costs %v", b.Scope, b.Needed, first.Totals.Now)
+			}
+		}
+		must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: first.ID, Reason: "not yet"})
+		second := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.cc")}})
+		r = must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: second.ID})
+		if r.Previous != first.ID || len(r.Changes) == 0 || r.Changes[0].What != "item" {
+			t.Errorf("after %s: %+v", first.ID, r.Changes)
+		}
+		if len(r.Differences) == 0 || r.Differences[0].Code != "suffix_substituted" {
+			t.Errorf("differences: %+v", r.Differences)
+		}
+		if _, err := do[purser.Review](h, agent, "review", purser.PlanRef{Plan: second.ID}); purser.CodeOf(err) != purser.Forbidden {
+			t.Errorf("an agent reviews: %v", err)
+		}
+	})
+}
+
+func TestTheAuditLogIsSearchedFromItsEnd(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.run(1000)
+		h.run(2000)
+		found := must[purser.FoundRecords](h, h.owner, "search_audit", purser.SearchAudit{Words: "CREATE_RUN"})
+		if len(found.Records) != 2 || found.Records[0].Seq < found.Records[1].Seq || found.Next != 0 {
+			t.Errorf("found %+v", found)
+		}
+		var all []int64
+		for next := int64(0); ; {
+			page := must[purser.FoundRecords](h, h.owner, "search_audit", purser.SearchAudit{Before: next, Limit: 2})
+			for _, r := range page.Records {
+				all = append(all, r.Seq)
+			}
+			if next = page.Next; next == 0 {
+				break
+			}
+		}
+		if int64(len(all)) != found.Size || all[0] != found.Size || all[len(all)-1] != 1 {
+			t.Errorf("of %d records the pages have %v", found.Size, all)
+		}
+		if none := must[purser.FoundRecords](h, h.owner, "search_audit", purser.SearchAudit{Words: "create_run walrus"}); len(none.Records) != 0 {
+			t.Errorf("found %+v", none.Records)
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package office
+
+import (
+	"context"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/review"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// earlierPlans is how many earlier plans of a run are looked at for the last one
+// of the same things.
+const earlierPlans = 10
+
+// Review shows a plan with what a person should see before a decision: the
+// budgets as they are now, who is behind the run, what differs from the run's
+// purpose, and what changed since the last plan of the same things.
+func (o *Office) Review(ctx context.Context, by purser.Actor, in purser.PlanRef) (out purser.Review, err error) {
+	q := o.Store.Read()
+	if out.Plan, err = o.showPlan(ctx, q, by.Organization, in.Plan); err != nil {
+		return out, err
+	}
+	if out.Run, err = o.showRun(ctx, q, by.Organization, out.Plan.Terms.Run, o.Now()); err != nil {
+		return out, err
+	}
+	out.ProjectName = out.Run.ProjectName
+	person, err := q.Person(ctx, db.PersonParams{Organization: by.Organization, ID: out.Run.Person})
+	if err != nil && !missing(err) {
+		return out, err
+	}
+	out.PersonName = person.Name
+	if out.Budgets, err = o.budgetsOf(ctx, q, out.Plan); err != nil {
+		return out, err
+	}
+	purpose := out.Run.Purpose
+	if out.Run.Agent == "" { // a person's own run has no purpose but that of the plan
+		purpose = out.Plan.Terms.Purpose
+	}
+	out.Differences = review.Compare(purpose, out.Plan.Terms.Steps, out.Plan.Totals)
+	if out.Differences == nil {
+		out.Differences = []purser.Difference{}
+	}
+	return out, o.sincePrevious(ctx, q, by.Organization, &out)
+}
+
+// budgetsOf are the budgets that cover a plan as they stand, with what the plan
+// takes of each. One that will be opened with the plan stands as it was planned.
+func (o *Office) budgetsOf(ctx context.Context, q *db.Queries, p purser.Plan) ([]purser.BudgetLine, error) {
+	now, err := o.lines(ctx, q, p.Terms.Organization)
+	if err != nil {
+		return nil, err
+	}
+	current := map[string]purser.BudgetLine{}
+	for _, b := range now {
+		current[b.Scope+":"+b.ID+":"+b.Limit.Currency] = b
+	}
+	out := []purser.BudgetLine{}
+	for _, b := range p.Budgets {
+		if c, ok := current[b.Scope+":"+b.ID+":"+b.Limit.Currency]; ok {
+			b = c
+		}
+		b.Needed = 0
+		for _, s := range p.Terms.Steps {
+			if s.Price.Currency == b.Limit.Currency && stepWithin(s, b) {
+				b.Needed = capped(b.Needed, s.Price.Now)
+			}
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// stepWithin reports whether a budget that covers a plan covers this step of it.
+func stepWithin(s purser.PlanStep, b purser.BudgetLine) bool {
+	switch b.Scope {
+	case "provider":
+		return b.ID == s.Provider
+	case "category":
+		return b.ID == s.Category
+	}
+	return true
+}
+
+// sincePrevious compares a plan with the last one of the same things in its run.
+// Identifiers sort by time, so only plans since the run began are looked at.
+func (o *Office) sincePrevious(ctx context.Context, q *db.Queries, org string, out *purser.Review) error {
+	out.Changes = []purser.Change{}
+	since := purser.PrefixPlan + out.Run.ID[len(purser.PrefixRun):len(purser.PrefixRun)+9]
+	rows, err := q.EarlierPlansOfRun(ctx, db.EarlierPlansOfRunParams{Organization: org, Run: out.Run.ID, Before: out.Plan.ID, After: since, RowLimit: earlierPlans})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		terms, err := fromJSON[purser.PlanTerms](row.Terms)
+		if err != nil {
+			return err
+		}
+		if review.Related(terms, out.Plan.Terms) {
+			out.Previous, out.Changes = row.ID, review.Changes(terms, out.Plan.Terms)
+			return nil
+		}
+	}
+	return nil
+}
