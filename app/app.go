@@ -141,25 +141,6 @@ func (m *Minor) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Object reads one JSON object, keeping its members raw. Explicit nulls are
-// dropped, since null means absent (section 1, rule 2). Member names are compared
-// exactly, unlike encoding/json's struct fields.
-func Object(raw []byte) (map[string]json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil {
-		return nil, fmt.Errorf("reading object: %w", err)
-	}
-	if members == nil {
-		return nil, errors.New("reading object: null is not an object")
-	}
-	for name, value := range members {
-		if string(value) == "null" {
-			delete(members, name)
-		}
-	}
-	return members, nil
-}
-
 // encode writes v as JSON without HTML escaping and without a final newline.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -61,6 +61,9 @@ func selectorValues(s Service) map[string][]string {
 			tiers = append(tiers, o.PaidPricing...)
 		}
 	}
+	if len(tiers) == 0 {
+		return nil
+	}
 	values := map[string][]string{}
 	for _, t := range tiers {
 		for key, v := range t.Configuration {
@@ -73,6 +76,9 @@ func selectorValues(s Service) map[string][]string {
 }
 
 func checkValue(p Property, key string, value any) []string {
+	if s, ok := value.(string); ok && p.Type == "string" && len(p.Enum) == 0 {
+		return checkString(p, key, s)
+	}
 	raw, err := encode(value)
 	if err != nil {
 		return []string{fmt.Sprintf("%s is not readable", key)}

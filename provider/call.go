@@ -39,6 +39,7 @@ type call struct {
 	orch    *Orchestrator
 	token   tokenRecord
 	account Account
+	scope   string            // tenant, once it was asked for
 	given   map[string]string // the access configuration that a hook gave in this very call
 	code    string            // of the error answered
 	status  int
@@ -185,7 +186,7 @@ func (c *call) findResource(segments []string) (func(*call) error, error) {
 // enter picks the endpoint by method.
 func (c *call) enter(endpoints []endpoint) (func(*call) error, error) {
 	c.name, c.shape = endpoints[0].name, endpoints[0].shape
-	allowed := make([]string, 0, len(endpoints))
+	var allowed []string
 	for _, e := range endpoints {
 		if e.method == c.r.Method {
 			c.name, c.changes = e.name, e.changes
@@ -197,17 +198,20 @@ func (c *call) enter(endpoints []endpoint) (func(*call) error, error) {
 	return nil, Errorf(app.CodeMethodNotAllowed, "use %s", strings.Join(allowed, " or "))
 }
 
+// What net/http writes and does not change.
+var contentJSON, noStore = []string{"application/json"}, []string{"no-store"}
+
 // answer writes a 2xx. Nothing of this protocol may be cached.
 func (c *call) answer(status int, v any) error {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
+	body := bytes.NewBuffer(make([]byte, 0, 512))
+	enc := json.NewEncoder(body)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("writing answer: %w", err)
 	}
 	c.status = status
-	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Header().Set("Cache-Control", "no-store")
+	header := c.w.Header()
+	header["Content-Type"], header["Cache-Control"] = contentJSON, noStore
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(body.Bytes()) // the caller may be gone; what was done is stored
 	return nil
@@ -273,9 +277,7 @@ func (c *call) read() error {
 }
 
 func (c *call) readAll() error {
-	buffer := bytes.NewBuffer(make([]byte, 0, max(512, min(c.r.ContentLength+bytes.MinRead, 64<<10))))
-	_, err := buffer.ReadFrom(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
-	body := buffer.Bytes()
+	body, err := c.bytes()
 	if err != nil {
 		return flat(app.CodeBodyNotReadable, "the body could not be read")
 	}
@@ -284,6 +286,17 @@ func (c *call) readAll() error {
 	}
 	c.body = body
 	return nil
+}
+
+// bytes reads the body, up to one byte more than is allowed. A declared length, which
+// net/http holds the body to, tells how much memory it takes.
+func (c *call) bytes() ([]byte, error) {
+	if n := c.r.ContentLength; n >= 0 && n <= 64<<10 {
+		body := make([]byte, n)
+		_, err := io.ReadFull(c.r.Body, body)
+		return body, err
+	}
+	return io.ReadAll(io.LimitReader(c.r.Body, app.MaxRequestBytes+1))
 }
 
 func (c *call) decodable() error {
@@ -349,17 +362,69 @@ func (c *call) field(name string, v any) error {
 		return nil
 	}
 	var err error
-	if into, free := v.(*map[string]any); free { // numbers stay as they were written
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.UseNumber()
-		err = dec.Decode(into)
-	} else {
+	switch into := v.(type) {
+	case *string:
+		if plain, ok := plainString(raw); ok {
+			*into = plain
+			return nil
+		}
+		err = json.Unmarshal(raw, into)
+	case *map[string]any:
+		*into, err = freeObject(raw)
+	default:
 		err = json.Unmarshal(raw, v)
 	}
 	if err != nil {
 		return Errorf(app.CodeInvalidRequest, "%s has the wrong type", name)
 	}
 	return nil
+}
+
+// freeObject reads an object of any members; numbers stay as they were written.
+func freeObject(raw json.RawMessage) (map[string]any, error) {
+	members, err := app.Object(raw)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]any, len(members))
+	for name, member := range members {
+		if plain, ok := plainString(member); ok {
+			values[name] = plain
+			continue
+		}
+		var v any
+		dec := json.NewDecoder(bytes.NewReader(member))
+		dec.UseNumber()
+		if err := dec.Decode(&v); err != nil {
+			return nil, err
+		}
+		values[name] = v
+	}
+	return values, nil
+}
+
+// lenient reads a JSON string, "" for what is none.
+func lenient(raw json.RawMessage) string {
+	if plain, ok := plainString(raw); ok || len(raw) == 0 {
+		return plain
+	}
+	return unquoted(raw)
+}
+
+func unquoted(raw json.RawMessage) (s string) {
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// plainString reads a JSON string without escapes, as nearly all are. raw is a value
+// of a document that was checked whole, as JSON and as UTF-8.
+func plainString(raw json.RawMessage) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return "", false
+	}
+	return string(raw[1 : len(raw)-1]), true
 }
 
 // url is a public URL below base_url.

@@ -20,7 +20,9 @@ type createInput struct {
 	serviceID     string
 	configuration map[string]any
 	project       string
+	bound         bool   // the project is known as this account's
 	orchestrated  string // orchestrator_resource_id
+	byID, byBare  string // store keys of the second and third dedup key (12.3), "" where not used
 	environment   string
 	label         string
 	quote         string
@@ -36,7 +38,7 @@ func (c *call) create() error {
 	if err := c.createProofs(); err != nil {
 		return err
 	}
-	in, err := c.createInput()
+	in, err := c.createInput(false)
 	if err != nil {
 		return err
 	}
@@ -44,32 +46,28 @@ func (c *call) create() error {
 }
 
 // createOnce answers an equal create or link made before, or carries this one out.
-func (c *call) createOnce(in createInput) error {
-	release, err := c.p.locks.take(c.ctx, c.dedupLocks(in)...)
+func (c *call) createOnce(in *createInput) error {
+	release, err := c.p.locks.take(c.ctx, in.dedupKeys()...)
 	if err != nil {
 		return err
 	}
 	defer release()
-	var record resourceRecord
-	hit := false
 	for range 3 {
-		if record, hit, err = c.duplicate(in); err != nil {
+		record, hit, err := c.duplicate(in)
+		if err != nil {
 			return err
 		}
 		if hit {
-			break
+			if err := c.keep(in.key, record.ID); err != nil {
+				return err
+			}
+			return c.envelopeOf(record)
 		}
 		if err := c.make(in, record); !errors.Is(err, errRaced) {
 			return err
 		}
 	}
-	if !hit {
-		return errRaced
-	}
-	if err := c.keep(in.key, record.ID); err != nil {
-		return err
-	}
-	return c.envelopeOf(record)
+	return errRaced
 }
 
 // createProofs is the common part of create and link (7.3), up to the JSON object.
@@ -83,11 +81,12 @@ func (c *call) createProofs() error {
 	return c.object()
 }
 
-func (c *call) createInput() (in createInput, err error) {
+func (c *call) createInput(link bool) (*createInput, error) {
+	in := &createInput{environment: app.EnvironmentProd, link: link}
+	var err error
 	if in.label, err = c.label(); err != nil {
-		return in, err
+		return nil, err
 	}
-	in.environment = app.EnvironmentProd
 	for _, f := range []struct {
 		name string
 		v    any
@@ -100,23 +99,33 @@ func (c *call) createInput() (in createInput, err error) {
 		{"configuration", &in.configuration},
 	} {
 		if err := c.field(f.name, f.v); err != nil {
-			return in, err
+			return nil, err
 		}
 	}
 	if in.environment != app.EnvironmentDev && in.environment != app.EnvironmentProd {
-		return in, Errorf(app.CodeInvalidRequest, "environment must be dev or prod")
+		return nil, Errorf(app.CodeInvalidRequest, "environment must be dev or prod")
 	}
 	in.actor, in.payment = c.actorAndPayment()
 	if in.service, in.serviceID, err = c.wanted(); err != nil {
-		return in, err
+		return nil, err
 	}
-	in.key, err = c.idempotency()
-	return in, err
+	if in.key, err = c.idempotency(); err != nil {
+		return nil, err
+	}
+	switch {
+	case in.orchestrated != "":
+		in.byID = keyOrchestratorResource(c.tenant(), in.orchestrated)
+	case in.project != "" && in.key.store == "": // the only key that such a create has
+		in.byBare = keyBare(c.tenant(), in.project, in.serviceID)
+	}
+	return in, nil
 }
 
 // actorAndPayment reads what may be odd without harm: an unusable payment is none.
 func (c *call) actorAndPayment() (actor app.Actor, payment app.Payment) {
-	_ = json.Unmarshal(c.members["actor"], &actor)
+	if members, err := app.Object(c.members["actor"]); err == nil {
+		actor = app.Actor{Email: lenient(members["email"]), IPAddress: lenient(members["ip_address"])}
+	}
 	if raw, ok := c.members["payment_credentials"]; ok {
 		_ = json.Unmarshal(raw, &payment)
 	}
@@ -159,12 +168,17 @@ func (c *call) wanted() (app.Service, string, error) {
 	return service, id, nil
 }
 
-// configuration validates and fills (11.6), then lets the author's hook speak.
+// configuration reads the body's and makes it complete, as configured does.
 func (c *call) configuration(service app.Service) (map[string]any, error) {
 	var given map[string]any
 	if err := c.field("configuration", &given); err != nil {
 		return nil, err
 	}
+	return c.configured(service, given)
+}
+
+// configured validates and fills (11.6), then lets the author's hook speak.
+func (c *call) configured(service app.Service, given map[string]any) (map[string]any, error) {
 	filled, faults := app.Configure(service, given)
 	if len(faults) > 0 {
 		return nil, Errorf(app.CodeInvalidRequest, "configuration: %s", strings.Join(faults, "; "))
@@ -175,29 +189,15 @@ func (c *call) configuration(service app.Service) (map[string]any, error) {
 	return c.p.cfg.Hooks.CheckConfiguration(c.ctx, service.ServiceID, filled)
 }
 
-// dedupLocks serialises creates that are the same by any of the three keys (12.3).
-func (c *call) dedupLocks(in createInput) []string {
-	var keys []string
-	if in.key.store != "" {
-		keys = append(keys, in.key.store)
-	}
-	if in.orchestrated != "" {
-		keys = append(keys, keyOrchestratorResource(c.tenant(), in.orchestrated))
-	}
-	if in.bare() {
-		keys = append(keys, keyBare(c.tenant(), in.project, in.serviceID))
-	}
-	return keys
-}
-
-// bare tells whether project and service are the only key the create has.
-func (in createInput) bare() bool {
-	return in.key.store == "" && in.orchestrated == "" && in.project != ""
+// dedupKeys are what creates are serialised by that are the same by any of the
+// three keys (12.3).
+func (in *createInput) dedupKeys() []string {
+	return slices.DeleteFunc([]string{in.key.store, in.byID, in.byBare}, func(key string) bool { return key == "" })
 }
 
 // duplicate looks a create up by its three keys, first hit wins. hit: answer the
-// resource as it is. Otherwise a record with an ID is to be resumed under it.
-func (c *call) duplicate(in createInput) (record resourceRecord, hit bool, err error) {
+// resource as it is. Otherwise a record that is not nil is to be resumed.
+func (c *call) duplicate(in *createInput) (record *resourceRecord, hit bool, err error) {
 	err = c.p.cfg.Store.View(c.ctx, func(tx Tx) error {
 		record, hit, err = c.findDuplicate(tx, in)
 		return err
@@ -205,51 +205,49 @@ func (c *call) duplicate(in createInput) (record resourceRecord, hit bool, err e
 	return record, hit, err
 }
 
-func (c *call) findDuplicate(tx Tx, in createInput) (record resourceRecord, hit bool, err error) {
+func (c *call) findDuplicate(tx Tx, in *createInput) (record *resourceRecord, hit bool, err error) {
 	id, err := in.key.look(tx, c.p.cfg.Now())
 	if err != nil {
-		return record, false, err
+		return nil, false, err
 	}
 	byKey := id != ""
-	for _, index := range []struct {
-		use bool
-		key string
-	}{
-		{in.orchestrated != "", keyOrchestratorResource(c.tenant(), in.orchestrated)},
-		{in.bare(), keyBare(c.tenant(), in.project, in.serviceID)},
-	} {
-		if id != "" || !index.use {
+	for _, index := range []string{in.byID, in.byBare} {
+		if id != "" || index == "" {
 			continue
 		}
-		var p pointer
-		if _, err := get(tx, index.key, &p); err != nil {
-			return record, false, err
+		if id, err = pointed(tx, index); err != nil {
+			return nil, false, err
 		}
-		id = p.ID
 	}
 	if id == "" {
-		return record, false, nil
+		return nil, false, nil
 	}
-	found, err := get(tx, keyResource(c.account.ID, id), &record)
+	record = &resourceRecord{}
+	found, err := get(tx, keyResource(c.account.ID, id), record)
 	if err != nil || !found {
-		return resourceRecord{}, false, err
+		return nil, false, err
 	}
 	if !byKey && record.Status == app.StatusRemoved {
-		return resourceRecord{}, false, nil // its life is over, and so is its key's
+		return nil, false, nil // its life is over, and so is its key's
 	}
 	if (record.Service != in.serviceID || record.Linked != in.link && record.Phase != phaseDone) && !(byKey && record.Phase == phaseDone) {
-		return record, false, Errorf(app.CodeIdempotencyConflict, "this orchestrator_resource_id has another service")
+		return nil, false, Errorf(app.CodeIdempotencyConflict, "this orchestrator_resource_id has another service")
 	}
 	return record, record.Phase == phaseDone && record.Status != app.StatusError, nil
 }
 
-// make carries a create from its configuration to the end, new or resumed.
-func (c *call) make(in createInput, record resourceRecord) error {
+// make carries a create from its configuration to the end: a new one when record is
+// nil, else that one resumed.
+func (c *call) make(in *createInput, record *resourceRecord) error {
+	if record == nil {
+		record = &resourceRecord{Account: c.account.ID, CreatedAt: c.p.cfg.Now()}
+	}
 	c.resource = record.ID
-	if err := c.bindable(in); err != nil {
+	var err error
+	if in.bound, err = c.bound(in); err != nil {
 		return err
 	}
-	configuration, err := c.configuration(in.service)
+	configuration, err := c.configured(in.service, in.configuration)
 	if err != nil {
 		return err
 	}
@@ -264,7 +262,7 @@ func (c *call) make(in createInput, record resourceRecord) error {
 			return err
 		}
 	}
-	record = c.drafted(in, record, configuration, quote)
+	c.draft(in, record, configuration, quote)
 	if asked, err := c.information(in, record); err != nil || asked {
 		return err
 	}
@@ -275,11 +273,8 @@ func (c *call) make(in createInput, record resourceRecord) error {
 	return c.carryOut(in, record, buy)
 }
 
-// drafted is the record as this create wants it; without an ID if it is new.
-func (c *call) drafted(in createInput, record resourceRecord, configuration map[string]any, quote *app.Quote) resourceRecord {
-	if record.ID == "" {
-		record = resourceRecord{Account: c.account.ID, CreatedAt: c.p.cfg.Now()}
-	}
+// draft makes the record as this create wants it.
+func (c *call) draft(in *createInput, record *resourceRecord, configuration map[string]any, quote *app.Quote) {
 	record.Orchestrator, record.Service, record.Configuration = c.orch.Name, in.serviceID, configuration
 	record.Environment, record.ProjectID, record.LabelPrefix = in.environment, in.project, in.label
 	record.Workspace, record.Linked = c.token.Workspace, in.link
@@ -287,34 +282,35 @@ func (c *call) drafted(in createInput, record resourceRecord, configuration map[
 	if in.orchestrated != "" {
 		record.OrchestratorResourceID = in.orchestrated
 	}
-	return record
 }
 
-// bindable refuses a project that another account of this orchestrator still uses.
-func (c *call) bindable(in createInput) error {
+// bound tells whether the project is bound to this account already. One that another
+// account of this orchestrator still uses is refused.
+func (c *call) bound(in *createInput) (bool, error) {
 	if in.project == "" {
-		return nil
+		return false, nil
 	}
 	var bound projectRecord
 	err := c.p.cfg.Store.View(c.ctx, func(tx Tx) error {
-		_, err := get(tx, keyProject(c.orch.Name, in.project), &bound)
+		var err error
+		bound, _, err = c.p.projectMemo.get(tx, keyProject(c.orch.Name, in.project))
 		return err
 	})
 	if err != nil || bound.Account == "" || bound.Account == c.account.ID {
-		return err
+		return bound.Account != "", err
 	}
 	records, _, err := c.p.resources(c.ctx, bound.Account)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if slices.ContainsFunc(records, func(r resourceRecord) bool { return r.ProjectID == in.project && r.Status != app.StatusRemoved }) {
-		return Errorf(app.CodeProjectIDConflict, "this project is bound in another account")
+		return false, Errorf(app.CodeProjectIDConflict, "this project is bound in another account")
 	}
-	return nil
+	return false, nil
 }
 
 // information asks for what is still missing, before any payment.
-func (c *call) information(in createInput, record resourceRecord) (asked bool, err error) {
+func (c *call) information(in *createInput, record *resourceRecord) (asked bool, err error) {
 	if in.link {
 		if len(missing(c.p.cfg.LinkSchema, in.information)) == 0 {
 			return false, nil
@@ -335,14 +331,14 @@ func (c *call) information(in createInput, record resourceRecord) (asked bool, e
 	return true, c.askMore(in, record, schema)
 }
 
-func (c *call) askMore(in createInput, record resourceRecord, schema []byte) error {
+func (c *call) askMore(in *createInput, record *resourceRecord, schema []byte) error {
 	return c.answer(http.StatusOK, app.Resource{
 		Status: app.StatusNeedsInformation, ID: record.ID, ServiceID: in.serviceID,
 		NeedsInformation: &app.NeedsInformation{Schema: schema},
 	})
 }
 
-func (c *call) handRequest(in createInput, record resourceRecord) (Request, error) {
+func (c *call) handRequest(in *createInput, record *resourceRecord) (Request, error) {
 	resource, err := c.handed(record)
 	return Request{
 		Resource: resource, Orchestrator: c.orch.Name, Information: in.information, Actor: in.actor, Paid: record.Charged,
@@ -351,7 +347,7 @@ func (c *call) handRequest(in createInput, record resourceRecord) (Request, erro
 
 // carryOut is the part with effects. The record is written before each of them, so
 // that a crash leaves what to go on from: payment first, then the thing itself.
-func (c *call) carryOut(in createInput, record resourceRecord, buy purchase) error {
+func (c *call) carryOut(in *createInput, record *resourceRecord, buy purchase) error {
 	resumed := record.ID != ""
 	if !resumed {
 		id, err := app.Random(c.p.cfg.Random, "res_")
@@ -381,7 +377,7 @@ func (c *call) carryOut(in createInput, record resourceRecord, buy purchase) err
 		return err
 	}
 	if buy.activate {
-		if err := c.pay(&record, in, buy); err != nil {
+		if err := c.pay(in, record, buy); err != nil {
 			return err
 		}
 	}
@@ -393,29 +389,32 @@ func (c *call) carryOut(in createInput, record resourceRecord, buy purchase) err
 var errRaced = errors.New("another process began the same create")
 
 // begin writes a record and all that finds it, in one transaction.
-func (c *call) begin(in createInput, record resourceRecord) error {
+func (c *call) begin(in *createInput, record *resourceRecord) error {
+	raw, err := record.encode()
+	if err != nil {
+		return err
+	}
+	key := keyResource(record.Account, record.ID)
 	return c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
 		other, _, err := c.findDuplicate(tx, in)
 		if err != nil {
 			return err
 		}
-		if other.ID != "" && other.ID != record.ID {
+		if other != nil && other.ID != record.ID {
 			return errRaced
 		}
-		if err := put(tx, keyResource(record.Account, record.ID), record, time.Time{}); err != nil {
+		if err := write(tx, key, raw, time.Time{}); err != nil {
 			return err
 		}
-		if in.orchestrated != "" {
-			if err := put(tx, keyOrchestratorResource(c.tenant(), in.orchestrated), pointer{record.ID}, time.Time{}); err != nil {
+		for _, index := range []string{in.byID, in.byBare} {
+			if index == "" {
+				continue
+			}
+			if err := put(tx, index, pointer{record.ID}, time.Time{}); err != nil {
 				return err
 			}
 		}
-		if in.bare() {
-			if err := put(tx, keyBare(c.tenant(), in.project, in.serviceID), pointer{record.ID}, time.Time{}); err != nil {
-				return err
-			}
-		}
-		if in.project != "" {
+		if in.project != "" && !in.bound {
 			if err := put(tx, keyProject(c.orch.Name, in.project), projectRecord{record.Account}, time.Time{}); err != nil {
 				return err
 			}
@@ -426,7 +425,7 @@ func (c *call) begin(in createInput, record resourceRecord) error {
 
 // provision calls the author's hook and settles what came of it. After an error
 // that is no refusal the record stays unfinished: the work may have been done.
-func (c *call) provision(in createInput, record resourceRecord, buy purchase) error {
+func (c *call) provision(in *createInput, record *resourceRecord, buy purchase) error {
 	request, err := c.handRequest(in, record)
 	if err != nil {
 		return err
@@ -447,7 +446,7 @@ func (c *call) provision(in createInput, record resourceRecord, buy purchase) er
 	if in.service.Kind == app.KindDeployable && !out.Pending && out.Failed == nil && len(out.AccessConfiguration) == 0 {
 		return errors.New("provisioning: a complete deployable has no access configuration")
 	}
-	if err := c.p.settle(&record, out); err != nil {
+	if err := c.p.settle(record, out); err != nil {
 		return err
 	}
 	if err := c.p.save(c.ctx, record); err != nil {
@@ -461,7 +460,7 @@ func (c *call) provision(in createInput, record resourceRecord, buy purchase) er
 
 // refused stores a decided refusal, gives the money back where the author can, and
 // answers it with the allocated id.
-func (c *call) refused(in createInput, record resourceRecord, buy purchase, refusal *Error) error {
+func (c *call) refused(in *createInput, record *resourceRecord, buy purchase, refusal *Error) error {
 	if record.Charged && c.p.cfg.Hooks.RefundPayment != nil {
 		payment, err := c.payment(in, record, buy, createPayment(record))
 		if err != nil {

@@ -86,7 +86,7 @@ func (c *call) listed(data []app.Resource, record resourceRecord) ([]app.Resourc
 	if record.Status == app.StatusRemoved && c.p.cfg.Now().Sub(record.RemovedAt) >= tombstone {
 		return data, nil
 	}
-	out, err := c.wire(record, false)
+	out, err := c.wire(&record, false)
 	out.OrchestratorResourceID = record.OrchestratorResourceID
 	return append(data, out), err
 }

@@ -3,6 +3,8 @@ package provider
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/purser-dev/purser/app"
@@ -37,26 +39,51 @@ func (c *call) bodyHash() string {
 	if members == nil && len(bytes.TrimSpace(c.body)) > 0 {
 		var err error
 		if members, err = app.Object(c.body); err != nil {
-			return hash(string(c.body)) // remove ignores its payload, readable or not
+			return hash(c.body) // remove ignores its payload, readable or not
 		}
 	}
-	body := make(map[string]any, len(members))
-	for name, raw := range members {
-		switch name {
-		case "submitted_information", "payment_credentials", "actor":
-			continue
+	return hash(appendMembers(make([]byte, 0, 512), members, 0))
+}
+
+// appendMembers writes an object in its one spelling: sorted, without space, and
+// without what is null, which is absent.
+func appendMembers(body []byte, members map[string]json.RawMessage, depth int) []byte {
+	names := make([]string, 0, len(members))
+	for name := range members {
+		if depth > 0 || name != "submitted_information" && name != "payment_credentials" && name != "actor" {
+			names = append(names, name)
 		}
-		body[name] = raw
-		if bytes.ContainsAny(raw, "{[\\") { // all else has one spelling, numbers as they came
-			dec := json.NewDecoder(bytes.NewReader(raw))
-			dec.UseNumber()
-			var v any
-			if dec.Decode(&v) == nil {
-				body[name] = v
+	}
+	slices.Sort(names)
+	body = append(body, '{')
+	for _, name := range names {
+		body = append(strconv.AppendQuote(body, name), ':')
+		body = append(appendValue(body, members[name], depth+1), ',')
+	}
+	return append(body, '}')
+}
+
+// appendValue writes a value in its one spelling, numbers as they came.
+func appendValue(body []byte, raw json.RawMessage, depth int) []byte {
+	if raw[0] == '{' && depth < 3 { // each level is read anew, which a deep one would make dear
+		if members, err := app.Object(raw); err == nil {
+			return appendMembers(body, members, depth)
+		}
+	}
+	if raw[0] == '"' {
+		return strconv.AppendQuote(body, lenient(raw))
+	}
+	if raw[0] == '{' || raw[0] == '[' { // all else has one spelling already
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		var v any
+		if dec.Decode(&v) == nil {
+			if one, err := json.Marshal(v); err == nil {
+				raw = one
 			}
 		}
 	}
-	return canonical(body)
+	return append(body, raw...)
 }
 
 // canonical is the hash of a value's JSON with sorted keys, no insignificant space
@@ -66,7 +93,7 @@ func canonical(v any) string {
 	if err != nil {
 		return ""
 	}
-	return hash(string(raw))
+	return hash(raw)
 }
 
 // look gives the resource of an earlier call under this key, "" if there is none

@@ -16,11 +16,10 @@ func (c *call) link() error {
 	if c.p.cfg.Hooks.Link == nil {
 		return Errorf(app.CodeUnsupportedOperation, "linking existing resources is not offered")
 	}
-	in, err := c.createInput()
+	in, err := c.createInput(true)
 	if err != nil {
 		return err
 	}
-	in.link = true
 	return c.createOnce(in)
 }
 

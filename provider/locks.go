@@ -17,9 +17,9 @@ type locks struct {
 func (l *locks) take(ctx context.Context, keys ...string) (release func(), err error) {
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	var taken []string
+	taken := 0
 	release = func() {
-		for _, key := range taken {
+		for _, key := range keys[:taken] {
 			l.release(key)
 		}
 	}
@@ -28,7 +28,7 @@ func (l *locks) take(ctx context.Context, keys ...string) (release func(), err e
 			release()
 			return nil, err
 		}
-		taken = append(taken, key)
+		taken++
 	}
 	return release, nil
 }

@@ -52,15 +52,19 @@ func (c *call) hold() (h held, err error) {
 
 // done stores a change together with its key.
 func (c *call) done(h held) error {
+	raw, err := h.record.encode()
+	if err != nil {
+		return err
+	}
 	return c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
-		if err := put(tx, keyResource(h.record.Account, h.record.ID), h.record, time.Time{}); err != nil {
+		if err := write(tx, keyResource(h.record.Account, h.record.ID), raw, time.Time{}); err != nil {
 			return err
 		}
 		return h.key.keep(tx, c.p.cfg.Now(), h.record.ID)
 	})
 }
 
-func usable(r resourceRecord) error {
+func usable(r *resourceRecord) error {
 	if r.Phase != phaseDone || r.Status != app.StatusComplete {
 		return Errorf(app.CodeInvalidState, "the resource is not complete")
 	}
@@ -84,9 +88,9 @@ func (c *call) update() error {
 		return Errorf(app.CodeUnsupportedOperation, "updates are not offered")
 	}
 	if h.repeat {
-		return c.envelopeOf(h.record)
+		return c.envelopeOf(&h.record)
 	}
-	in := createInput{key: h.key, environment: h.record.Environment}
+	in := &createInput{key: h.key, environment: h.record.Environment}
 	in.actor, in.payment = c.actorAndPayment()
 	if in.service, in.serviceID, err = c.wanted(); err != nil {
 		return err
@@ -94,7 +98,7 @@ func (c *call) update() error {
 	if err := c.field("quote_id", &in.quote); err != nil {
 		return err
 	}
-	if err := usable(h.record); err != nil {
+	if err := usable(&h.record); err != nil {
 		return err
 	}
 	current, ok := c.p.service(c.ctx, h.record.Service)
@@ -105,7 +109,7 @@ func (c *call) update() error {
 }
 
 // move pays for and carries out an update whose transition is allowed.
-func (c *call) move(h held, in createInput, current app.Service) error {
+func (c *call) move(h held, in *createInput, current app.Service) error {
 	configuration, err := c.configuration(in.service)
 	if err != nil {
 		return err
@@ -117,11 +121,11 @@ func (c *call) move(h held, in createInput, current app.Service) error {
 	}
 	var buy purchase
 	if target.Quote != nil || !samePrice(current, h.record, in.service, target) {
-		if buy, err = c.purchase(in, target); err != nil {
+		if buy, err = c.purchase(in, &target); err != nil {
 			return err
 		}
 	}
-	payment, err := c.payment(in, target, buy, updatePayment(h.record))
+	payment, err := c.payment(in, &target, buy, updatePayment(&h.record))
 	if err != nil {
 		return err
 	}
@@ -130,7 +134,7 @@ func (c *call) move(h held, in createInput, current app.Service) error {
 			return err
 		}
 	}
-	from, err := c.handed(h.record)
+	from, err := c.handed(&h.record)
 	if err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (c *call) move(h held, in createInput, current app.Service) error {
 	if err := c.done(h); err != nil {
 		return err
 	}
-	return c.envelopeOf(h.record)
+	return c.envelopeOf(&h.record)
 }
 
 // samePrice: a change of configuration that costs what it cost before is not paid again.
@@ -165,7 +169,7 @@ func (c *call) payUpdate(h held, payment Payment) error {
 	var refused *Error
 	if errors.As(err, &refused) {
 		h.record.Attempt++
-		if err := c.p.save(c.ctx, h.record); err != nil {
+		if err := c.p.save(c.ctx, &h.record); err != nil {
 			return err
 		}
 		return Errorf(app.CodeRequiresPayment, "%s", refused.Message)
@@ -186,7 +190,7 @@ func (c *call) refundUpdate(h held, payment Payment, buy purchase, refusal *Erro
 		return err
 	}
 	h.record.Attempt++
-	if err := c.p.save(c.ctx, h.record); err != nil {
+	if err := c.p.save(c.ctx, &h.record); err != nil {
 		return err
 	}
 	return refusal
@@ -213,12 +217,12 @@ func (c *call) rotate() error {
 		return Errorf(app.CodeUnsupportedOperation, "rotation is not offered")
 	}
 	if h.repeat {
-		return c.envelopeOf(h.record)
+		return c.envelopeOf(&h.record)
 	}
-	if err := usable(h.record); err != nil {
+	if err := usable(&h.record); err != nil {
 		return err
 	}
-	resource, err := c.handed(h.record)
+	resource, err := c.handed(&h.record)
 	if err != nil {
 		return err
 	}
@@ -238,7 +242,7 @@ func (c *call) rotate() error {
 	if err := c.done(h); err != nil {
 		return err
 	}
-	return c.envelopeOf(h.record)
+	return c.envelopeOf(&h.record)
 }
 
 // broken answers a hook's failure with the code that its route has for it.
@@ -262,11 +266,11 @@ func (c *call) remove() error {
 	}
 	defer h.release()
 	if h.repeat || h.record.Status == app.StatusRemoved || h.record.Status == app.StatusPendingRemoval {
-		return c.envelopeOf(h.record)
+		return c.envelopeOf(&h.record)
 	}
 	var out Provisioned
 	if c.p.cfg.Hooks.Remove != nil {
-		resource, err := c.handed(h.record)
+		resource, err := c.handed(&h.record)
 		if err != nil {
 			return err
 		}
@@ -282,7 +286,7 @@ func (c *call) remove() error {
 	if err := c.done(h); err != nil {
 		return err
 	}
-	return c.envelopeOf(h.record)
+	return c.envelopeOf(&h.record)
 }
 
 // cut suspends access at once; restore lifts it (19). Both are idempotent and
@@ -305,7 +309,7 @@ func (c *call) suspend(hook suspension) error {
 	if h.record.Status == app.StatusRemoved {
 		return Errorf(app.CodeInvalidState, "the resource was removed")
 	}
-	resource, err := c.handed(h.record)
+	resource, err := c.handed(&h.record)
 	if err != nil {
 		return err
 	}
@@ -324,5 +328,5 @@ func (c *call) wireHeld(r resourceRecord) (app.Resource, error) {
 	if r.Phase != phaseDone {
 		r.fail(Errorf(app.CodeInterrupted, "the create was interrupted; send it again under the same keys"))
 	}
-	return c.wire(r, false)
+	return c.wire(&r, false)
 }

@@ -17,7 +17,7 @@ type purchase struct {
 
 // purchase decides whether payment is needed, before anything is done. A paid
 // service without usable payment is refused with nothing allocated (12.2).
-func (c *call) purchase(in createInput, record resourceRecord) (purchase, error) {
+func (c *call) purchase(in *createInput, record *resourceRecord) (purchase, error) {
 	if record.Charged {
 		return purchase{}, nil
 	}
@@ -68,24 +68,24 @@ func priceOf(choice app.Choice, quote *app.Quote) *app.Price {
 }
 
 // createPayment is the idempotency key of a create's payment.
-func createPayment(r resourceRecord) string {
+func createPayment(r *resourceRecord) string {
 	return "create/" + r.ID + "/" + strconv.Itoa(r.Attempt)
 }
 
 // updatePayment is that of the next update.
-func updatePayment(r resourceRecord) string {
+func updatePayment(r *resourceRecord) string {
 	return "update/" + r.ID + "/" + strconv.Itoa(r.Updates) + "." + strconv.Itoa(r.Attempt)
 }
 
-func (c *call) payment(in createInput, record resourceRecord, buy purchase, key string) (Payment, error) {
+func (c *call) payment(in *createInput, record *resourceRecord, buy purchase, key string) (Payment, error) {
 	request, err := c.handRequest(in, record)
 	return Payment{Request: request, Type: in.payment.Type, Token: in.payment.Token, Key: key, Amount: buy.price}, err
 }
 
 // pay activates the payment of a create. Refused: the record says so, keeps its
 // id, and the next attempt has a new key. Not decided: the record stays as it is.
-func (c *call) pay(record *resourceRecord, in createInput, buy purchase) error {
-	payment, err := c.payment(in, *record, buy, createPayment(*record))
+func (c *call) pay(in *createInput, record *resourceRecord, buy purchase) error {
+	payment, err := c.payment(in, record, buy, createPayment(record))
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *call) pay(record *resourceRecord, in createInput, buy purchase) error {
 		declined := Errorf(app.CodeRequiresPayment, "%s", refused.Message)
 		record.Attempt++
 		record.fail(declined)
-		if err := c.p.save(c.ctx, *record); err != nil {
+		if err := c.p.save(c.ctx, record); err != nil {
 			return err
 		}
 		return declined
@@ -104,5 +104,5 @@ func (c *call) pay(record *resourceRecord, in createInput, buy purchase) error {
 		return fmt.Errorf("activating payment: %w", err)
 	}
 	record.Charged, record.Phase = true, phasePaid
-	return c.p.save(c.ctx, *record)
+	return c.p.save(c.ctx, record)
 }

@@ -26,32 +26,58 @@ func keyQuote(id string) string                 { return "quote/" + hash(id) }
 func keyProject(orchestrator, id string) string { return "project/" + orchestrator + "/" + hash(id) }
 func keyEmail(email string) string              { return "email/" + hash(email) }
 func keyAccount(id string) string               { return "account/" + hash(id) }
-func prefixResources(account string) string     { return "res/" + hash(account)[:32] + "/" }
-func keyResource(account, id string) string     { return prefixResources(account) + id }
-func keyOrchestratorResource(account, id string) string {
-	return "orid/" + hash(account)[:32] + "/" + hash(id)
+func prefixResources(account string) string     { return keyResource(account, "") }
+func keyResource(account, id string) string     { return "res/" + hash(account)[:32] + "/" + id }
+
+// The keys below are of one tenant (call.tenant).
+func keyOrchestratorResource(tenant, id string) string { return "orid/" + tenant + "/" + hash(id) }
+func keyBare(tenant, project, service string) string {
+	return "bare/" + tenant + "/" + hash(project+"\x00"+service)
 }
 
-func keyBare(account, project, service string) string {
-	return "bare/" + hash(account)[:32] + "/" + hash(project+"\x00"+service)
+func keyIdempotency(tenant, route, key string) string {
+	return "idem/" + tenant + "/" + hash(route+"\x00"+key)
 }
 
-func keyIdempotency(account, route, key string) string {
-	return "idem/" + hash(account)[:32] + "/" + hash(route+"\x00"+key)
-}
-
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
+// hash is SHA-256 in hex. It runs a dozen times in a create; both buffers stay on the
+// stack for what is as short as most of it is.
+func hash[T string | []byte](s T) string {
+	sum := sha256.Sum256(append(make([]byte, 0, 256), s...))
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], sum[:])
+	return string(text[:])
 }
 
 // put writes v as JSON.
 func put(tx Tx, key string, v any, expires time.Time) error {
-	raw, err := json.Marshal(v)
+	var raw []byte
+	var err error
+	if own, ok := v.(interface{ encode() ([]byte, error) }); ok {
+		raw, err = own.encode()
+	} else {
+		raw, err = json.Marshal(v)
+	}
 	if err != nil {
 		return fmt.Errorf("writing record: %w", err)
 	}
-	return tx.Put(key, raw, expires)
+	return write(tx, key, raw, expires)
+}
+
+// write puts a value that nobody changes afterwards, so the memory store keeps it
+// without a copy.
+func write(tx Tx, key string, value []byte, expires time.Time) error {
+	if m, ok := tx.(*memoryTx); ok {
+		return m.set(key, memoryRecord{value, expires})
+	}
+	return tx.Put(key, value, expires)
+}
+
+// read gets a value that nobody changes, as write keeps it.
+func read(tx Tx, key string) ([]byte, error) {
+	if m, ok := tx.(*memoryTx); ok {
+		return m.kept(key), nil
+	}
+	return tx.Get(key)
 }
 
 // memo remembers what records decode to, by their bytes: a token and its account
@@ -65,7 +91,7 @@ type memo[T any] struct {
 const memoSize = 10_000
 
 func (m *memo[T]) get(tx Tx, key string) (v T, found bool, err error) {
-	raw, err := tx.Get(key)
+	raw, err := read(tx, key)
 	if err != nil || raw == nil {
 		return v, false, err
 	}
@@ -87,9 +113,16 @@ func (m *memo[T]) get(tx Tx, key string) (v T, found bool, err error) {
 	return v, true, nil
 }
 
+// pointed gives what a pointer under key names, "" without one.
+func pointed(tx Tx, key string) (string, error) {
+	var p pointer
+	_, err := get(tx, key, &p)
+	return p.ID, err
+}
+
 // get reads a record into v and tells whether it was there.
 func get(tx Tx, key string, v any) (bool, error) {
-	raw, err := tx.Get(key)
+	raw, err := read(tx, key)
 	if err != nil || raw == nil {
 		return false, err
 	}

@@ -17,7 +17,12 @@ const tombstone = 30 * 24 * time.Hour
 
 // tenant is the scope of dedup keys: two orchestrators of one account must not meet
 // in them, or one would be answered with the other's credentials.
-func (c *call) tenant() string { return c.account.ID + "\x00" + c.orch.Name }
+func (c *call) tenant() string {
+	if c.scope == "" {
+		c.scope = hash(c.account.ID + "\x00" + c.orch.Name)[:32]
+	}
+	return c.scope
+}
 
 // scoped reads the path's resource within the token's account (12.5).
 func (c *call) scoped() (resourceRecord, error) {
@@ -59,10 +64,13 @@ func (p *Provider) resource(ctx context.Context, account, id string) (record res
 	return record, found, err
 }
 
-func (p *Provider) save(ctx context.Context, record resourceRecord) error {
-	return p.cfg.Store.Update(ctx, func(tx Tx) error {
-		return put(tx, keyResource(record.Account, record.ID), record, time.Time{})
-	})
+func (p *Provider) save(ctx context.Context, record *resourceRecord) error {
+	raw, err := record.encode()
+	if err != nil {
+		return err
+	}
+	key := keyResource(record.Account, record.ID)
+	return p.cfg.Store.Update(ctx, func(tx Tx) error { return write(tx, key, raw, time.Time{}) })
 }
 
 // maxScan bounds what is read to describe an account in one answer.
@@ -101,7 +109,7 @@ func (p *Provider) page(ctx context.Context, account, after string, limit int) (
 }
 
 // handed is a record as hooks see it.
-func (c *call) handed(r resourceRecord) (Resource, error) {
+func (c *call) handed(r *resourceRecord) (Resource, error) {
 	access, err := c.p.open(r.ID, r.Access)
 	if err != nil {
 		return Resource{}, err
@@ -144,7 +152,7 @@ func cut(s string, most int) string {
 }
 
 // wire is the envelope of a record (12.1). Secrets are in it only on demand.
-func (c *call) wire(r resourceRecord, secrets bool) (app.Resource, error) {
+func (c *call) wire(r *resourceRecord, secrets bool) (app.Resource, error) {
 	out := app.Resource{Status: r.Status, ID: r.ID, ServiceID: r.Service, UserMessage: r.UserMessage}
 	if r.Phase != phaseDone {
 		// Somebody in this process is at work on it, or a crash left it.
@@ -182,7 +190,7 @@ func (c *call) wire(r resourceRecord, secrets bool) (app.Resource, error) {
 func lockResource(id string) string { return "resource/" + id }
 
 // busy tells whether this process holds the resource.
-func (p *Provider) busy(r resourceRecord) bool {
+func (p *Provider) busy(r *resourceRecord) bool {
 	if _, free := p.locks.try(lockResource(r.ID)); free {
 		p.locks.release(lockResource(r.ID))
 		return false
@@ -191,7 +199,7 @@ func (p *Provider) busy(r resourceRecord) bool {
 }
 
 // envelopeOf answers a resource's present state.
-func (c *call) envelopeOf(r resourceRecord) error {
+func (c *call) envelopeOf(r *resourceRecord) error {
 	c.resource = r.ID
 	out, err := c.wire(r, true)
 	if err != nil {
@@ -223,7 +231,7 @@ func (c *call) get() error {
 			return err
 		}
 	}
-	return c.envelopeOf(record)
+	return c.envelopeOf(&record)
 }
 
 // refreshed asks the Read hook for the present state and stores what changed. A
@@ -242,7 +250,7 @@ func (c *call) refreshed(record resourceRecord) (resourceRecord, error) {
 		return record, err
 	}
 	before, _ := json.Marshal(record)
-	resource, err := c.handed(record)
+	resource, err := c.handed(&record)
 	if err != nil {
 		return record, err
 	}
@@ -268,5 +276,5 @@ func (c *call) refreshed(record resourceRecord) (resourceRecord, error) {
 	if after, _ := json.Marshal(record); bytes.Equal(before, after) {
 		return record, nil
 	}
-	return record, c.p.save(c.ctx, record)
+	return record, c.p.save(c.ctx, &record)
 }

@@ -23,6 +23,7 @@ type Provider struct {
 	hmacSeen, jtiSeen   app.Replay
 	locks               locks
 	tokenMemo           memo[tokenRecord]
+	projectMemo         memo[projectRecord]
 	homes               homes
 	sweeping            sweeping
 	partners            partners

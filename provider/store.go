@@ -50,9 +50,9 @@ type Record struct {
 
 // memoryStore is a Store for tests and trials; it forgets at the end of the process.
 type memoryStore struct {
-	mu      sync.Mutex
+	mu      sync.RWMutex
 	records map[string]memoryRecord
-	groups  map[string]map[string]struct{} // by the first two segments of the key, for List
+	groups  map[string][]string // keys by their first two segments, for List
 	due     dueHeap
 }
 
@@ -63,15 +63,15 @@ type memoryRecord struct {
 
 // NewMemoryStore makes a Store in memory.
 func NewMemoryStore() Store {
-	return &memoryStore{records: map[string]memoryRecord{}, groups: map[string]map[string]struct{}{}}
+	return &memoryStore{records: map[string]memoryRecord{}, groups: map[string][]string{}}
 }
 
 func (s *memoryStore) View(ctx context.Context, f func(tx Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return f(&memoryTx{store: s, readOnly: true})
 }
 
@@ -81,7 +81,7 @@ func (s *memoryStore) Update(ctx context.Context, f func(tx Tx) error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx := &memoryTx{store: s, changed: make([]change, 0, 6)}
+	tx := &memoryTx{store: s, changed: make([]change, 0, 4)}
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -98,10 +98,7 @@ func (s *memoryStore) Update(ctx context.Context, f func(tx Tx) error) error {
 func (s *memoryStore) keep(key string, r memoryRecord) {
 	if _, known := s.records[key]; !known && listed(key) {
 		g := group(key)
-		if s.groups[g] == nil {
-			s.groups[g] = map[string]struct{}{}
-		}
-		s.groups[g][key] = struct{}{}
+		s.groups[g] = append(s.groups[g], key)
 	}
 	s.records[key] = r
 	if !r.expires.IsZero() {
@@ -115,7 +112,7 @@ func (s *memoryStore) drop(key string) {
 		return
 	}
 	g := group(key)
-	delete(s.groups[g], key)
+	s.groups[g] = slices.DeleteFunc(s.groups[g], func(other string) bool { return other == key })
 	if len(s.groups[g]) == 0 {
 		delete(s.groups, g)
 	}
@@ -206,11 +203,14 @@ func (tx *memoryTx) set(key string, r memoryRecord) error {
 
 var errReadOnly = errors.New("writing in a view")
 
-func (tx *memoryTx) Get(key string) ([]byte, error) {
+func (tx *memoryTx) Get(key string) ([]byte, error) { return bytes.Clone(tx.kept(key)), nil }
+
+// kept is the value itself, nil when there is none.
+func (tx *memoryTx) kept(key string) []byte {
 	if c := tx.own(key); c != nil {
-		return bytes.Clone(c.value), nil
+		return c.value
 	}
-	return bytes.Clone(tx.store.records[key].value), nil
+	return tx.store.records[key].value
 }
 
 func (tx *memoryTx) Put(key string, value []byte, expires time.Time) error {
@@ -230,7 +230,7 @@ func (tx *memoryTx) List(prefix, after string, limit int) ([]Record, error) {
 		}
 	}
 	if g := group(prefix); g != "" && listed(prefix) {
-		for key := range tx.store.groups[g] {
+		for _, key := range tx.store.groups[g] {
 			stored(key)
 		}
 	} else {
