@@ -24,8 +24,8 @@ type VerifyOptions struct {
 	Witness []byte
 	// AtLeast is the number of records that the log must have reached.
 	AtLeast int64
-	// Books re-derives each budget's use from the changes in the records. It
-	// takes memory for each budget window.
+	// Books re-derives each budget's held, captured and refunded amounts from the
+	// records. It takes memory for each budget window.
 	Books bool
 	// Each, if not nil, is called with each record that passed all checks of its
 	// own; an error from it is a fault of that record. The signature over it is
@@ -101,7 +101,7 @@ func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key: %w", err)
 	}
-	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{use: map[string]*int64{}}}
+	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}}}
 	v.briefMember, v.budgetMember = v.brief.member, v.budget.member
 	if v.witnesses, err = readWitnesses(opt.Witness, n); err != nil {
 		return nil, fmt.Errorf("reading the witness file: %w", err)
@@ -289,14 +289,20 @@ func readWitnesses(file []byte, verifier note.Verifier) ([]Checkpoint, error) {
 	var found []Checkpoint
 	for rest := bytes.TrimLeft(file, "\n"); len(rest) > 0; rest = bytes.TrimLeft(rest, "\n") {
 		end := noteLength(rest)
-		c, err := openCheckpoint(string(rest[:end]), verifier)
+		one := rest[:end]
+		rest = rest[end:]
+		// A witness may keep several logs in one file; the others are not ours to check.
+		if origin, _, _ := bytes.Cut(one, []byte("\n")); string(origin) != verifier.Name() && bytes.HasPrefix(origin, []byte("purser/")) {
+			continue
+		}
+		c, err := openCheckpoint(string(one), verifier)
 		if err != nil {
 			return nil, err
 		}
-		found, rest = append(found, c), rest[end:]
+		found = append(found, c)
 	}
 	if len(found) == 0 {
-		return nil, errors.New("there is no checkpoint in it")
+		return nil, errors.New("there is no checkpoint of this log in it")
 	}
 	slices.SortFunc(found, func(a, b Checkpoint) int { return int(a.Size - b.Size) })
 	return found, nil

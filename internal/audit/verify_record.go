@@ -140,7 +140,7 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
 		}
 		if v.opt.Books {
-			return v.books.add(l, accepted)
+			return v.books.add(v.brief.seq, l, accepted)
 		}
 		return nil
 	})
@@ -195,29 +195,53 @@ func belongs(d act.Document, r Record) error {
 	return nil
 }
 
-// books holds the use of each budget window, as the records before left it.
+// books holds each budget window as the records before left it.
 type books struct {
-	use map[string]*int64
-	key []byte
+	windows map[string]*moved
+	key     []byte
+	seq     int64 // of the record at hand
+	first   moved // what the first line of that record moved
+	text    []byte
 }
 
-// add re-derives one line: what was used before, and the change.
-func (b *books) add(l *line, accepted bool) error {
+// moved are the amounts of a window, or what a decision added to each.
+type moved struct{ held, captured, refunded int64 }
+
+// add re-derives one line from what was there before. A window begins at nothing.
+// A hold adds to held, a capture takes from it what it adds to captured, a release
+// or an expiry takes from it, a refund adds to refunded, a charge adds to captured
+// at once; a change of a limit moves nothing, and an overrun is outside of all
+// windows. So nothing else than held ever goes down, the change told is the sum of
+// what moved, and what one decision moves it moves alike in all windows of its
+// currency.
+func (b *books) add(seq int64, l *line, accepted bool) error {
 	// Each part is a JSON text as written, so the three cannot run together.
 	b.key = append(append(append(b.key[:0], l.scope...), l.window...), l.currency...)
-	use, ok := b.use[string(b.key)]
+	w, ok := b.windows[string(b.key)]
 	if !ok {
-		use = new(int64)
-		b.use[string(b.key)] = use
+		w = new(moved)
+		b.windows[string(b.key)] = w
 	}
+	by := moved{l.Held - w.held, l.Captured - w.captured, l.Refunded - w.refunded}
+	before := w.held + w.captured - w.refunded
 	switch {
 	case !accepted && l.Change > 0:
 		return fmt.Errorf("%s: a decision that was not accepted raised the use by %d", l.scope, l.Change)
 	case l.Held < 0 || l.Captured < 0 || l.Refunded < 0:
 		return fmt.Errorf("%s: a negative amount", l.scope)
-	case l.Use() != *use+l.Change:
-		return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.scope, l.Use(), *use+l.Change)
+	case l.Use() != before+l.Change:
+		return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.scope, l.Use(), before+l.Change)
+	case by.captured < 0 || by.refunded < 0:
+		return fmt.Errorf("%s: %d captured and %d refunded after %d and %d: neither ever goes down", l.scope, l.Captured, l.Refunded, w.captured, w.refunded)
+	case l.Refunded > l.Captured:
+		return fmt.Errorf("%s: more refunded than captured", l.scope)
+	case by.held > 0 && (by.captured != 0 || by.refunded != 0):
+		return fmt.Errorf("%s: one decision held and captured or refunded", l.scope)
+	case b.seq == seq && bytes.Equal(b.text, l.currency) && by != b.first:
+		return fmt.Errorf("%s: the decision moved %d, %d, %d here and %d, %d, %d in another budget", l.scope,
+			by.held, by.captured, by.refunded, b.first.held, b.first.captured, b.first.refunded)
 	}
-	*use = l.Use()
+	b.seq, b.first, b.text = seq, by, append(b.text[:0], l.currency...)
+	*w = moved{l.Held, l.Captured, l.Refunded}
 	return nil
 }

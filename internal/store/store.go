@@ -126,7 +126,8 @@ func lockNew(path string) (unlock func(), err error) {
 // openSQLite opens two pools: one connection that writes, because SQLite has one
 // writer, and several that read a snapshot beside it.
 func (s *Store) openSQLite(ctx context.Context, path string) error {
-	pragmas := "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
+	pragmas := "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
+		"&_pragma=recursive_triggers(1)" // so that REPLACE meets the triggers of DELETE
 	dsn := "file:" + strings.NewReplacer("?", "%3f", "#", "%23").Replace(path) + pragmas
 	var err error
 	if s.writer, err = sql.Open("sqlite", dsn); err != nil {

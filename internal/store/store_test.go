@@ -248,8 +248,22 @@ func TestTheTwoSchemasDifferOnlyInTheWordForBytes(t *testing.T) {
 		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
-		if strings.ReplaceAll(string(pg), "BYTEA", "BLOB") != string(lite) {
+		if strings.ReplaceAll(shared(t, string(pg)), "BYTEA", "BLOB") != shared(t, string(lite)) {
 			t.Errorf("%s differs between the databases", e.Name())
 		}
 	}
+}
+
+// shared leaves out what a migration says in one database's own words: triggers,
+// of which there is no common form. Tables never are among it.
+func shared(t *testing.T, migration string) string {
+	before, own, found := strings.Cut(migration, "-- In this database's own words, to the end of them:\n")
+	if !found {
+		return migration
+	}
+	own, after, _ := strings.Cut(own, "-- The end of them.\n")
+	if strings.Contains(own, "CREATE TABLE") || strings.Contains(own, "ALTER TABLE") {
+		t.Error("a table is made in one database's own words")
+	}
+	return before + after
 }

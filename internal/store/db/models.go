@@ -497,3 +497,13 @@ type Window struct {
 	Refunded     int64
 	GuardCeiling int64
 }
+
+type Witnessed struct {
+	Organization string
+	Place        string
+	Size         int64
+	At           int64
+	Fails        int64
+	NextAt       int64
+	Error        string
+}

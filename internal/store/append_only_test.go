@@ -1,0 +1,74 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// What proves cannot be changed by a statement, whoever sends it: not even by one
+// that replaces a row (issue 4, "append-only enforced in the database too").
+func TestWhatProvesIsAppendOnlyInTheDatabase(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		err := s.Turn(t.Context(), "org_1", func(turn *Turn) error { turn.Record(record("kept")); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := map[string]string{"audit": "seq", "audit_hashes": "n", "checkpoints": "size", "movements": "seq"}
+		insert := map[string]string{
+			"checkpoints": "INSERT INTO checkpoints (organization, size, note, at) VALUES ('org_1', 1, 'note', 1)",
+			"movements":   "INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold) VALUES ('org_1', 1, 1, 1, 'hold', 'USD', 1, 'hld_1')",
+		}
+		for table, column := range row {
+			if insert[table] != "" {
+				if _, err := s.writer.Exec(insert[table]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := rowsOf(t, s.writer, table)
+			statements := []string{
+				fmt.Sprintf("UPDATE %s SET %s = 99 WHERE organization = 'org_1'", table, column),
+				fmt.Sprintf("UPDATE %s SET organization = 'org_1'", table),
+				fmt.Sprintf("DELETE FROM %s WHERE organization = 'org_1'", table),
+				fmt.Sprintf("DELETE FROM %s", table),
+			}
+			if s.dialect == SQLite {
+				statements = append(statements, fmt.Sprintf("REPLACE INTO %s SELECT * FROM %s", table, table))
+			} else {
+				statements = append(statements, "TRUNCATE "+table, fmt.Sprintf("TRUNCATE organizations, %s CASCADE", table))
+			}
+			for _, statement := range statements {
+				_, err := s.writer.Exec(statement)
+				if err == nil || !strings.Contains(err.Error(), "append-only") {
+					t.Errorf("%s: %v", statement, err)
+				}
+			}
+			if after := rowsOf(t, s.writer, table); after != before || before == 0 {
+				t.Errorf("%s had %d rows and has %d", table, before, after)
+			}
+		}
+		// The writers of the program are not in the way: a checkpoint of a size that is
+		// there already stays what it is.
+		var n int64
+		err = s.Write(t.Context(), func(q *db.Queries) (err error) {
+			n, err = q.InsertCheckpoint(t.Context(), db.InsertCheckpointParams{Organization: "org_1", Size: 1, Note: "another", At: 2})
+			return err
+		})
+		if err != nil || n != 0 {
+			t.Errorf("a second checkpoint of one size: %d rows, %v", n, err)
+		}
+	})
+}
+
+func rowsOf(t *testing.T, conn *sql.DB, table string) (n int) {
+	t.Helper()
+	if err := conn.QueryRow("SELECT COUNT(*) FROM " + table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
