@@ -96,6 +96,8 @@ var operations = []Operation{
 
 	{"audit_log", "Read the audit log.", "GET", "/v1/audit", People, false, false, false},
 	{"search_audit", "Find records of the audit log by words, the newest first.", "GET", "/v1/audit/search", People, false, false, false},
+	{"prove", "Prove that a record is in the log; an agent gets its own run's.", "GET", "/v1/audit/{seq}", Agents, false, false, true},
+	{"checkpoint", "Get a signed checkpoint of the log, with proof that it only grew.", "GET", "/v1/audit/checkpoint", Agents, false, false, false},
 	{"check_books", "Walk the books and report every fault.", "GET", "/v1/books", People, false, false, false},
 
 	{"charge", "Charge a payment token.", "POST", "/v1/rail/charges", Providers, false, true, false},

@@ -63,7 +63,7 @@ var allowed = map[string]string{
 	"internal/appapi":  ". app internal/gate internal/office internal/seal internal/seller",
 	"internal/console": ". internal/consent internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
-		"internal/backup internal/demo internal/folder internal/seal internal/server provider/providertest",
+		"internal/backup internal/demo internal/folder internal/ledger internal/seal internal/server provider/providertest",
 
 	// What joins them, and what stands apart.
 	"internal/child":  "",

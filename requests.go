@@ -519,9 +519,55 @@ type AuditPage struct {
 	PublicKey  string        `json:"public_key"`     // note verifier key
 }
 
-// ExportAudit asks for a whole log as JSON lines.
+// Prove asks for the proof that a record is in the log.
+type Prove struct {
+	Seq  int64  `json:"seq"`
+	From int64  `json:"from,omitempty"` // an older size, to prove that the log only grew since
+	Log  string `json:"log,omitempty"`  // "installation" for the installation's own log; owners only
+}
+
+// AuditProof proves one record to whoever has the log's public key:
+// purser audit verify needs nothing else.
+type AuditProof struct {
+	Version     int      `json:"purser_audit_proof"` // 1
+	Seq         int64    `json:"seq"`
+	Leaf        string   `json:"leaf"`                  // the record's canonical JSON, byte for byte as it was hashed
+	Path        []string `json:"path"`                  // inclusion proof (RFC 6962), hashes in base64
+	Checkpoint  string   `json:"checkpoint"`            // signed note of a tree that has the record
+	PublicKey   string   `json:"public_key"`            // note verifier key
+	From        int64    `json:"from,omitempty"`        // the older size, if it was asked about
+	Consistency []string `json:"consistency,omitempty"` // proof from there to the checkpoint's size
+}
+
+// AskCheckpoint asks for a checkpoint: the newest, or the first that has Size records.
+type AskCheckpoint struct {
+	Size int64  `json:"size,omitempty"`
+	From int64  `json:"from,omitempty"` // an older size, to prove that the log only grew since
+	Log  string `json:"log,omitempty"`  // "installation" for the installation's own log; owners only
+}
+
+// Checkpoint is a signed statement of a log's size and root.
+type Checkpoint struct {
+	Checkpoint  string    `json:"checkpoint"` // signed note (C2SP tlog-checkpoint)
+	PublicKey   string    `json:"public_key"` // note verifier key
+	Size        int64     `json:"size"`       // records that it covers
+	Root        string    `json:"root"`       // base64
+	At          time.Time `json:"at"`
+	From        int64     `json:"from,omitempty"`
+	Consistency []string  `json:"consistency,omitempty"` // proof from From to Size (RFC 6962), hashes in base64
+}
+
+// Formats of an export.
+const (
+	FormatJSONL = "jsonl" // the log, for purser audit verify
+	FormatOCSF  = "ocsf"  // the log, one OCSF event a line, for a SIEM
+	FormatFOCUS = "focus" // what was spent, one FOCUS row a charge or refund, CSV
+)
+
+// ExportAudit asks for a whole log, or for all that was spent.
 type ExportAudit struct {
-	Log string `json:"log,omitempty"`
+	Log    string `json:"log,omitempty"`
+	Format string `json:"format,omitempty"` // jsonl (default), ocsf, focus
 }
 
 // Charge is a provider's charge on a payment token (RULES 7).

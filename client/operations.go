@@ -221,6 +221,16 @@ func (c *Client) AuditLog(ctx context.Context, in purser.AskAudit) (purser.Audit
 	return call[purser.AuditPage](ctx, c, "audit_log", in)
 }
 
+// Prove: prove that a record is in the log; an agent gets its own run's.
+func (c *Client) Prove(ctx context.Context, in purser.Prove) (purser.AuditProof, error) {
+	return call[purser.AuditProof](ctx, c, "prove", in)
+}
+
+// Checkpoint: get a signed checkpoint of the log, with proof that it only grew.
+func (c *Client) Checkpoint(ctx context.Context, in purser.AskCheckpoint) (purser.Checkpoint, error) {
+	return call[purser.Checkpoint](ctx, c, "checkpoint", in)
+}
+
 // CheckBooks: walk the books and report every fault.
 func (c *Client) CheckBooks(ctx context.Context, in purser.None) (purser.Books, error) {
 	return call[purser.Books](ctx, c, "check_books", in)

@@ -114,12 +114,18 @@ func packOne(t *tar.Writer, sha string, open func(string) (io.ReadCloser, int64,
 	return size, nil
 }
 
-// ExportAudit writes a whole audit log as JSON lines. A stream that breaks off
+// ExportAudit writes a whole audit log as JSON lines, or what was spent as CSV. A stream that breaks off
 // is unavailable; what was written until then is incomplete.
 func (c *Client) ExportAudit(ctx context.Context, in purser.ExportAudit, w io.Writer) error {
 	r := request{method: http.MethodGet, path: "/v1/audit/export"}
-	if in.Log != "" {
-		r.path += "?" + url.Values{"log": {in.Log}}.Encode()
+	q := url.Values{}
+	for name, value := range map[string]string{"log": in.Log, "format": in.Format} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(q) > 0 {
+		r.path += "?" + q.Encode()
 	}
 	resp, err := c.send(ctx, r, nil)
 	if err != nil {

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,10 +17,12 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/ledger"
 )
 
 func (s *session) audit() *cobra.Command {
-	return family("audit", "Read, export and verify the record of every decision", s.auditLog(), s.auditExport(), s.auditVerify())
+	return family("audit", "Read, export and verify the record of every decision", s.auditLog(), s.auditExport(), s.auditProve(), s.auditCheckpoint(),
+		s.auditVerify())
 }
 
 // logFlag names the log; the installation's own has what belongs to no organization.
@@ -64,9 +69,13 @@ type exported struct {
 func (s *session) auditExport() *cobra.Command {
 	var in purser.ExportAudit
 	cmd := &cobra.Command{
-		Use: "export FILE", Short: "Write the whole log as JSON lines; - is standard output", Args: needs("FILE"),
-		Example: "  purser audit export audit.jsonl\n  purser audit export - | gzip > audit.jsonl.gz",
+		Use: "export FILE", Short: "Write the whole log, or what was spent; - is standard output", Args: needs("FILE"),
+		Long: "Write the whole log as JSON lines, which purser audit verify checks; or, with --format, as OCSF " + audit.OCSFVersion + " events (one a line, for\n" +
+			"a SIEM), or what was spent and what came back as FOCUS " + ledger.FOCUSVersion + " rows (CSV, for cost reports).",
+		Example: "  purser audit export audit.jsonl\n  purser audit export - | gzip > audit.jsonl.gz\n  purser audit export events.jsonl --format ocsf\n" +
+			"  purser audit export costs.csv --format focus",
 	}
+	cmd.Flags().StringVar(&in.Format, "format", "", "jsonl (default), ocsf or focus")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := s.client()
 		if err != nil {
@@ -87,7 +96,9 @@ func (s *session) auditExport() *cobra.Command {
 			return exported{path, head.PublicKey, head.Size}, exportTo(path, func(w io.Writer) error { return c.ExportAudit(ctx, in, w) })
 		}, func(p *page, v exported) {
 			p.line("wrote %s (mode 600)", v.File)
-			p.line("next: purser audit verify %s --key %s", v.File, v.PublicKey)
+			if in.Format == "" || in.Format == purser.FormatJSONL {
+				p.line("next: purser audit verify %s --key %s", v.File, v.PublicKey)
+			}
 		})(cmd, args)
 	}
 	return logFlag(cmd, &in.Log)
@@ -111,22 +122,79 @@ func exportTo(path string, write func(io.Writer) error) (err error) {
 	return write(f)
 }
 
+func (s *session) auditProve() *cobra.Command {
+	var in purser.Prove
+	var file string
+	cmd := &cobra.Command{
+		Use: "prove SEQ", Short: "Prove one record to whoever has the public key", Args: needs("SEQ"),
+		Long: "Get one record with the proof that it is in the log: its hashes up to a signed checkpoint. purser audit verify checks the file\n" +
+			"and needs nothing else. With --from, it is also proved that the log only grew since it had that size.",
+		Example: "  purser audit prove 41 --out record-41.json\n  purser audit verify record-41.json --key KEY",
+		RunE: does(s, func(ctx context.Context, args []string) (proof purser.AuditProof, err error) {
+			if in.Seq, err = strconv.ParseInt(args[0], 10, 64); err != nil || in.Seq < 1 {
+				return proof, purser.Errorf(purser.InvalidRequest, "%q is not the number of a record", args[0]).WithHint("purser audit log")
+			}
+			c, err := s.client()
+			if err != nil {
+				return proof, err
+			}
+			if proof, err = c.Prove(ctx, in); err != nil || file == "" {
+				return proof, err
+			}
+			return proof, exportTo(s.path(file), func(w io.Writer) error { return json.NewEncoder(w).Encode(proof) })
+		}, func(p *page, v purser.AuditProof) {
+			p.line("record %d: %s", v.Seq, v.Leaf)
+			p.line("is under this checkpoint, %d hashes below:", len(v.Path))
+			p.line("%s", strings.TrimSpace(v.Checkpoint))
+			if file != "" {
+				p.line("next: purser audit verify %s --key %s", file, v.PublicKey)
+			}
+		}),
+	}
+	cmd.Flags().StringVar(&file, "out", "", "file to write the proof to")
+	cmd.Flags().Int64Var(&in.From, "from", 0, "an older size of the log, to prove that it only grew since")
+	return logFlag(cmd, &in.Log)
+}
+
+func (s *session) auditCheckpoint() *cobra.Command {
+	var in purser.AskCheckpoint
+	cmd := &cobra.Command{
+		Use: "checkpoint", Short: "Show the newest signed checkpoint", Args: needs(),
+		Long: "Show the newest signed checkpoint of the log. Kept where the server cannot write, it lets purser audit verify --witness find a\n" +
+			"log that was rolled back or written again.",
+		Example: "  purser audit checkpoint >> checkpoints.txt\n  purser audit checkpoint --from 1000 --json",
+		RunE: does(s, func(ctx context.Context, _ []string) (point purser.Checkpoint, err error) {
+			c, err := s.client()
+			if err != nil {
+				return point, err
+			}
+			return c.Checkpoint(ctx, in)
+		}, func(p *page, v purser.Checkpoint) { p.line("%s", v.Checkpoint) }),
+	}
+	cmd.Flags().Int64Var(&in.Size, "size", 0, "the first checkpoint of at least so many records (default: the newest)")
+	cmd.Flags().Int64Var(&in.From, "from", 0, "an older size of the log, to prove that it only grew since")
+	return logFlag(cmd, &in.Log)
+}
+
 // verified is what audit verify found.
 type verified struct {
 	audit.Report
-	CheckedAt   time.Time        `json:"checkpoint_at"`
-	ActsByKind  map[string]int64 `json:"approvals_by_method"`
-	WithWitness bool             `json:"with_witness"`
+	CheckedAt   time.Time           `json:"checkpoint_at"`
+	ActsByKind  map[string]int64    `json:"approvals_by_method"`
+	WithWitness bool                `json:"with_witness"`
+	Proved      *purser.AuditRecord `json:"proved,omitempty"` // the record, when the file is the proof of one
 }
 
 func (s *session) auditVerify() *cobra.Command {
 	var key, witness string
 	opt := audit.VerifyOptions{Books: true}
 	cmd := &cobra.Command{
-		Use: "verify FILE --key KEY", Short: "Verify an export with nothing but the public key; needs no server", Args: needs("FILE"),
-		Long: "Verify an export of the log: every record, every checkpoint, every signed approval. It needs the file and the key and\n" +
-			"nothing else. What an export alone cannot exclude is said; --witness and --at-least exclude more.",
-		Example: "  purser audit verify audit.jsonl --key purser/...\n  purser audit verify audit.jsonl --key KEY --witness checkpoints.txt --at-least 1000",
+		Use: "verify FILE --key KEY", Short: "Verify an export, or one record's proof, with nothing but the public key", Args: needs("FILE"),
+		Long: "Verify an export of the log: every record, every checkpoint, every signed approval, every balance. Or the proof of one\n" +
+			"record, as purser audit prove writes it. It needs the file and the key and nothing else, no server. What an export alone cannot\n" +
+			"exclude is said; --witness and --at-least exclude more.",
+		Example: "  purser audit verify audit.jsonl --key purser/...\n  purser audit verify audit.jsonl --key KEY --witness checkpoints.txt --at-least 1000\n" +
+			"  purser audit verify record-41.json --key KEY",
 	}
 	cmd.Flags().StringVar(&key, "key", "", "the log's public key, or @FILE that holds it")
 	cmd.Flags().StringVar(&witness, "witness", "", "file of checkpoints that were seen earlier")
@@ -175,18 +243,55 @@ func (s *session) verifyExport(name, key string, opt audit.VerifyOptions) (verif
 		return verified{}, purser.Errorf(purser.NotFound, "%s cannot be opened", name).WithCause(err)
 	}
 	defer f.Close()
-	report, err := audit.Verify(f, key, opt)
-	v := verified{report, time.UnixMicro(report.CheckpointTime).UTC(), report.ActsByMethod(), opt.Witness != nil}
+	r := bufio.NewReader(f)
+	if head, _ := r.Peek(len(proofHead)); string(head) == proofHead {
+		return verifyProof(name, r, key, opt)
+	}
+	report, err := audit.Verify(r, key, opt)
+	v := verified{Report: report, CheckedAt: time.UnixMicro(report.CheckpointTime).UTC(), ActsByKind: report.ActsByMethod(), WithWitness: opt.Witness != nil}
+	return v, notVerified(name, v, err)
+}
+
+// proofHead is how a proof begins, as every writer of it here writes it.
+const proofHead = `{"purser_audit_proof":`
+
+// verifyProof checks the proof of one record.
+func verifyProof(name string, r io.Reader, key string, opt audit.VerifyOptions) (verified, error) {
+	text, err := io.ReadAll(io.LimitReader(r, smallFile))
+	if err != nil {
+		return verified{}, purser.Errorf(purser.InvalidRequest, "%s cannot be read", name).WithCause(err)
+	}
+	proved, err := audit.VerifyProof(text, key, opt)
+	c, rec := proved.Checkpoint, proved.Record
+	v := verified{CheckedAt: time.UnixMicro(c.Time).UTC(), WithWitness: proved.Witnessed > 0, ActsByKind: map[string]int64{}}
+	v.Report = audit.Report{Verified: err == nil, TreeSize: c.Size, Root: c.Root.String(), CheckpointTime: c.Time, Approvers: []audit.Approver{}}
+	if err == nil {
+		v.Records, v.Checkpoints = 1, 1
+		v.Header.Organization, v.Header.Origin, v.Header.PublicKey = rec.Org, c.Origin, key
+		v.Proved = &purser.AuditRecord{
+			Seq: rec.Seq, At: time.UnixMicro(rec.TS).UTC(), Actor: rec.Actor.Kind + ":" + rec.Actor.ID, Action: rec.Action, Target: rec.Target, Outcome: rec.Outcome,
+		}
+		v.CannotExclude = append(v.CannotExclude, "that other records of the log were changed: verify an export")
+		if proved.Witnessed == 0 {
+			v.CannotExclude = append(v.CannotExclude, "that who holds the log's private key signed another history for other readers: compare with --witness FILE")
+		}
+	}
+	errors.As(err, &v.Fault)
+	return v, notVerified(name, v, err)
+}
+
+// notVerified is the failure that a verification's error is; nil for none.
+func notVerified(name string, v verified, err error) error {
 	var fault *audit.Fault
 	switch {
 	case err == nil:
-		return v, nil
+		return nil
 	case errors.As(err, &fault):
 		bad := purser.Errorf(purser.BooksBroken, "the log does not verify: %s", fault)
 		bad.Hint = "keep the file as evidence, and stop spending: purser stop organization --reason \"the audit log does not verify\""
-		return v, &failure{error: bad, data: v, text: func(p *page) { showVerified(p, v) }}
+		return &failure{error: bad, data: v, text: func(p *page) { showVerified(p, v) }}
 	}
-	return v, purser.Errorf(purser.InvalidRequest, "%s cannot be checked: %v", name, err)
+	return purser.Errorf(purser.InvalidRequest, "%s cannot be checked: %v", name, err)
 }
 
 func showVerified(p *page, v verified) {
@@ -194,7 +299,11 @@ func showVerified(p *page, v verified) {
 	if !v.Verified {
 		verdict = "NOT VERIFIED"
 	}
-	p.line("%s: %d records of organization %s", verdict, v.Records, v.Header.Organization)
+	if r := v.Proved; r != nil {
+		p.line("%s: record %d of organization %s: %s by %s, %s, %s", verdict, r.Seq, v.Header.Organization, r.Action, r.Actor, r.Outcome, r.At.Format(time.RFC3339))
+	} else {
+		p.line("%s: %d records of organization %s", verdict, v.Records, v.Header.Organization)
+	}
 	if v.Fault != nil {
 		p.line("first fault: %s", v.Fault)
 	}

@@ -236,6 +236,8 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.Page, purser.List[purser.StopInfo]](o, "list_stops", nil),
 		do[purser.Resume, purser.StopInfo](o, "resume", nil),
 		do[purser.AskAudit, purser.AuditPage](o, "audit_log", nil),
+		do[purser.Prove, purser.AuditProof](o, "prove", nil),
+		do[purser.AskCheckpoint, purser.Checkpoint](o, "checkpoint", nil),
 		do[purser.None, purser.Books](o, "check_books", nil),
 		do[purser.None, purser.Overview](o, "overview", nil),
 		do[purser.AskReport, purser.Report](o, "report", nil),

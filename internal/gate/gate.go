@@ -34,6 +34,9 @@ type Config struct {
 	Log            *slog.Logger
 	Now            func() time.Time
 	Random         io.Reader
+	// Refused counts a request that is refused here, by what was wrong with it; it
+	// may be nil.
+	Refused func(source, what string)
 	// Observe counts a request; it may be nil.
 	Observe func(op string, code purser.Code, took time.Duration)
 }
@@ -271,16 +274,28 @@ func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
 	}
 	if purser.CodeOf(err) == purser.NotSignedIn {
 		if wait := g.wrong.take(source); wait > 0 {
+			g.refused(source, "rate_limited")
 			return purser.Actor{}, tooMany(wait)
+		}
+		if bearer == "" {
+			g.refused(source, "no_credential")
 		}
 	}
 	return purser.Actor{}, err
+}
+
+// refused tells of a refusal that the authenticator does not know of (RULES 22).
+func (g *Gate) refused(source, what string) {
+	if g.config.Refused != nil {
+		g.config.Refused(source, what)
+	}
 }
 
 // Anonymous counts a request that needs no credential, and names its source.
 func (g *Gate) Anonymous(r *http.Request) (purser.Actor, error) {
 	source := g.Source(r)
 	if wait := g.wrong.take(source); wait > 0 {
+		g.refused(source, "rate_limited")
 		return purser.Actor{}, tooMany(wait)
 	}
 	return purser.Actor{Source: source}, nil

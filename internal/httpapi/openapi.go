@@ -171,9 +171,11 @@ func (d document) addStreams() {
 	up.Responses["200"] = &huma.Response{Description: "OK", Content: content("application/json", d.schemas.Of(reflect.TypeFor[Uploaded]()))}
 	d.api.AddOperation(up)
 
-	down := d.operation(http.MethodGet, "/v1/audit/export", "export_audit", "Export the whole audit log as JSON lines.", purser.People)
+	down := d.operation(http.MethodGet, "/v1/audit/export", "export_audit", "Export the whole audit log as JSON lines or OCSF events, or what was spent as FOCUS rows.", purser.People)
 	down.Description += " A connection that breaks off means that the export is incomplete."
-	down.Parameters = []*huma.Param{{Name: "log", In: "query", Schema: d.member(reflect.TypeFor[purser.ExportAudit](), "log")}}
+	in := reflect.TypeFor[purser.ExportAudit]()
+	down.Parameters = []*huma.Param{{Name: "format", In: "query", Schema: d.member(in, "format")}, {Name: "log", In: "query", Schema: d.member(in, "log")}}
 	down.Responses["200"] = &huma.Response{Description: "OK", Content: content("application/jsonl", &huma.Schema{Type: huma.TypeString})}
+	down.Responses["200"].Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	d.api.AddOperation(down)
 }

@@ -132,8 +132,8 @@ func broken(err error) error {
 	return purser.Errorf(purser.InvalidRequest, "the stream is not a whole tar").WithCause(err)
 }
 
-// export streams a log as JSON lines. A fault after the first line breaks the
-// connection off, so that no reader takes a part for the whole.
+// export streams a log, or what was spent, as a file to keep. A fault after the
+// first line breaks the connection off, so that no reader takes a part for the whole.
 func export(c Config) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		by, err := c.Gate.Admit(r)
@@ -145,13 +145,14 @@ func export(c Config) http.HandlerFunc {
 			return
 		}
 		for name, values := range r.URL.Query() {
-			if name != "log" || len(values) != 1 {
-				gate.Problem(w, r, purser.Errorf(purser.InvalidRequest, "an export takes one parameter: log"))
+			if name != "log" && name != "format" || len(values) != 1 {
+				gate.Problem(w, r, purser.Errorf(purser.InvalidRequest, "an export takes two parameters, once: log and format"))
 				return
 			}
 		}
-		lines := &lines{w: w}
-		err = c.Office.ExportAudit(r.Context(), by, purser.ExportAudit{Log: r.URL.Query().Get("log")}, lines)
+		in := purser.ExportAudit{Log: r.URL.Query().Get("log"), Format: r.URL.Query().Get("format")}
+		lines := &lines{w: w, format: in.Format}
+		err = c.Office.ExportAudit(r.Context(), by, in, lines)
 		switch {
 		case err != nil && lines.begun:
 			gate.EntryOf(r.Context()).Fail(err)
@@ -167,16 +168,26 @@ func export(c Config) http.HandlerFunc {
 // lines begins the answer with the first line, so that a refusal before it can
 // still be a problem.
 type lines struct {
-	w     http.ResponseWriter
-	begun bool
+	w      http.ResponseWriter
+	format string
+	begun  bool
 }
 
 func (l *lines) begin() {
-	if !l.begun {
-		l.begun = true
-		l.w.Header().Set("Content-Type", "application/jsonl")
-		l.w.WriteHeader(http.StatusOK)
+	if l.begun {
+		return
 	}
+	l.begun = true
+	kind, name := "application/jsonl", "audit.jsonl"
+	switch l.format {
+	case purser.FormatOCSF:
+		name = "audit.ocsf.jsonl"
+	case purser.FormatFOCUS:
+		kind, name = "text/csv; charset=utf-8; header=present", "costs.focus.csv"
+	}
+	l.w.Header().Set("Content-Type", kind)
+	l.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	l.w.WriteHeader(http.StatusOK)
 }
 
 func (l *lines) Write(p []byte) (int, error) {

@@ -34,6 +34,7 @@ var hints = map[string]string{
 	"subscriptions":  "Only a person cancels them.",
 	"stop":           "You may stop your own run and yourself; only a person lifts a stop.",
 	"show_stop":      "Lists what could not be stopped.",
+	"prove":          "Keep the answer as the receipt of what you did in this run: purser audit verify checks it without a server.",
 }
 
 // harmless lists the changes that neither spend nor end anything.

@@ -121,13 +121,14 @@ type Office struct {
 
 	mu       sync.Mutex
 	walkers  map[string]chan struct{} // plans that are being applied by this process
-	failures map[string]*failure      // failed sign-ins by source
+	failures failures                 // requests that nobody may send
 	wg       sync.WaitGroup
 	life     context.Context
 	end      context.CancelFunc
 	leaving  context.Context
 	leave    context.CancelFunc
 	news     *news
+	behind   *behind
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
 	listings map[string]listing     // prepared catalogs by provider
 	daybooks map[string]*daybook    // money by day, by organization
@@ -143,8 +144,8 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	o := &Office{
-		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, failures: map[string]*failure{},
-		news: newNews(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
+		Config: cfg, installation: id, walkers: map[string]chan struct{}{},
+		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
 		daybooks: map[string]*daybook{},
 	}
 	o.guards = guard.Set{
@@ -210,7 +211,7 @@ func (o *Office) Operations() []Operation {
 		On("remove", o.Remove), On("restore", o.Restore), On("exec", o.Exec),
 		On("update", o.Update), On("upgrade", o.Upgrade), On("downgrade", o.Downgrade), On("rotate", o.Rotate), On("inform", o.Inform),
 		On("stop", o.Stop), On("show_stop", o.ShowStop), On("list_stops", o.ListStops), On("resume", o.Resume),
-		On("audit_log", o.AuditLog), On("check_books", o.CheckBooks),
+		On("audit_log", o.AuditLog), On("prove", o.Prove), On("checkpoint", o.ShowCheckpoint), On("check_books", o.CheckBooks),
 		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
 		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
 		On("charge", o.Charge), On("refund", o.Refund),
@@ -238,9 +239,16 @@ func (o *Office) recorded(op Operation) func(context.Context, purser.Actor, any)
 
 // turn runs f in the organization's turn and tells who waits for news.
 func (o *Office) turn(ctx context.Context, org string, f func(*store.Turn) error) error {
-	err := o.Store.Turn(ctx, org, f)
+	records := int64(0)
+	err := o.Store.Turn(ctx, org, func(t *store.Turn) error {
+		first := t.Seq
+		err := f(t)
+		records = t.Seq - first
+		return err
+	})
 	if err == nil {
 		o.news.tell(org)
+		o.behind.grew(org, records)
 	}
 	return o.explain(ctx, err)
 }

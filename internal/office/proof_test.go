@@ -2,11 +2,24 @@ package office_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
@@ -71,13 +84,22 @@ func TestAChangedLogIsFoundAndNamed(t *testing.T) {
 // disarm takes away the triggers that keep statements from changing the log, as
 // somebody would who may alter the schema.
 func (h *house) disarm() {
+	h.t.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
 	for _, table := range []string{"audit", "audit_hashes", "checkpoints", "movements"} {
+		drop := []string{"DROP TRIGGER " + table + "_no_update", "DROP TRIGGER " + table + "_no_delete"}
 		if strings.HasPrefix(h.db, "postgres") {
-			h.sql("DROP TRIGGER " + table + "_append_only ON " + table)
-			continue
+			drop = []string{"DROP TRIGGER " + table + "_append_only ON " + table}
 		}
-		h.sql("DROP TRIGGER " + table + "_no_update")
-		h.sql("DROP TRIGGER " + table + "_no_delete")
+		for _, statement := range drop {
+			if _, err := conn.ExecContext(h.ctx, statement); err != nil {
+				h.t.Fatalf("%s: %v", statement, err)
+			}
+		}
 	}
 }
 
@@ -94,4 +116,266 @@ func (h *house) export() audit.Report {
 		h.t.Errorf("verified %v, and the error is %v", report.Verified, err)
 	}
 	return report
+}
+
+// Whoever has the key checks one record without the rest of the log, and that the
+// log only grew; an agent gets its own run's records and learns of no others.
+func TestARecordIsProvedToWhomItConcerns(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		run, agent := h.run(2000)
+		_, other := h.run(2000)
+		before := must[purser.Checkpoint](h, h.owner, "checkpoint", purser.AskCheckpoint{})
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		h.once(1200)
+		for _, r := range h.records() {
+			in := purser.Prove{Seq: r.Seq, From: before.Size}
+			proof := must[purser.AuditProof](h, h.owner, "prove", in)
+			text, err := json.Marshal(proof)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := audit.VerifyProof(text, before.PublicKey, audit.VerifyOptions{Witness: []byte(before.Checkpoint)})
+			if err != nil || got.Record.Seq != r.Seq || got.Witnessed != before.Size {
+				t.Errorf("record %d: %+v, %v", r.Seq, got, err)
+			}
+			mine, err := do[purser.AuditProof](h, agent, "prove", in)
+			if r.Run == run.ID && (err != nil || mine.Leaf != proof.Leaf) {
+				t.Errorf("its own run's record %d is kept from the agent: %v", r.Seq, err)
+			}
+			if r.Run != run.ID {
+				refused(t, err, purser.NotFound)
+			}
+			if _, err := do[purser.AuditProof](h, other, "prove", in); r.Run != other.Run {
+				refused(t, err, purser.NotFound)
+			}
+		}
+		now := must[purser.Checkpoint](h, agent, "checkpoint", purser.AskCheckpoint{From: before.Size})
+		grown(t, before, now)
+		first := must[purser.Checkpoint](h, h.owner, "checkpoint", purser.AskCheckpoint{Size: before.Size})
+		if first.Checkpoint != before.Checkpoint {
+			t.Errorf("the checkpoint of %d records became %s", before.Size, first.Checkpoint)
+		}
+		_, err := do[purser.AuditProof](h, h.owner, "prove", purser.Prove{Seq: 1 << 40})
+		refused(t, err, purser.NotFound)
+		_, err = do[purser.AuditProof](h, h.owner, "prove", purser.Prove{Seq: -1})
+		refused(t, err, purser.NotFound)
+		_, err = do[purser.AuditProof](h, h.owner, "prove", purser.Prove{Seq: 1, From: 1 << 40})
+		refused(t, err, purser.NotFound)
+		_, err = do[purser.AuditProof](h, h.owner, "prove", purser.Prove{Seq: 1, From: -1})
+		refused(t, err, purser.InvalidRequest)
+		_, err = do[purser.AuditProof](h, agent, "prove", purser.Prove{Seq: 1, Log: "installation"})
+		refused(t, err, purser.Forbidden)
+		must[purser.AuditProof](h, h.owner, "prove", purser.Prove{Seq: 1, Log: "installation"})
+		_, err = do[purser.Checkpoint](h, agent, "checkpoint", purser.AskCheckpoint{Log: "installation"})
+		refused(t, err, purser.Forbidden)
+	})
+}
+
+// grown checks with nothing but the key that the second log begins with the first.
+func grown(t *testing.T, older, newer purser.Checkpoint) {
+	t.Helper()
+	a, err1 := audit.OpenCheckpoint(older.Checkpoint, older.PublicKey)
+	b, err2 := audit.OpenCheckpoint(newer.Checkpoint, older.PublicKey)
+	var path []tlog.Hash
+	for _, text := range newer.Consistency {
+		h, err := tlog.ParseHash(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = append(path, h)
+	}
+	if err := errors.Join(err1, err2, audit.CheckConsistency(path, b.Size, b.Root, a.Size, a.Root)); err != nil || b.Size <= a.Size {
+		t.Errorf("%d to %d records: %v", a.Size, b.Size, err)
+	}
+}
+
+// A checkpoint is made within a second, or after a thousand records without waiting
+// for it; two replicas that sign at once leave one row a size.
+func TestACheckpointIsNeverFarBehind(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		ctx, cancel := context.WithCancel(h.ctx)
+		defer cancel()
+		if err := h.o.NextCheckpoint(ctx); err != nil { // the first is due at once
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err := h.store.Turn(h.ctx, h.owner.Organization, func(t *store.Turn) error { t.Record(note("quiet")); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.o.NextCheckpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited < 500*time.Millisecond {
+			t.Errorf("a quiet log is signed after %v", waited)
+		}
+		h.covered()
+		signed := make(chan error, 1)
+		go func() { signed <- h.o.NextCheckpoint(ctx) }()
+		h.o.Grow(h.owner.Organization, 400)
+		h.o.Grow(store.Installation, 800) // of another log: a thousand of each count
+		select {
+		case <-signed:
+			t.Error("a checkpoint was due after 400 records")
+		default:
+		}
+		h.o.Grow(h.owner.Organization, 600)
+		if err := <-signed; err != nil {
+			t.Error(err)
+		}
+		// Two replicas at once.
+		err = h.store.Turn(h.ctx, h.owner.Organization, func(t *store.Turn) error { t.Record(note("both")); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if err := h.o.Checkpoint(h.ctx); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		h.covered()
+		cancel()
+		if err := h.o.NextCheckpoint(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end: %v", err)
+		}
+		if report := h.export(); !report.Verified {
+			t.Errorf("%+v", report.Fault)
+		}
+	})
+}
+
+func note(action string) audit.Record {
+	return audit.Record{Actor: audit.Actor{Kind: "system", ID: "test"}, Action: action, Outcome: audit.Accepted}
+}
+
+// covered fails the test unless each log has a checkpoint of all its records.
+func (h *house) covered() {
+	h.t.Helper()
+	if n := h.ask("SELECT COUNT(*) FROM organizations o WHERE o.seq > COALESCE((SELECT MAX(size) FROM checkpoints c WHERE c.organization = o.id), 0)"); n != 0 {
+		h.t.Errorf("%d logs have records that no checkpoint covers", n)
+	}
+}
+
+// Strangers' refusals are counted: one record a source and minute, whatever comes.
+func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		for range 30 {
+			_, _ = h.o.Authenticate(h.ctx, "rubbish", "192.0.2.1")
+			h.o.CountRefusal("192.0.2.1", "rate_limited")
+			h.o.CountRefusal("192.0.2.2", "no_credential")
+		}
+		_, err := do[purser.Challenge](h, purser.Actor{Source: "192.0.2.2"}, "ask_sign_in", purser.AskSignIn{Email: "ada@example.org"})
+		if err != nil {
+			t.Errorf("who sent no credential may not sign in: %v", err)
+		}
+		_, err = do[purser.Challenge](h, purser.Actor{Source: "192.0.2.1"}, "ask_sign_in", purser.AskSignIn{Email: "ada@example.org"})
+		refused(t, err, purser.TooManyTries)
+		for i := range 5000 {
+			h.o.CountRefusal(fmt.Sprintf("198.51.%d.%d", i/250, i%250), "rate_limited")
+		}
+		h.later(time.Minute)
+		h.o.CountRefusal("192.0.2.1", "rate_limited") // of the next minute
+		if err := h.o.Due(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := h.store.Read().AuditAfter(h.ctx, db.AuditAfterParams{Organization: store.Installation, Until: 1 << 40, RowLimit: 100000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all, total int
+		for _, row := range rows {
+			r, err := audit.ParseRecord([]byte(row.Leaf))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Action != "refused_unauthenticated" {
+				continue
+			}
+			all++
+			n, _ := strconv.Atoi(r.Detail["rate_limited"])
+			total += n
+			switch {
+			case r.Target == "192.0.2.1" && (r.Detail["authenticate"] != "30" || r.Detail["rate_limited"] != "31"):
+				t.Errorf("%s: %v", r.Target, r.Detail)
+			case r.Target == "192.0.2.2" && (r.Detail["no_credential"] != "30" || r.Detail["authenticate"] != ""):
+				t.Errorf("%s: %v", r.Target, r.Detail)
+			}
+		}
+		if all > 1001 || total != 31+5000 {
+			t.Errorf("%d records of %d refusals", all, total)
+		}
+		out := &bytes.Buffer{}
+		if err := h.o.ExportAudit(h.ctx, h.owner, purser.ExportAudit{Log: "installation"}, out); err != nil {
+			t.Fatal(err)
+		}
+		key := must[purser.Checkpoint](h, h.owner, "checkpoint", purser.AskCheckpoint{Log: "installation"}).PublicKey
+		if !strings.HasPrefix(key, "purser/ins_") || !strings.Contains(key, "/installation+") {
+			t.Errorf("the installation's log is signed as %s", key)
+		}
+		if _, err := audit.Verify(out, key, audit.VerifyOptions{Books: true}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The exports for others: each line of the log is an OCSF event, each charge and
+// refund a FOCUS row whose sum is what was spent. What the fields may hold is
+// tested beside the code that writes them.
+func TestExportsForOthersHoldWhatTheLogHolds(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(2000)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		h.once(1200)
+		var events, costs bytes.Buffer
+		if err := h.o.ExportAudit(h.ctx, h.owner, purser.ExportAudit{Format: purser.FormatOCSF}, &events); err != nil {
+			t.Fatal(err)
+		}
+		records := h.records()
+		list := strings.Split(strings.TrimSpace(events.String()), "\n")
+		if len(list) != len(records) {
+			t.Fatalf("%d events of %d records", len(list), len(records))
+		}
+		for i, line := range list {
+			var e struct {
+				RawData  string `json:"raw_data"`
+				Metadata struct{ Sequence int64 }
+			}
+			if err := json.Unmarshal([]byte(line), &e); err != nil || e.Metadata.Sequence != records[i].Seq {
+				t.Errorf("event %d: %v %+v", i, err, e)
+			}
+			if leaf, err := records[i].Leaf(); err != nil || string(leaf) != e.RawData {
+				t.Errorf("event %d does not hold its record", i)
+			}
+		}
+		if err := h.o.ExportAudit(h.ctx, h.owner, purser.ExportAudit{Format: purser.FormatFOCUS}, &costs); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(&costs).ReadAll()
+		if err != nil || len(rows) != 2 || rows[1][0] != "12.00" || slices.Index(rows[0], "BilledCost") != 0 {
+			t.Errorf("%v, %v", rows, err)
+		}
+		if project := rows[1][slices.Index(rows[0], "SubAccountName")]; project != "shop" {
+			t.Errorf("the project is %q", project)
+		}
+		err = h.o.ExportAudit(h.ctx, h.owner, purser.ExportAudit{Format: "xml"}, io.Discard)
+		refused(t, err, purser.InvalidRequest)
+		for _, format := range []string{"", purser.FormatOCSF, purser.FormatFOCUS} {
+			err = h.o.ExportAudit(h.ctx, agent, purser.ExportAudit{Format: format}, io.Discard)
+			refused(t, err, purser.Forbidden)
+		}
+	})
 }

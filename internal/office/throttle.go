@@ -14,22 +14,36 @@ import (
 
 // failure counts what went wrong from one source within one minute.
 type failure struct {
+	source string
 	minute time.Time
 	counts map[string]int
-	total  int
+	total  int // failed tries: what throttle looks at
 }
 
-// most failed tries from one source in a minute are answered; the next wait.
-const most = 10
+// failures are the counts of the minutes that are not recorded yet.
+type failures struct {
+	now  map[string]*failure // by source, of its last minute
+	done []*failure          // of earlier minutes
+}
+
+const (
+	// most failed tries from one source in a minute are answered; the next wait.
+	most = 10
+	// mostSources is how many sources are counted apart; a flood from more of them
+	// becomes one record a minute, and one entry of memory.
+	mostSources = 1000
+	others      = "others"
+)
 
 // throttle refuses a source that failed too often in this minute.
 func (o *Office) throttle(source string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f, minute := o.failures[source], o.Now().Truncate(time.Minute)
+	f, minute := o.failures.now[source], o.Now().Truncate(time.Minute)
 	if f == nil || !f.minute.Equal(minute) || f.total < most {
 		return nil
 	}
+	f.counts["rate_limited"]++
 	err := purser.Errorf(purser.TooManyTries, "too many failed tries from here")
 	err.RetryAfter = minute.Add(time.Minute).Sub(o.Now())
 	return err.WithHint("wait %d seconds", int(err.RetryAfter.Seconds())+1)
@@ -40,36 +54,66 @@ func (o *Office) throttle(source string) error {
 func (o *Office) countFailure(source, what string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	minute := o.Now().Truncate(time.Minute)
-	f := o.failures[source]
-	if f == nil || !f.minute.Equal(minute) {
-		if f != nil {
-			o.failures[fmt.Sprintf("%s@%d", source, f.minute.Unix())] = f // to be recorded
-		}
-		f = &failure{minute: minute, counts: map[string]int{}}
-		o.failures[source] = f
-	}
+	f := o.failureOf(source)
 	f.counts[what]++
 	f.total++
 }
 
-// recordFailures writes the finished minutes.
-func (o *Office) recordFailures(ctx context.Context) error {
+// CountRefusal counts a request that the gate refused before anything was asked:
+// one without a credential, or one too many. It is on the record and no failed try.
+func (o *Office) CountRefusal(source, what string) {
 	o.mu.Lock()
-	done := map[string]*failure{}
-	for source, f := range o.failures {
-		if f.minute.Before(o.Now().Truncate(time.Minute)) {
-			done[source] = f
-			delete(o.failures, source)
+	defer o.mu.Unlock()
+	o.failureOf(source).counts[what]++
+}
+
+// failureOf is the count of a source in this minute.
+func (o *Office) failureOf(source string) *failure {
+	all, minute := &o.failures, o.Now().Truncate(time.Minute)
+	if all.now == nil {
+		all.now = map[string]*failure{}
+	}
+	if all.now[source] == nil && len(all.now) >= mostSources {
+		source = others
+	}
+	f := all.now[source]
+	if f != nil && f.minute.Equal(minute) {
+		return f
+	}
+	if f != nil {
+		all.done = append(all.done, f)
+	}
+	f = &failure{source: source, minute: minute, counts: map[string]int{}}
+	all.now[source] = f
+	return f
+}
+
+// takeFailures takes the counts of the minutes that are over.
+func (o *Office) takeFailures() []*failure {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	minute := o.Now().Truncate(time.Minute)
+	for source, f := range o.failures.now {
+		if f.minute.Before(minute) {
+			o.failures.done = append(o.failures.done, f)
+			delete(o.failures.now, source)
 		}
 	}
-	o.mu.Unlock()
+	done := o.failures.done
+	o.failures.done = nil
+	return done
+}
+
+// recordFailures writes the finished minutes. A server that is killed loses what it
+// counted in its last one.
+func (o *Office) recordFailures(ctx context.Context) error {
+	done := o.takeFailures()
 	if len(done) == 0 {
 		return nil
 	}
 	err := o.turn(ctx, store.Installation, func(t *store.Turn) error {
-		for source, f := range done {
-			r := recordOf(system, "refused_unauthenticated", source)
+		for _, f := range done {
+			r := recordOf(system, "refused_unauthenticated", f.source)
 			r.Outcome = audit.Refused
 			r.Detail = map[string]string{"minute": f.minute.Format(time.RFC3339)}
 			for what, n := range f.counts {
@@ -84,12 +128,10 @@ func (o *Office) recordFailures(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil { // they are counted again with the next try
+	if err != nil { // they wait for the next time
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		for source, f := range done {
-			o.failures[fmt.Sprintf("%s@%d", source, f.minute.Unix())] = f
-		}
+		o.failures.done = append(o.failures.done, done...)
 	}
 	return err
 }

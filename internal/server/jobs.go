@@ -19,10 +19,10 @@ type job struct {
 // jobs lists what the office wants to be woken for.
 func (p *parts) jobs() []job {
 	return []job{
-		{"errands", 30 * time.Second, p.office.Errands},  // removals, catalogs: what waits for providers
-		{"recover", 5 * time.Second, p.office.Recover},   // orders and revocations that a crash or a lost answer left
-		{"checkpoint", time.Second, p.office.Checkpoint}, // RULES 22: each second while there is news
-		{"due", time.Second, p.office.Due},               // renewals, expiries
+		{"errands", 30 * time.Second, p.office.Errands}, // removals, catalogs: what waits for providers
+		{"recover", 5 * time.Second, p.office.Recover},  // orders and revocations that a crash or a lost answer left
+		{"checkpoint", 0, p.office.NextCheckpoint},      // RULES 22: each second or thousand records; it waits by itself
+		{"due", time.Second, p.office.Due},              // renewals, expiries
 	}
 }
 

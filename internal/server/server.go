@@ -137,6 +137,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	g, err := gate.New(gate.Config{
 		Hosts: s.cfg.Hosts(), Origins: []string{s.URL()}, TrustedProxies: s.cfg.TrustedProxies,
 		Authenticator: s.parts.office, Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
+		Refused: s.parts.office.CountRefusal,
 	})
 	if err != nil {
 		return nil, err
