@@ -44,6 +44,9 @@ func (e *Edge) Bytes() []byte {
 	return raw
 }
 
+// Root is the root of the tree.
+func (e *Edge) Root() tlog.Hash { return e.root() }
+
 // Append adds leaves and returns the hashes to store, 32 bytes each, at the
 // indices that begin at FirstHash of the size before.
 func (e *Edge) Append(leaves [][]byte) []byte {

@@ -67,6 +67,6 @@ func costOf(org db.Organization, zone *time.Location, c db.CostsRow) ledger.Cost
 	return ledger.Cost{
 		Seq: c.Seq, N: c.N, At: store.Time(c.At), Zone: zone, Kind: ledger.Kind(c.Kind), Money: purser.Money{Amount: c.Amount, Currency: c.Currency},
 		Organization: org.ID, Name: org.Name, Project: c.Project, ProjectName: c.ProjectName, Provider: c.Provider, Category: c.Category, What: c.What,
-		Recurring: c.Subscription != "", Held: store.Time(c.HeldAt), Run: c.Run, Order: c.OrderID, Resource: c.Resource,
+		Recurring: c.Subscription != "", Usage: c.HoldKind == "usage", Held: store.Time(c.HeldAt), Run: c.Run, Order: c.OrderID, Resource: c.Resource,
 	}
 }

@@ -3,7 +3,6 @@ package office
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -120,8 +119,8 @@ func (o *Office) recordFailures(ctx context.Context) error {
 				r.Detail[what] = fmt.Sprint(n)
 			}
 			t.Record(r)
-			if f.total >= most {
-				if err := o.tell(ctx, t, notice.Lockout(strings.Split(source, "@")[0], f.total, f.minute)); err != nil {
+			if f.total >= most && f.source != others {
+				if err := o.tell(ctx, t, notice.Lockout(f.source, f.total, f.minute)); err != nil {
 					return err
 				}
 			}

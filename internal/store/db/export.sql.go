@@ -11,14 +11,14 @@ import (
 
 const costs = `-- name: Costs :many
 SELECT m.seq, m.n, m.at, m.kind, m.currency, m.amount, m.order_id, m.run, m.project, m.provider, COALESCE(p.name, '') AS project_name,
-  COALESCE(h.category, '') AS category, CAST(COALESCE(h.created_at, 0) AS BIGINT) AS held_at, COALESCE(h.subscription, '') AS subscription,
-  COALESCE(o.what, s.what, '') AS what, COALESCE(o.resource, s.resource, '') AS resource
+  COALESCE(h.category, '') AS category, CAST(COALESCE(h.created_at, 0) AS BIGINT) AS held_at, COALESCE(h.subscription, '') AS subscription, COALESCE(h.kind, '') AS hold_kind,
+  COALESCE(o.what, s.what, h.target, '') AS what, COALESCE(o.resource, s.resource, '') AS resource
 FROM movements m
 LEFT JOIN holds h ON h.organization = m.organization AND h.id = m.hold
 LEFT JOIN orders o ON o.organization = m.organization AND o.id = m.order_id
 LEFT JOIN subscriptions s ON s.organization = m.organization AND s.id = h.subscription
 LEFT JOIN projects p ON p.organization = m.organization AND p.id = m.project
-WHERE m.organization = $1 AND m.kind IN ('capture', 'refund', 'overrun')
+WHERE m.organization = $1 AND m.kind IN ('capture', 'charge', 'refund', 'overrun')
   AND m.seq >= $2 AND (m.seq > $2 OR m.n > $3) AND m.seq <= $4
 ORDER BY m.seq, m.n LIMIT $5
 `
@@ -46,6 +46,7 @@ type CostsRow struct {
 	Category     string
 	HeldAt       int64
 	Subscription string
+	HoldKind     string
 	What         string
 	Resource     string
 }
@@ -80,6 +81,7 @@ func (q *Queries) Costs(ctx context.Context, arg CostsParams) ([]CostsRow, error
 			&i.Category,
 			&i.HeldAt,
 			&i.Subscription,
+			&i.HoldKind,
 			&i.What,
 			&i.Resource,
 		); err != nil {

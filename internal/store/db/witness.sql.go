@@ -111,7 +111,7 @@ func (q *Queries) CheckpointsAfter(ctx context.Context, arg CheckpointsAfterPara
 }
 
 const grown = `-- name: Grown :many
-SELECT id, name, timezone, turn, seq, epoch, clock, created_at FROM organizations WHERE seq > COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = organizations.id), 0) ORDER BY id
+SELECT id, name, timezone, turn, seq, epoch, clock, created_at, edge FROM organizations WHERE seq > COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = organizations.id), 0) ORDER BY id
 `
 
 func (q *Queries) Grown(ctx context.Context) ([]Organization, error) {
@@ -132,6 +132,7 @@ func (q *Queries) Grown(ctx context.Context) ([]Organization, error) {
 			&i.Epoch,
 			&i.Clock,
 			&i.CreatedAt,
+			&i.Edge,
 		); err != nil {
 			return nil, err
 		}
