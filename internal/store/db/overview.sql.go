@@ -216,7 +216,7 @@ func (q *Queries) HeldNow(ctx context.Context, organization string) ([]HeldNowRo
 }
 
 const movementsAfter = `-- name: MovementsAfter :many
-SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider FROM movements WHERE organization = $1 AND seq > $2 ORDER BY seq, n LIMIT $3
+SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 AND seq > $2 ORDER BY seq, n LIMIT $3
 `
 
 type MovementsAfterParams struct {
@@ -248,6 +248,8 @@ func (q *Queries) MovementsAfter(ctx context.Context, arg MovementsAfterParams) 
 			&i.Run,
 			&i.Project,
 			&i.Provider,
+			&i.Debit,
+			&i.Credit,
 		); err != nil {
 			return nil, err
 		}
