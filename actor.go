@@ -22,6 +22,9 @@ type Actor struct {
 	Run          string     `json:"run,omitempty"`          // an agent's token belongs to one run
 	DelegatedBy  string     `json:"delegated_by,omitempty"` // the person behind an agent
 	Role         Role       `json:"role,omitempty"`         // of a person
+	Scope        string     `json:"scope,omitempty"`        // of a connected client's token: read, or read and spend; empty: no such limit
+	Session      bool       `json:"-"`                      // a person who is signed in with a browser
+	Audience     string     `json:"-"`                      // the resource that a connected client's token is for (RFC 8707)
 	Token        string     `json:"-"`                      // the token's identifier, never its value
 	Source       string     `json:"-"`                      // network address, for counting failed sign-ins
 	Key          string     `json:"-"`                      // the request's idempotency key (RULES 10)

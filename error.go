@@ -70,6 +70,10 @@ const (
 	WrongSignature Code = "wrong_signature"
 	TooManyTries   Code = "too_many_tries"
 
+	AuthorizationPending Code = "authorization_pending"
+	AccessDenied         Code = "access_denied"
+	ExpiredToken         Code = "expired_token"
+
 	ProviderFailure  Code = "provider_failure"
 	ProviderDown     Code = "provider_unavailable"
 	AccountMismatch  Code = "account_mismatch"
@@ -153,6 +157,9 @@ var codes = []CodeInfo{
 	{RunEnded, ClassPerson, 403, ExitIdentity, "The run is over; a person can create or extend one."},
 	{WrongSignature, ClassPerson, 403, ExitIdentity, "The signature does not fit the person, the request or the time."},
 	{TooManyTries, ClassRetry, 429, ExitRetry, "Too many failed tries; wait."},
+	{AuthorizationPending, ClassPerson, 403, ExitPerson, "A person has not yet confirmed the code in a browser."},
+	{AccessDenied, ClassFinal, 403, ExitIdentity, "A person said no to this sign-in, or to this client."},
+	{ExpiredToken, ClassPerson, 403, ExitPerson, "The code was not confirmed in time; sign in again."},
 	{ProviderFailure, ClassFinal, 502, ExitFailure, "The provider refused; its own code and message are given."},
 	{ProviderDown, ClassRetry, 503, ExitRetry, "The provider did not answer, and nothing was bought there."},
 	{AccountMismatch, ClassFinal, 502, ExitRefused, "The provider answered for another account; nothing was revealed or bought."},

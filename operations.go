@@ -100,6 +100,15 @@ var operations = []Operation{
 	{"checkpoint", "Get a signed checkpoint of the log, with proof that it only grew.", "GET", "/v1/audit/checkpoint", Agents, false, false, false},
 	{"check_books", "Walk the books and report every fault.", "GET", "/v1/books", People, false, false, false},
 
+	{"show_authorization", "Show what a client asks for.", "GET", "/v1/authorizations/{authorization}", People, false, false, false},
+	{"grant", "Connect a client: give it an agent and a run with a budget.", "POST", "/v1/authorizations/{authorization}/grant", MayApprove, true, true, false},
+	{"decline", "Tell a client no.", "POST", "/v1/authorizations/{authorization}/decline", People, false, true, false},
+	{"list_grants", "List connected clients.", "GET", "/v1/grants", People, false, false, false},
+	{"revoke_grant", "Disconnect a client: its tokens stop working.", "POST", "/v1/grants/{grant}/revoke", People, false, true, false},
+	{"show_device", "Show which device asks to sign in with a code.", "GET", "/v1/devices/{code}", People, false, false, false},
+	{"confirm_device", "Sign in the device that shows this code, from a browser.", "POST", "/v1/devices/{code}/confirm", People, false, true, false},
+	{"deny_device", "Refuse the device that shows this code.", "POST", "/v1/devices/{code}/deny", People, false, true, false},
+
 	{"charge", "Charge a payment token.", "POST", "/v1/rail/charges", Providers, false, true, false},
 	{"refund", "Refund a charge.", "POST", "/v1/rail/refunds", Providers, false, true, false},
 }

@@ -46,7 +46,7 @@ var allowed = map[string]string{
 	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/ledger internal/notice internal/rail internal/review internal/seal internal/store internal/store/db",
+		"internal/ledger internal/notice internal/oauth internal/rail internal/review internal/seal internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
 	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
@@ -56,12 +56,14 @@ var allowed = map[string]string{
 	"internal/bridge/...": "app provider internal/domainname internal/cloud/assets internal/bridge/...",
 
 	// Doors.
-	"internal/form":    ". internal/edit",
-	"internal/gate":    ".",
-	"internal/httpapi": ". internal/form internal/gate internal/office",
-	"internal/mcpapi":  ". internal/form internal/gate internal/office",
-	"internal/appapi":  ". app internal/gate internal/office internal/seal internal/seller",
-	"internal/console": ". internal/consent internal/form internal/gate internal/office",
+	"internal/form":     ". internal/edit",
+	"internal/gate":     ".",
+	"internal/httpapi":  ". internal/form internal/gate internal/office",
+	"internal/mcpapi":   ". internal/form internal/gate internal/office",
+	"internal/oauth":    "",
+	"internal/oauthapi": ". internal/gate internal/oauth internal/office internal/seal",
+	"internal/appapi":   ". app internal/gate internal/office internal/seal internal/seller",
+	"internal/console":  ". internal/consent internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
 		"internal/backup internal/demo internal/folder internal/ledger internal/seal internal/server provider/providertest",
 
@@ -71,7 +73,7 @@ var allowed = map[string]string{
 	"internal/folder": ".",
 	"internal/config": ". internal/edit",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
-		"internal/courier internal/notice internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
+		"internal/courier internal/notice internal/oauth internal/oauthapi internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
@@ -90,18 +92,19 @@ var (
 	standardOnly = []string{".", "app", "provider", "provider/providertest", "provider/sqlstore", "client"}
 
 	// pure packages compute; whoever calls them reads and writes.
-	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/rail", "internal/review"}
+	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/oauth", "internal/rail", "internal/review"}
 	noPure = []string{"os", "os/exec", "os/signal", "net", "net/http", "database/sql", "log", "log/slog", "syscall"}
 
 	// forbidden are imports that would tie a room to what it must not know.
 	forbidden = map[string][]string{
-		"internal/office":  {"net/http", "net", "os/exec"},
-		"internal/store":   {"net/http"},
-		"internal/httpapi": {"database/sql"},
-		"internal/mcpapi":  {"database/sql"},
-		"internal/appapi":  {"database/sql"},
-		"internal/console": {"database/sql"},
-		"internal/cli":     {"database/sql"},
+		"internal/office":   {"net/http", "net", "os/exec"},
+		"internal/store":    {"net/http"},
+		"internal/httpapi":  {"database/sql"},
+		"internal/mcpapi":   {"database/sql"},
+		"internal/oauthapi": {"database/sql"},
+		"internal/appapi":   {"database/sql"},
+		"internal/console":  {"database/sql"},
+		"internal/cli":      {"database/sql"},
 	}
 
 	// testOnly may be imported by tests, and by each other, never by the product.

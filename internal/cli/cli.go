@@ -79,8 +79,8 @@ func (s *session) root() *cobra.Command {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"Begin", []*cobra.Command{s.demo(), s.up(), s.login(), s.logout(), s.initialize()}},
-		{"Let an agent work", []*cobra.Command{s.run(), s.agent(), s.mcp()}},
+		{"Begin", []*cobra.Command{s.demo(), s.up(), s.login(), s.logout(), s.whoami(), s.initialize()}},
+		{"Let an agent work", []*cobra.Command{s.run(), s.agent(), s.connected(), s.mcp()}},
 		{"Buy", []*cobra.Command{s.catalog(), s.search(), s.plan(), s.approvals(), s.approve(), s.deny(), s.apply(), s.add(), s.deploy()}},
 		{"Look and use", []*cobra.Command{
 			s.status(), s.spend(), s.budget(), s.subscriptions(), s.exec(), s.change("update", "Change a resource's configuration or service", (*client.Client).Update),

@@ -15,8 +15,9 @@ import (
 // credentials are the person's tokens, by server. A token on disk reads,
 // proposes and reduces; it loosens nothing (RULES 1).
 type credentials struct {
-	Version int                   `json:"version"`
-	Servers map[string]credential `json:"servers"` // by address
+	Version int                     `json:"version"`
+	Servers map[string]credential   `json:"servers"`           // by address
+	Pending map[string]pendingLogin `json:"pending,omitempty"` // sign-ins that wait for a person, by name
 }
 
 type credential struct {
@@ -65,15 +66,27 @@ func (s *session) credentials() (credentials, error) {
 
 // keep stores, or with an empty token forgets, the credential of the server.
 func (s *session) keep(kept credential) error {
+	return s.rewrite(func(c *credentials) {
+		if kept.Token == "" {
+			delete(c.Servers, s.address())
+		} else {
+			c.Servers[s.address()] = kept
+		}
+		for name, p := range c.Pending {
+			if p.Server == s.address() {
+				delete(c.Pending, name)
+			}
+		}
+	})
+}
+
+// rewrite changes the file.
+func (s *session) rewrite(f func(*credentials)) error {
 	c, err := s.credentials()
 	if err != nil {
 		return err
 	}
-	if kept.Token == "" {
-		delete(c.Servers, s.address())
-	} else {
-		c.Servers[s.address()] = kept
-	}
+	f(&c)
 	path, err := s.credentialsFile()
 	if err != nil {
 		return err

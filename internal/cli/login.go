@@ -15,32 +15,40 @@ import (
 // signedIn is what login shows; the token itself stays in the file.
 type signedIn struct {
 	Server       string `json:"server"`
-	Organization string `json:"organization"`
-	Person       string `json:"person"`
-	Name         string `json:"name"`
+	Organization string `json:"organization,omitempty"`
+	Person       string `json:"person,omitempty"`
+	Name         string `json:"name,omitempty"`
 	ExpiresAt    string `json:"expires_at"`
-	Stored       string `json:"stored"` // the file that was written
+	Stored       string `json:"stored,omitempty"` // the file that was written
+	*deviceAsks
 }
 
 func (s *session) login() *cobra.Command {
 	var in purser.SetUp
+	var resume string
 	cmd := &cobra.Command{
 		Use: "login", Short: "Sign in as a person, on this machine",
-		Long: "Sign in as a person. The passphrase is asked on the terminal and never leaves this machine: it makes a key that signs the server's challenge.\n" +
-			"The token that is stored may read, propose and reduce; whatever loosens a control asks for the passphrase again.",
-		Example: "  purser login --email ada@example.com\n  purser login --setup CODE --organization Analytical --name Ada --email ada@example.com",
+		Long: "Sign in as a person. A code and an address are printed; open the address in any browser where you are signed in, and confirm the code.\n" +
+			"With --json the code is printed and the command ends; purser login --resume TOKEN waits for the answer.\n" +
+			"With --email a passphrase is asked on the terminal instead. It never leaves this machine: it makes a key that signs the server's challenge.\n" +
+			"The token that is stored may read, propose and reduce; whatever loosens a control asks for a passkey or the passphrase again.",
+		Example: "  purser login\n  purser login --json\n  purser login --email ada@example.com\n  purser login --setup CODE --organization Analytical --name Ada --email ada@example.com",
 		Args:    needs(),
 	}
 	f := cmd.Flags()
 	f.StringVar(&in.Code, "setup", "", "the single-use code that the first start of the server printed")
 	f.StringVar(&in.Organization, "organization", "", "with --setup: a name for the organization")
 	f.StringVar(&in.Name, "name", "", "with --setup: your name")
-	f.StringVar(&in.Email, "email", "", "your e-mail address (asked when left out)")
+	f.StringVar(&in.Email, "email", "", "your e-mail address: sign in with the passphrase, on this terminal")
 	f.StringVar(&in.Timezone, "timezone", "", "with --setup: IANA name; months begin and end there (default: UTC)")
+	f.StringVar(&resume, "resume", "", "wait for the answer to a code that was printed before")
 	cmd.RunE = does(s, func(ctx context.Context, _ []string) (signedIn, error) {
 		c, err := s.clientWith("") // a stored token that ran out must not stand in the way
 		if err != nil {
 			return signedIn{}, err
+		}
+		if in.Code == "" && in.Email == "" {
+			return s.byDevice(ctx, c, resume)
 		}
 		enter := s.signIn
 		if in.Code != "" {

@@ -30,6 +30,7 @@ type Config struct {
 	Approval Approval `key:"approval"`
 	Retire   Retire   `key:"retire"`
 	Stop     Stop     `key:"stop"`
+	Clients  Clients  `key:"clients"`
 
 	// Warnings are not faults, but worth a line at start and in doctor.
 	Warnings []string
@@ -83,6 +84,11 @@ type Retire struct {
 // Stop says how long a stop tries to revoke what is out in the world.
 type Stop struct {
 	Deadline time.Duration `key:"deadline" default:"10s" help:"How long each revocation of a stop may take before it counts as unknown."`
+}
+
+// Clients says which programs may ask to be connected.
+type Clients struct {
+	LocalDocuments bool `key:"local_documents" default:"false" help:"Read the document of a client also from this machine, over http. For trials."`
 }
 
 // Sources are the places settings come from, the later before the earlier.

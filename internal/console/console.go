@@ -81,6 +81,13 @@ func (c *Console) Lost() http.Handler {
 	})
 }
 
+// Fail is the page that tells what went wrong at a door beside the console's.
+func (c *Console) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	v := c.visit(w, r, "lost")
+	v.by, _ = c.Sessions.Session(r)
+	v.fail(err)
+}
+
 // do runs an operation as the visitor.
 func do[Out any](v *visit, name string, in any) (Out, error) {
 	var none Out

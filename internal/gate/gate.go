@@ -37,6 +37,12 @@ type Config struct {
 	// Refused counts a request that is refused here, by what was wrong with it; it
 	// may be nil.
 	Refused func(source, what string)
+	// MeantFor refuses a token that was made for another door than the one at path
+	// (RFC 8707); nil: every token fits every door.
+	MeantFor func(ctx context.Context, by purser.Actor, path string) error
+	// Challenge writes the WWW-Authenticate header of an answer 401 to a request for
+	// path, which had a credential or not; nil: the shortest one.
+	Challenge func(path string, shown bool) string
 	// Observe counts a request; it may be nil.
 	Observe func(op string, code purser.Code, took time.Duration)
 }
@@ -68,6 +74,8 @@ func New(c Config) (*Gate, error) {
 type Entry struct {
 	ID string // also in the answer's Request-Id, and the reference of a fault
 
+	challenge string // how to get a credential, for an answer 401
+
 	mu    sync.Mutex
 	op    string
 	actor purser.Actor
@@ -97,7 +105,7 @@ func EntryOf(ctx context.Context) *Entry {
 	if e, ok := ctx.Value(entryOf{}).(*Entry); ok {
 		return e
 	}
-	return &Entry{}
+	return &Entry{challenge: "Bearer"}
 }
 
 // Fail notes an error and returns what may be shown of it: the *purser.Error
@@ -127,7 +135,10 @@ func (e *Entry) Fail(err error) *purser.Error {
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := g.config.Now()
-		entry := &Entry{ID: g.requestID()}
+		entry := &Entry{ID: g.requestID(), challenge: `Bearer realm="purser"`}
+		if g.config.Challenge != nil {
+			entry.challenge = g.config.Challenge(r.URL.Path, r.Header.Get("Authorization") != "")
+		}
 		r = r.WithContext(context.WithValue(r.Context(), entryOf{}, entry))
 		seen := &watched{ResponseWriter: w}
 		h := w.Header()
@@ -269,7 +280,12 @@ func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
 		if by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source); err == nil {
 			by.Source = source
 			EntryOf(r.Context()).Sent(by)
-			return by, nil
+			if g.config.MeantFor == nil {
+				return by, nil
+			}
+			if err = g.config.MeantFor(r.Context(), by, r.URL.Path); err == nil {
+				return by, nil
+			}
 		}
 	}
 	if purser.CodeOf(err) == purser.NotSignedIn {

@@ -53,7 +53,7 @@ func write(w http.ResponseWriter, r *http.Request, e *purser.Error, status int) 
 		h.Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
 	}
 	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
-		h.Set("WWW-Authenticate", `Bearer realm="purser"`)
+		h.Set("WWW-Authenticate", EntryOf(r.Context()).challenge)
 	}
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

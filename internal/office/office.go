@@ -18,6 +18,7 @@ import (
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -82,6 +83,19 @@ type Blobs interface {
 	Has(organization, sha256 string) bool
 }
 
+// AccessTokens signs what connected clients show, and reads it back. A text that is
+// not an access token of this server is oauth.ErrToken.
+type AccessTokens interface {
+	Sign(c oauth.Claims) (string, error)
+	Verify(text string) (oauth.Claims, error)
+}
+
+// Documents fetches the document that a client names as its identifier. The
+// address comes from a stranger.
+type Documents interface {
+	Fetch(ctx context.Context, address string) ([]byte, error)
+}
+
 // Defaults are the limits that hold where nobody set another (CONTROLS, defaults).
 type Defaults struct {
 	RunBudget     purser.Money
@@ -107,10 +121,14 @@ type Config struct {
 	AuditSeed []byte // 32 bytes: signs checkpoints
 	PublicURL func() string
 	Couriers  map[string]Courier // of notices, by way; one that is missing is not used
-	Defaults  Defaults
-	Now       func() time.Time
-	Random    io.Reader
-	Log       *slog.Logger
+	Access    AccessTokens       // nil: no client can be connected
+	Documents Documents          // nil: clients register, and name no documents
+	// LocalDocuments lets clients name documents by http on this machine.
+	LocalDocuments bool
+	Defaults       Defaults
+	Now            func() time.Time
+	Random         io.Reader
+	Log            *slog.Logger
 }
 
 // Office decides.
@@ -215,6 +233,9 @@ func (o *Office) Operations() []Operation {
 		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
 		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
 		On("charge", o.Charge), On("refund", o.Refund),
+		On("show_authorization", o.ShowAuthorization), On("grant", o.Grant), On("decline", o.Decline),
+		On("list_grants", o.ListGrants), On("revoke_grant", o.RevokeGrant),
+		On("show_device", o.ShowDevice), On("confirm_device", o.ConfirmDevice), On("deny_device", o.DenyDevice),
 	}
 	for i := range ops {
 		ops[i].Do = o.recorded(ops[i])

@@ -21,6 +21,7 @@ import (
 	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/blob"
+	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
@@ -49,6 +50,9 @@ type house struct {
 	seed   []byte
 	lease  time.Duration
 	wire   string // the provider's manifest
+
+	access    drawer // keys of access tokens
+	documents shelf
 
 	mu    sync.Mutex
 	shift time.Duration // of the clock
@@ -128,6 +132,10 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	h.store = s
+	access, err := oauth.OpenKeys(context.WithoutCancel(h.ctx), &h.access, h.now, rand.Reader)
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	usd := func(n int64) purser.Money { return purser.Money{Amount: n, Currency: "USD"} }
 	h.o, err = office.New(context.WithoutCancel(h.ctx), office.Config{
 		Store: s, Seller: h.seller, Deployer: h.shop, Blobs: blobs, Box: h.box, AuditSeed: h.seed, PublicURL: func() string { return "http://localhost:7627" },
@@ -135,7 +143,7 @@ func (h *house) start() {
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(10000), OrdersPerHour: 5, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: h.lease,
 		},
-		Now: h.now, Random: rand.Reader,
+		Now: h.now, Random: rand.Reader, Access: access, Documents: &h.documents,
 	})
 	if err != nil {
 		h.t.Fatal(err)

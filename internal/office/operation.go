@@ -3,8 +3,11 @@ package office
 import (
 	"context"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/oauth"
 )
 
 // Operation joins one operation of the contract with the method that does it.
@@ -47,6 +50,9 @@ func admit(op purser.Operation, by purser.Actor) error {
 	case by.Kind == purser.Agent && op.Loosens && op.Who != purser.Agents:
 		return purser.Errorf(purser.SelfApproval, "an agent's credential never satisfies %s", op.Name).
 			WithHint("ask the person behind the run")
+	case by.Kind == purser.Agent && !mayUse(by.Scope, op):
+		return purser.Errorf(purser.Forbidden, "the client was connected to read only, and %s does more", op.Name).
+			WithHint("connect it again, with the scope spend")
 	case op.Who == purser.Agents && (by.Kind == purser.Agent || by.Kind == purser.Person),
 		op.Who == purser.People && by.Kind == purser.Person,
 		op.Who == purser.Providers && by.Kind == purser.Provider,
@@ -54,4 +60,10 @@ func admit(op purser.Operation, by purser.Actor) error {
 		return nil
 	}
 	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name)
+}
+
+// mayUse reports whether the scopes of a connected client's token, if it has any,
+// reach an operation. Whoever may do anything may stop.
+func mayUse(scope string, op purser.Operation) bool {
+	return scope == "" || op.Method == "GET" || op.Name == "stop" || op.Name == "end_run" || slices.Contains(strings.Fields(scope), oauth.ScopeSpend)
 }

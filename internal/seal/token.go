@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +20,14 @@ const (
 	AgentToken    Kind = "pur_agt_"
 	PersonToken   Kind = "pur_per_"
 	ProviderToken Kind = "pur_prv_"
+	// What leads to a token, and is none.
+	GrantCode    Kind = "pur_cod_" // an authorization code
+	RefreshToken Kind = "pur_ref_" // of a client's grant
+	DeviceCode   Kind = "pur_dev_" // of a device that signs in
+	ClientSecret Kind = "pur_cli_" // of a client that registered
 )
+
+var kinds = []Kind{AgentToken, PersonToken, ProviderToken, GrantCode, RefreshToken, DeviceCode, ClientSecret}
 
 const tokenBytes = 32 // 256 bits: a stored SHA-256 needs no salt and no stretching
 
@@ -58,9 +66,7 @@ func ParseToken(sent string) (Kind, error) {
 	return kind, nil
 }
 
-func (k Kind) known() bool {
-	return k == AgentToken || k == PersonToken || k == ProviderToken
-}
+func (k Kind) known() bool { return slices.Contains(kinds, k) }
 
 // HashToken returns the SHA-256 (32 bytes) that is stored and looked up instead of the token.
 func HashToken(token Secret) []byte {
@@ -76,7 +82,7 @@ func TokenMatches(token Secret, hash []byte) bool {
 // Redact replaces each token in text by its prefix and [secret], for text that
 // comes from outside and goes to a log.
 func Redact(text string) string {
-	for _, kind := range []Kind{AgentToken, PersonToken, ProviderToken} {
+	for _, kind := range kinds {
 		parts := strings.Split(text, string(kind))
 		for i, part := range parts[1:] {
 			rest := strings.TrimLeft(part, "abcdefghijklmnopqrstuvwxyz234567")

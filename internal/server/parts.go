@@ -16,6 +16,8 @@ import (
 
 	"github.com/purser-dev/purser/internal/blob"
 	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/oauth"
+	"github.com/purser-dev/purser/internal/oauthapi"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/seller"
@@ -28,6 +30,7 @@ type parts struct {
 	store  *store.Store
 	blobs  *blob.Blobs
 	keys   *seller.Keys
+	access *oauth.Keys
 	office *office.Office
 }
 
@@ -57,7 +60,10 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 	if err != nil {
 		return nil, fmt.Errorf("reading the installation: %w", err)
 	}
-	if p.keys, err = seller.OpenKeys(ctx, vault{p.store, box}, opt.Now, opt.Random); err != nil {
+	if p.keys, err = seller.OpenKeys(ctx, vault{p.store, box, appKeys}, opt.Now, opt.Random); err != nil {
+		return nil, err
+	}
+	if p.access, err = oauth.OpenKeys(ctx, vault{p.store, box, accessKeys}, opt.Now, opt.Random); err != nil {
 		return nil, err
 	}
 	requests, err := requestKey(seed)
@@ -68,6 +74,7 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 		Store: p.store, Blobs: p.blobs, Box: box, AuditSeed: seed, PublicURL: url, Defaults: defaults(cfg),
 		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account, Key: requests, Keys: p.keys}),
 		Deployer: deployer{}, Now: opt.Now, Random: opt.Random, Log: log,
+		Access: p.access, Documents: oauthapi.NewDocuments(cfg.Clients.LocalDocuments), LocalDocuments: cfg.Clients.LocalDocuments,
 	})
 	return p, err
 }

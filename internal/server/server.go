@@ -23,6 +23,8 @@ import (
 	"github.com/purser-dev/purser/internal/gate"
 	"github.com/purser-dev/purser/internal/httpapi"
 	"github.com/purser-dev/purser/internal/mcpapi"
+	"github.com/purser-dev/purser/internal/oauth"
+	"github.com/purser-dev/purser/internal/oauthapi"
 	"github.com/purser-dev/purser/internal/seal"
 )
 
@@ -137,7 +139,9 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	g, err := gate.New(gate.Config{
 		Hosts: s.cfg.Hosts(), Origins: []string{s.URL()}, TrustedProxies: s.cfg.TrustedProxies,
 		Authenticator: s.parts.office, Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
-		Refused: s.parts.office.CountRefusal,
+		Refused:   s.parts.office.CountRefusal,
+		MeantFor:  s.parts.office.MeantFor,
+		Challenge: func(path string, shown bool) string { return oauth.Challenge(s.URL(), path, shown) },
 	})
 	if err != nil {
 		return nil, err
@@ -151,6 +155,9 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
 	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: nobody{}, Random: opt.Random, Version: opt.Version})
 	maps.Copy(doors, pages.Doors())
+	maps.Copy(doors, oauthapi.Doors(oauthapi.Config{
+		Office: s.parts.office, Keys: s.parts.access, Gate: g, Origin: s.URL, Consent: "/connect/", Fail: pages.Fail,
+	}))
 	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors, Lost: pages.Lost()}), nil
 }
 

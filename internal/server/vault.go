@@ -15,17 +15,21 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-// vaultName is the installation's value under which our signing keys are sealed.
-const vaultName = "app_keys"
+// The installation's values under which our signing keys are sealed.
+const (
+	appKeys    = "app_keys"    // sign calls to providers
+	accessKeys = "access_keys" // sign access tokens
+)
 
-// vault keeps the keys that we sign calls to providers with. It is a seller.Vault.
+// vault keeps keys under one name. It is a seller.Vault and an oauth.Vault.
 type vault struct {
 	store *store.Store
 	box   seal.Box
+	name  string
 }
 
-func vaultContext() []byte {
-	return seal.Context(store.Installation, "installation", vaultName, "value")
+func (v vault) context() []byte {
+	return seal.Context(store.Installation, "installation", v.name, "value")
 }
 
 // Load opens what is kept; nothing when nothing is.
@@ -35,7 +39,7 @@ func (v vault) Load(ctx context.Context) ([]byte, error) {
 }
 
 func (v vault) load(ctx context.Context) (text string, plain []byte, err error) {
-	text, err = v.store.Read().InstallationValue(ctx, vaultName)
+	text, err = v.store.Read().InstallationValue(ctx, v.name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil, nil
 	}
@@ -46,7 +50,7 @@ func (v vault) load(ctx context.Context) (text string, plain []byte, err error) 
 	if err != nil {
 		return "", nil, fmt.Errorf("reading a sealed value: %w", err)
 	}
-	plain, err = v.box.Open(sealed, vaultContext())
+	plain, err = v.box.Open(sealed, v.context())
 	return text, plain, err
 }
 
@@ -56,16 +60,16 @@ func (v vault) Save(ctx context.Context, old, fresh []byte) (bool, error) {
 	if err != nil || !bytes.Equal(now, old) {
 		return false, err
 	}
-	sealed, err := v.box.Seal(fresh, vaultContext())
+	sealed, err := v.box.Seal(fresh, v.context())
 	if err != nil {
 		return false, err
 	}
 	value, rows := base64.StdEncoding.EncodeToString(sealed), int64(0)
 	err = v.store.Write(ctx, func(q *db.Queries) (err error) {
 		if text == "" {
-			rows, err = q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: vaultName, Value: value})
+			rows, err = q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: v.name, Value: value})
 		} else {
-			rows, err = q.ReplaceInstallationValue(ctx, db.ReplaceInstallationValueParams{Name: vaultName, Fresh: value, Old: text})
+			rows, err = q.ReplaceInstallationValue(ctx, db.ReplaceInstallationValueParams{Name: v.name, Fresh: value, Old: text})
 		}
 		return err
 	})

@@ -123,6 +123,20 @@ type Delivery struct {
 	EndedAt      int64
 }
 
+type Device struct {
+	Hash         string
+	UserHash     string
+	Name         string
+	Source       string
+	State        string
+	Organization string
+	Person       string
+	CreatedAt    int64
+	ExpiresAt    int64
+	PolledAt     int64
+	Pause        int64
+}
+
 type Flow struct {
 	Organization string
 	ID           string
@@ -169,6 +183,15 @@ type Hold struct {
 	Agent        string
 	Kind         string
 	Target       string
+}
+
+type Identity struct {
+	Issuer       string
+	Subject      string
+	Organization string
+	Person       string
+	CreatedAt    int64
+	SeenAt       int64
 }
 
 type Installation struct {
@@ -236,6 +259,67 @@ type NoticeChoice struct {
 	Person       string
 	Kind         string
 	Ways         string
+}
+
+type OauthClient struct {
+	ID         string
+	Name       string
+	Redirects  string
+	Method     string
+	SecretHash string
+	Source     string
+	CreatedAt  int64
+	ReadAt     int64
+	UsedAt     int64
+}
+
+type OauthCode struct {
+	Organization string
+	Hash         string
+	GrantID      string
+	Client       string
+	Redirect     string
+	Challenge    string
+	ExpiresAt    int64
+	UsedAt       int64
+}
+
+type OauthGrant struct {
+	Organization string
+	ID           string
+	Client       string
+	ClientName   string
+	Agent        string
+	Run          string
+	Person       string
+	Resource     string
+	Scope        string
+	CreatedAt    int64
+	UsedAt       int64
+	RevokedAt    int64
+}
+
+type OauthRefresh struct {
+	Organization string
+	Hash         string
+	GrantID      string
+	CreatedAt    int64
+	UsedAt       int64
+}
+
+type OauthRequest struct {
+	ID         string
+	Client     string
+	ClientName string
+	Redirect   string
+	State      string
+	Challenge  string
+	Resource   string
+	Scope      string
+	Source     string
+	CreatedAt  int64
+	ExpiresAt  int64
+	DecidedAt  int64
 }
 
 type OldSecret struct {
@@ -484,6 +568,7 @@ type Token struct {
 	CreatedAt    int64
 	ExpiresAt    int64
 	RevokedAt    int64
+	GrantID      string
 }
 
 type Window struct {

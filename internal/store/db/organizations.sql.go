@@ -290,7 +290,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 }
 
 const liveAgentTokens = `-- name: LiveAgentTokens :many
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, grant_id FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
 `
 
 type LiveAgentTokensParams struct {
@@ -317,6 +317,7 @@ func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.GrantID,
 		); err != nil {
 			return nil, err
 		}
@@ -536,7 +537,7 @@ func (q *Queries) TakeTurn(ctx context.Context, id string) (TakeTurnRow, error) 
 }
 
 const tokenByHash = `-- name: TokenByHash :one
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at FROM tokens WHERE hash = $1
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, grant_id FROM tokens WHERE hash = $1
 `
 
 func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
@@ -552,6 +553,7 @@ func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.GrantID,
 	)
 	return i, err
 }
