@@ -65,9 +65,10 @@ var allowed = map[string]string{
 	"internal/appapi":   ". app internal/gate internal/office internal/seal internal/seller",
 	"internal/console":  ". internal/consent internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
-		"internal/backup internal/demo internal/folder internal/ledger internal/seal internal/server provider/providertest",
+		"internal/backup internal/bench internal/demo internal/folder internal/ledger internal/seal internal/server provider/providertest",
 
 	// What joins them, and what stands apart.
+	"internal/bench":  ". client internal/act internal/audit internal/child internal/consent internal/office internal/seal internal/store internal/store/db",
 	"internal/child":  "",
 	"internal/demo":   ". client internal/act internal/audit internal/child internal/consent internal/folder",
 	"internal/folder": ".",
@@ -119,6 +120,7 @@ var (
 	only = map[[2]string][]string{
 		{"internal/cli", "internal/server"}: {"up.go", "backup.go"},
 		{"internal/cli", "internal/cloud"}:  {"cloud.go", "localcloud.go"},
+		{"internal/cli", "internal/bench"}:  {"bench.go"},
 	}
 )
 
