@@ -35,6 +35,9 @@ type Order struct {
 	// lane is loaded, stopped and asked on. Person is the token that stops.
 	Stops  bool   `json:"stops,omitempty"`
 	Person string `json:"person,omitempty"`
+	Scope  string `json:"scope,omitempty"` // of the stops; left out: each lane's run
+	ID     string `json:"id,omitempty"`    // of the scope
+	Calls  int64  `json:"calls,omitempty"` // accepted before a stop and sent after it; left out: CycleCalls
 }
 
 // Load is what a load process found, in JSON on its standard output.
@@ -60,9 +63,8 @@ type Cycle struct {
 	StopMS         float64 `json:"stop_ms"`
 }
 
-// A cycle counts for something only with so many calls on each side of the stop
-// (RULES 26).
-const cycleCalls = 1000
+// CycleCalls are needed on each side of a stop for a cycle to count (RULES 26).
+const CycleCalls = 1000
 
 // answerTimeout is how long a caller waits before it calls an answer lost.
 const answerTimeout = 10 * time.Second
@@ -133,7 +135,7 @@ func (l *load) caller(i int) *caller {
 // ChargeBody is a charge of an amount in US cents, in all five levels of budgets:
 // organization, project, provider, category and run.
 func ChargeBody(body []byte, amount int64) []byte {
-	body = append(body, `{"provider":"`+Provider+`","category":"`+Category+`","kind":"usage","currency":"USD","amount_minor":`...)
+	body = append(body, `{"provider":"`+Provider+`","category":"`+Category+`","currency":"USD","amount_minor":`...)
 	return append(strconv.AppendInt(body, amount, 10), '}')
 }
 
@@ -233,7 +235,7 @@ func quantile(sorted []int32, q float64) float64 {
 func (l *load) cycle(ctx context.Context, callers []*caller, lane Lane) (Cycle, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cycle := Cycle{Run: lane.Run}
+	cycle, calls := Cycle{Run: lane.Run}, cmp.Or(l.Calls, CycleCalls)
 	var before, after, wrong, acknowledged atomic.Int64 // acknowledged is nanoseconds since began, 0 until then
 	var mu sync.Mutex
 	var numbers []int64 // of all that was accepted
@@ -242,7 +244,7 @@ func (l *load) cycle(ctx context.Context, callers []*caller, lane Lane) (Cycle, 
 	for _, c := range callers {
 		group.Go(func() {
 			var mine []int64
-			for ctx.Err() == nil && after.Load() < cycleCalls {
+			for ctx.Err() == nil && after.Load() < calls {
 				// The clock is read before the request leaves, so that a request that
 				// counts as sent after the acknowledgement certainly was.
 				sent, ack := int64(time.Since(began)), acknowledged.Load()
@@ -269,11 +271,11 @@ func (l *load) cycle(ctx context.Context, callers []*caller, lane Lane) (Cycle, 
 	}
 	stop := Dial(l.Address, answerTimeout)
 	defer stop.Close()
-	for before.Load() < cycleCalls && ctx.Err() == nil {
+	for before.Load() < calls && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	asked := time.Now()
-	body := fmt.Appendf(nil, `{"scope":"run","id":%q,"reason":"the bench stops it"}`, lane.Run)
+	body := fmt.Appendf(nil, `{"scope":%q,"id":%q,"reason":"stopped under load"}`, cmp.Or(l.Scope, "run"), cmp.Or(l.ID, lane.Run))
 	a, err := stop.Post("/v1/stops", l.Person, "stop-"+l.Nonce+"-"+lane.Run, body)
 	arrived := time.Now()
 	if err == nil && !a.Accepted() {

@@ -90,7 +90,7 @@ func TestALoadCountsWhatWasDecided(t *testing.T) {
 			t.Errorf("key %s was used %d times", key, n)
 		}
 	}
-	const form = `POST /v1/charges Bearer token {"provider":"metered","category":"tokens","kind":"usage","currency":"USD","amount_minor":`
+	const form = `POST /v1/charges Bearer token {"provider":"metered","category":"tokens","currency":"USD","amount_minor":`
 	if !strings.HasPrefix(e.asked[0], form) {
 		t.Errorf("asked %s", e.asked[0])
 	}
@@ -107,7 +107,7 @@ func TestACycleSeesWhatIsAcceptedAfterAStop(t *testing.T) {
 				t.Fatalf("%d cycles", len(found.Cycles))
 			}
 			cycle := found.Cycles[0]
-			if cycle.AcceptedBefore < cycleCalls-50 || cycle.SentAfter < cycleCalls || cycle.K == 0 || cycle.StopMS <= 0 || cycle.Stop != "stp_1" {
+			if cycle.AcceptedBefore < CycleCalls-50 || cycle.SentAfter < CycleCalls || cycle.K == 0 || cycle.StopMS <= 0 || cycle.Stop != "stp_1" {
 				t.Errorf("the cycle was %+v", cycle)
 			}
 			if (cycle.AcceptedAfter > 0) != c.wrong {

@@ -351,8 +351,8 @@ func (m *measurement) stops(ctx context.Context) error {
 	}
 	var took []int32
 	for _, c := range found.Cycles {
-		if c.AcceptedBefore < cycleCalls || c.SentAfter < cycleCalls {
-			m.report.void("a stop had %d accepted before it and %d sent after it; %d of each are needed", c.AcceptedBefore, c.SentAfter, cycleCalls)
+		if c.AcceptedBefore < CycleCalls || c.SentAfter < CycleCalls {
+			m.report.void("a stop had %d accepted before it and %d sent after it; %d of each are needed", c.AcceptedBefore, c.SentAfter, CycleCalls)
 		}
 		m.report.AcceptedAfterStop += c.AcceptedAfter
 		m.report.OfferedAfterStop += c.SentAfter

@@ -1,0 +1,219 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser/internal/bench"
+)
+
+// link is the network between the server and PostgreSQL. What it does to a
+// connection can be changed while bytes flow.
+type link struct {
+	listener net.Listener
+	socket   string // PostgreSQL's
+	delay    atomic.Int64
+	silent   atomic.Bool  // bytes are taken and go nowhere; nobody is told
+	cuts     atomic.Int64 // so many commits' answers are lost yet, with their connection
+	cut      atomic.Int64 // were lost
+	mu       sync.Mutex
+	ends     map[net.Conn]struct{}
+}
+
+func newLink(t *testing.T, pg *bench.Postgres) *link {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{listener: listener, socket: pg.Socket(), ends: map[net.Conn]struct{}{}}
+	go l.serve()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		l.reset()
+	})
+	return l
+}
+
+// url leads to a database over the link.
+func (l *link) url(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.User("purser"), Host: l.listener.Addr().String(), Path: "/" + database, RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+func (l *link) serve() {
+	for {
+		near, err := l.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("unix", l.socket)
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		l.mu.Lock()
+		l.ends[near], l.ends[far] = struct{}{}, struct{}{}
+		l.mu.Unlock()
+		go l.carry(near, far, false)
+		go l.carry(far, near, true)
+	}
+}
+
+// committed is the end of a message in which PostgreSQL says that a transaction
+// was committed, whichever way it was asked.
+var committed = []byte("COMMIT\x00")
+
+func (l *link) carry(from, to net.Conn, answers bool) {
+	defer l.drop(from, to)
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if d := time.Duration(l.delay.Load()); d > 0 {
+			time.Sleep(d)
+		}
+		if l.silent.Load() {
+			continue
+		}
+		if answers && bytes.Contains(buffer[:n], committed) && l.cuts.Add(-1) >= 0 {
+			l.cut.Add(1)
+			return // it is committed, and nobody will say so
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (l *link) drop(ends ...net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range ends {
+		_ = c.Close()
+		delete(l.ends, c)
+	}
+}
+
+// reset breaks every connection, as a router that forgets does.
+func (l *link) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.ends {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // no goodbye: a reset
+		}
+		_ = c.Close()
+	}
+	clear(l.ends)
+}
+
+// T11: nothing is accepted that is not committed, however the link fails, and what
+// was committed while its answer was lost is told under its key.
+func TestNoLinkToPostgreSQLMakesAnAcceptanceWithoutACommit(t *testing.T) {
+	whole(t)
+	pg := postgres(t)
+	if err := pg.Do(t.Context(), "postgres", "CREATE DATABASE purser"); err != nil {
+		t.Fatal(err)
+	}
+	wire := newLink(t, pg)
+	l := &ledger{House: &bench.House{Program: program, Dir: t.TempDir(), Database: wire.url("purser")}, pg: pg}
+	l.begin(t)
+	crowd := gather(t, l.Address(), l.lane, 32)
+	goesOn := func() {
+		t.Helper()
+		from := crowd.accepted.Load() + 50
+		eventually(t, "spends are accepted again", func() bool { return crowd.accepted.Load() > from })
+	}
+	goesOn()
+	for range rounds(2, 20) {
+		wire.delay.Store(int64(5 * time.Millisecond))
+		goesOn()
+		wire.delay.Store(0)
+		for range 3 {
+			wire.reset()
+			goesOn()
+		}
+		for range 3 {
+			before := wire.cut.Load()
+			wire.cuts.Store(1)
+			eventually(t, "a commit's answer is lost", func() bool { return wire.cut.Load() > before })
+			goesOn()
+		}
+	}
+	if crowd.lost.Load() == 0 {
+		t.Error("no call went without an answer: nothing failed")
+	}
+	l.proves(t, crowd.callOff())
+}
+
+// T11, K4, K9: with the database gone or silent nothing is accepted, and a stop is
+// acknowledged or says that it is not; it does not hang.
+func TestAStopWithoutADatabaseSaysThatItIsNotAcknowledged(t *testing.T) {
+	whole(t)
+	pg := postgres(t)
+	if err := pg.Do(t.Context(), "postgres", "CREATE DATABASE purser"); err != nil {
+		t.Fatal(err)
+	}
+	wire := newLink(t, pg)
+	l := &ledger{House: &bench.House{Program: program, Dir: t.TempDir(), Database: wire.url("purser")}, pg: pg}
+	l.begin(t)
+	for _, c := range []struct {
+		name       string
+		harm, mend func()
+	}{
+		{"half-open", func() { wire.silent.Store(true) }, func() { wire.reset(); wire.silent.Store(false) }},
+		{"gone", func() { fails(t, pg.Down()) }, func() { fails(t, pg.Up()); fails(t, pg.Await(t.Context())) }},
+	} {
+		lane := l.newRun(t, unlimited)
+		crowd := gather(t, l.Address(), lane, 8)
+		eventually(t, "the load begins", func() bool { return crowd.accepted.Load() > 50 })
+		c.harm()
+		// What was committed before the break may still be on its way to its caller.
+		body := fmt.Appendf(nil, `{"scope":"run","id":%q,"reason":"no database"}`, lane.Run)
+		conn := bench.Dial(l.Address(), patience)
+		a, err := conn.Post("/v1/stops", l.Token, "stop-"+lane.Run, body)
+		if err != nil {
+			t.Errorf("%s: the stop got no answer: %v", c.name, err)
+		} else if code := a.Code(); a.Accepted() || code == "" {
+			t.Errorf("%s: the stop was answered %d %q", c.name, a.Status, code)
+		}
+		conn.Close()
+		accepted := crowd.accepted.Load()
+		c.mend()
+		// The same key: now it is acknowledged, and from then on nothing is accepted.
+		var k int64
+		again := bench.Dial(l.Address(), patience)
+		eventually(t, "the stop is acknowledged", func() bool {
+			a, err := again.Post("/v1/stops", l.Token, "stop-"+lane.Run, body)
+			k = a.Number("seq")
+			return err == nil && a.Accepted()
+		})
+		again.Close()
+		eventually(t, "the callers are refused", func() bool { return crowd.refused.Load() > 100 })
+		told := crowd.callOff()
+		for _, s := range told {
+			if s.accepted && s.seq > k {
+				t.Errorf("%s: record %d was accepted after the stop's %d", c.name, s.seq, k)
+			}
+		}
+		t.Logf("%s: %d were accepted before, %d in all", c.name, accepted, crowd.accepted.Load())
+		l.before = append(l.before, told...)
+		l.proves(t, l.before)
+	}
+}
+
+func fails(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
