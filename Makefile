@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build demo test needs check format vet lint generated vulnerabilities race bench generate clean
+.PHONY: help build demo test needs check format vet lint generated vulnerabilities race soak bench benchmarks generate clean
 
 export CGO_ENABLED ?= 0
 # The version comes from git describe below; Go's own stamp fails in a checkout
@@ -62,7 +62,15 @@ race: needs ## run the tests of the concurrent packages under the race detector,
 	PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" CGO_ENABLED=1 \
 		.tools/withpg go test -race -short $(race)
 
-bench: ## run the benchmarks
+soak: needs ## kill, pause, stop and cut at length what make test does in short
+	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
+	PURSER_TEST_SOAK=1 PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" \
+		.tools/withpg go test -count 1 -timeout 6h -v ./test -run 'UnderLoad|TwoReplicas|NoCycle|NoLink|StopWithout|PowerCut|FullDisk|ClockThat'
+
+bench: needs build ## measure the table of docs/performance.md: bin/bench/spend.md and .json
+	PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" bin/purser bench table --out bin/bench
+
+benchmarks: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 generate: .tools/sqlc .tools/templ ## write again what is generated and committed

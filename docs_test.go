@@ -243,7 +243,7 @@ func TestEachSettingInTheDocumentsExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"PURSER_CONFIG": true, "PURSER_TOKEN": true, "PURSER_URL": true, "PURSER_REQUIRE": true, "PURSER_TEST_POSTGRES": true}
+	known := map[string]bool{"PURSER_CONFIG": true, "PURSER_TOKEN": true, "PURSER_URL": true, "PURSER_REQUIRE": true, "PURSER_TEST_POSTGRES": true, "PURSER_TEST_SEED": true, "PURSER_TEST_SOAK": true}
 	group := ""
 	for line := range strings.Lines(string(example)) {
 		if m := regexp.MustCompile(`^(\w+):$`).FindStringSubmatch(strings.TrimRight(line, "\n")); m != nil {
