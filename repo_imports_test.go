@@ -48,6 +48,7 @@ var allowed = map[string]string{
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
 		"internal/ledger internal/notice internal/oauth internal/rail internal/review internal/seal internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
+	"internal/witness":  "internal/notice",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
 	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
 	"internal/blob":     ".",
@@ -74,7 +75,7 @@ var allowed = map[string]string{
 	"internal/folder": ".",
 	"internal/config": ". internal/edit",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
-		"internal/courier internal/notice internal/oauth internal/oauthapi internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
+		"internal/courier internal/notice internal/witness internal/oauth internal/oauthapi internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 

@@ -255,6 +255,17 @@ type Status struct {
 	Budgets      []BudgetLine   `json:"budgets"`
 	RunRate      []Money        `json:"run_rate"` // committed per month
 	Subscribed   []Subscription `json:"subscriptions"`
+	Witnesses    []WitnessState `json:"witnesses,omitempty"` // for people; empty: checkpoints are kept here only
+}
+
+// WitnessState is how far a place outside is with the copies of the log's checkpoints.
+type WitnessState struct {
+	Place  string     `json:"place"`           // file, url
+	Size   int64      `json:"size"`            // records under the newest checkpoint that it has
+	Behind int64      `json:"behind"`          // records under newer checkpoints
+	At     *time.Time `json:"at,omitempty"`    // when it last took one
+	Fails  int64      `json:"fails,omitempty"` // tries since then
+	Error  string     `json:"error,omitempty"` // of the last of them
 }
 
 // AskStatus asks for the state of a project, or of all.

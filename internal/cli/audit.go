@@ -145,7 +145,7 @@ func (s *session) auditProve() *cobra.Command {
 		}, func(p *page, v purser.AuditProof) {
 			p.line("record %d: %s", v.Seq, v.Leaf)
 			p.line("is under this checkpoint, %d hashes below:", len(v.Path))
-			p.line("%s", strings.TrimSpace(v.Checkpoint))
+			showNote(p, v.Checkpoint)
 			if file != "" {
 				p.line("next: purser audit verify %s --key %s", file, v.PublicKey)
 			}
@@ -169,11 +169,18 @@ func (s *session) auditCheckpoint() *cobra.Command {
 				return point, err
 			}
 			return c.Checkpoint(ctx, in)
-		}, func(p *page, v purser.Checkpoint) { p.line("%s", v.Checkpoint) }),
+		}, func(p *page, v purser.Checkpoint) { showNote(p, v.Checkpoint) }),
 	}
 	cmd.Flags().Int64Var(&in.Size, "size", 0, "the first checkpoint of at least so many records (default: the newest)")
 	cmd.Flags().Int64Var(&in.From, "from", 0, "an older size of the log, to prove that it only grew since")
 	return logFlag(cmd, &in.Log)
+}
+
+// showNote shows a signed note line by line, as the verifier takes it.
+func showNote(p *page, note string) {
+	for line := range strings.Lines(note) {
+		p.line("%s", strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // verified is what audit verify found.

@@ -98,11 +98,31 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func
 	if err != nil || who.Kind != purser.Person {
 		return
 	}
+	diagnoseWitness(ctx, c, add)
 	books, err := c.CheckBooks(ctx, purser.None{})
 	if err == nil && !books.OK {
 		err = purser.Errorf(purser.BooksBroken, "%s", strings.Join(books.Faults, "; "))
 	}
 	add("books", "purser books check", err, "they balance (%d movements)", books.Movements)
+}
+
+// witnessPatience is how many failed tries in a row doctor calls a fault: a minute.
+const witnessPatience = 6
+
+// diagnoseWitness looks whether copies of the log's checkpoints leave this place.
+func diagnoseWitness(ctx context.Context, c *client.Client, add func(what, hint string, err error, good string, args ...any)) {
+	status, err := c.Status(ctx, purser.AskStatus{})
+	if err != nil || len(status.Witnesses) == 0 {
+		add("witness", "purser status", err, "none: set audit.witness.file or audit.witness.url, or nobody can tell that the log was rolled back")
+		return
+	}
+	for _, w := range status.Witnesses {
+		var failing error
+		if w.Fails >= witnessPatience {
+			failing = purser.Errorf(purser.Unavailable, "%s", witnessed(w))
+		}
+		add("witness", "see to the place that audit.witness."+w.Place+" names, or correct the setting", failing, "%s", witnessed(w))
+	}
 }
 
 // private says what is wrong with the data folder; one that is not there yet is fine.

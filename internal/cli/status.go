@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,18 @@ func showStatus(p *page, v purser.Status) {
 	}
 	budgetTable(p, v.Budgets)
 	p.line("committed: %s a month", sum(v.RunRate))
+	for _, w := range v.Witnesses {
+		p.line("%s", witnessed(w))
+	}
+}
+
+// witnessed tells in one line how far a witness is.
+func witnessed(w purser.WitnessState) string {
+	text := fmt.Sprintf("witness %s: has the checkpoint of %d records, %d behind", w.Place, w.Size, w.Behind)
+	if w.Fails > 0 {
+		text += fmt.Sprintf("; %d tries failed: %s", w.Fails, w.Error)
+	}
+	return text
 }
 
 func resourceTable(p *page, list []purser.Resource) {

@@ -46,6 +46,7 @@ func (c *Config) complete(environ []string, f *faults) {
 		}
 		*p.path = absolute(*p.path, home, f)
 	}
+	c.Audit.Witness.complete(home, f)
 	if file, ok := c.Database.file(); ok {
 		if file == "" {
 			file = filepath.Join(c.Dir, "purser.db")
@@ -97,6 +98,7 @@ func (c *Config) check(f *faults) {
 	c.checkAddresses(f)
 	c.checkURLs(f)
 	c.checkLimits(f)
+	c.Audit.Witness.check(f)
 	if err := c.Database.check(); err != nil {
 		f.add("settings", "database: %v", err)
 	}

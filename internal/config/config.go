@@ -31,6 +31,7 @@ type Config struct {
 	Retire   Retire   `key:"retire"`
 	Stop     Stop     `key:"stop"`
 	Clients  Clients  `key:"clients"`
+	Audit    Audit    `key:"audit"`
 
 	// Warnings are not faults, but worth a line at start and in doctor.
 	Warnings []string

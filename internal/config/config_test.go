@@ -135,6 +135,11 @@ func TestAFaultIsNamedWithItsSourceAndTheWayOut(t *testing.T) {
 		{"an endpoint that is no URL", "tracing:\n  endpoint: here", nil, nil, "tracing.endpoint"},
 		{"an unknown database", "database: mysql://x/y", nil, nil, "database: it is not sqlite"},
 		{"a server without a database", "database: postgres://h/", nil, nil, "names no database"},
+		{"a witness that is no URL", "audit:\n  witness:\n    url: there", nil, nil, "audit.witness.url: it is not an address like"},
+		{"a witness in the clear", "audit:\n  witness:\n    url: http://witness.example/x", nil, nil, "http goes to this machine only"},
+		{"a witness's password in its address", "audit:\n  witness:\n    url: https://me:hunter2@witness.example/", nil, nil, "it holds a password"},
+		{"a witness's secret that is not there", "audit:\n  witness:\n    url: https://w.example/\n    secret_file: /nowhere/secret", nil, nil, "cannot be read"},
+		{"a group within a group, misspelt", "audit:\n  witnes:\n    file: x", nil, nil, "audit.witnes.file is not a setting; the nearest is audit.witness.file"},
 		{"no home", "", []string{"HOME="}, nil, "neither HOME nor XDG_DATA_HOME"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

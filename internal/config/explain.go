@@ -36,17 +36,24 @@ func Example() string {
 	var b strings.Builder
 	b.WriteString("# Settings of Purser. Each is shown with its default; remove the # to set it.\n" +
 		"# The environment wins over this file (PURSER_LOG_LEVEL is log.level), flags win over both.\n")
-	group := ""
+	var groups []string // that the last line was in
 	for _, s := range settings(new(Config)) {
-		name, indent := s.key, ""
-		if g, member, ok := strings.Cut(s.key, "."); ok {
-			name, indent = member, "  "
-			if g != group {
-				fmt.Fprintf(&b, "\n%s:\n", g)
-				group = g
-			}
-		} else {
+		path := strings.Split(s.key, ".")
+		name, path := path[len(path)-1], path[:len(path)-1]
+		indent := strings.Repeat("  ", len(path))
+		if len(path) == 0 {
 			b.WriteString("\n")
+		}
+		for i, g := range path {
+			if i < len(groups) && groups[i] == g {
+				continue
+			}
+			groups = groups[:min(i, len(groups))]
+			if i == 0 {
+				b.WriteString("\n")
+			}
+			fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", i), g)
+			groups = append(groups, g)
 		}
 		fmt.Fprintf(&b, "%s# %s\n", indent, s.help)
 		fmt.Fprintf(&b, "%s#%s\n", indent, strings.TrimRight(name+": "+s.def, " "))

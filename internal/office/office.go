@@ -118,7 +118,8 @@ type Config struct {
 	Deployer  Deployer
 	Blobs     Blobs
 	Box       seal.Box
-	AuditSeed []byte // 32 bytes: signs checkpoints
+	AuditSeed []byte             // 32 bytes: signs checkpoints
+	Witnesses map[string]Witness // by place, as "file" or "url"; they get a copy of each checkpoint
 	PublicURL func() string
 	Couriers  map[string]Courier // of notices, by way; one that is missing is not used
 	Access    AccessTokens       // nil: no client can be connected

@@ -60,6 +60,10 @@ func (o *Office) Status(ctx context.Context, by purser.Actor, in purser.AskStatu
 	out.Budgets = visible(by, lines)
 	subs, err := o.Subscriptions(ctx, by, purser.Page{})
 	out.Subscribed, out.RunRate = subs.Items, runRate(subs.Items)
+	if err != nil || by.Kind != purser.Person {
+		return out, err
+	}
+	out.Witnesses, err = o.witnesses(ctx, q, by.Organization)
 	return out, err
 }
 

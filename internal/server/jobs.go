@@ -22,6 +22,7 @@ func (p *parts) jobs() []job {
 		{"errands", 30 * time.Second, p.office.Errands}, // removals, catalogs: what waits for providers
 		{"recover", 5 * time.Second, p.office.Recover},  // orders and revocations that a crash or a lost answer left
 		{"checkpoint", 0, p.office.NextCheckpoint},      // RULES 22: each second or thousand records; it waits by itself
+		{"witness", time.Second, p.office.Testify},      // copies of checkpoints, elsewhere
 		{"due", time.Second, p.office.Due},              // renewals, expiries
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/purser-dev/purser/internal/seller"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
+	"github.com/purser-dev/purser/internal/witness"
 )
 
 // parts are the rooms behind the doors.
@@ -70,13 +71,33 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 	if err != nil {
 		return nil, err
 	}
+	witnesses, err := witnesses(cfg.Audit.Witness, opt.Now)
+	if err != nil {
+		return nil, err
+	}
 	p.office, err = office.New(ctx, office.Config{
-		Store: p.store, Blobs: p.blobs, Box: box, AuditSeed: seed, PublicURL: url, Defaults: defaults(cfg),
+		Store: p.store, Blobs: p.blobs, Box: box, AuditSeed: seed, Witnesses: witnesses, PublicURL: url, Defaults: defaults(cfg),
 		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account, Key: requests, Keys: p.keys}),
 		Deployer: deployer{}, Now: opt.Now, Random: opt.Random, Log: log,
 		Access: p.access, Documents: oauthapi.NewDocuments(cfg.Clients.LocalDocuments), LocalDocuments: cfg.Clients.LocalDocuments,
 	})
 	return p, err
+}
+
+// witnesses are the places outside that the settings name.
+func witnesses(cfg config.Witness, now func() time.Time) (map[string]office.Witness, error) {
+	all := map[string]office.Witness{}
+	if cfg.File != "" {
+		all["file"] = witness.File{Path: cfg.File}
+	}
+	if cfg.URL != "" {
+		secret, err := cfg.Secret()
+		if err != nil {
+			return nil, fmt.Errorf("reading the witness's secret: %w", err)
+		}
+		all["url"] = witness.NewPost(cfg.URL, secret, now)
+	}
+	return all, nil
 }
 
 func defaults(cfg config.Config) office.Defaults {

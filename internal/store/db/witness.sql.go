@@ -177,25 +177,28 @@ func (q *Queries) SetWitnessed(ctx context.Context, arg SetWitnessedParams) erro
 }
 
 const unwitnessed = `-- name: Unwitnessed :many
-SELECT o.id AS organization, CAST(COALESCE(w.size, 0) AS BIGINT) AS size, CAST(COALESCE(w.fails, 0) AS BIGINT) AS fails
+SELECT o.id AS organization, CAST(COALESCE(w.size, 0) AS BIGINT) AS size, CAST(COALESCE(w.at, 0) AS BIGINT) AS at, CAST(COALESCE(w.fails, 0) AS BIGINT) AS fails
 FROM organizations o LEFT JOIN witnessed w ON w.organization = o.id AND w.place = $1
 WHERE COALESCE(w.next_at, 0) <= CAST($2 AS BIGINT)
-  AND COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = o.id), 0) > COALESCE(w.size, 0) ORDER BY o.id
+  AND COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = o.id), 0) > COALESCE(w.size, 0)
+ORDER BY o.id LIMIT $3
 `
 
 type UnwitnessedParams struct {
-	Place string
-	Now   int64
+	Place    string
+	Now      int64
+	RowLimit int32
 }
 
 type UnwitnessedRow struct {
 	Organization string
 	Size         int64
+	At           int64
 	Fails        int64
 }
 
 func (q *Queries) Unwitnessed(ctx context.Context, arg UnwitnessedParams) ([]UnwitnessedRow, error) {
-	rows, err := q.db.QueryContext(ctx, unwitnessed, arg.Place, arg.Now)
+	rows, err := q.db.QueryContext(ctx, unwitnessed, arg.Place, arg.Now, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +206,12 @@ func (q *Queries) Unwitnessed(ctx context.Context, arg UnwitnessedParams) ([]Unw
 	items := []UnwitnessedRow{}
 	for rows.Next() {
 		var i UnwitnessedRow
-		if err := rows.Scan(&i.Organization, &i.Size, &i.Fails); err != nil {
+		if err := rows.Scan(
+			&i.Organization,
+			&i.Size,
+			&i.At,
+			&i.Fails,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -14,10 +14,11 @@ SELECT * FROM checkpoints WHERE organization = $1 AND size > sqlc.arg(after) ORD
 SELECT * FROM audit WHERE organization = $1 AND seq = $2;
 
 -- name: Unwitnessed :many
-SELECT o.id AS organization, CAST(COALESCE(w.size, 0) AS BIGINT) AS size, CAST(COALESCE(w.fails, 0) AS BIGINT) AS fails
+SELECT o.id AS organization, CAST(COALESCE(w.size, 0) AS BIGINT) AS size, CAST(COALESCE(w.at, 0) AS BIGINT) AS at, CAST(COALESCE(w.fails, 0) AS BIGINT) AS fails
 FROM organizations o LEFT JOIN witnessed w ON w.organization = o.id AND w.place = sqlc.arg(place)
 WHERE COALESCE(w.next_at, 0) <= CAST(sqlc.arg(now) AS BIGINT)
-  AND COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = o.id), 0) > COALESCE(w.size, 0) ORDER BY o.id;
+  AND COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = o.id), 0) > COALESCE(w.size, 0)
+ORDER BY o.id LIMIT sqlc.arg(row_limit);
 
 -- name: Witnessed :many
 SELECT * FROM witnessed WHERE organization = $1 ORDER BY place;
