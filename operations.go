@@ -45,9 +45,10 @@ var operations = []Operation{
 	{"remove_provider", "Forget a provider that nothing lives at.", "POST", "/v1/providers/{provider}/remove", MayApprove, false, true, false},
 	{"record_conformance", "Keep the result of a provider's conformance run.", "POST", "/v1/providers/{provider}/conformance", MayApprove, true, true, false},
 	{"link", "Plan and apply the linking of an account at a provider.", "POST", "/v1/providers/{provider}/link", Agents, false, true, true},
-	{"unlink", "Forget the account at a provider.", "POST", "/v1/providers/{provider}/unlink", People, false, true, false},
+	{"unlink", "Plan and apply forgetting the account at a provider.", "POST", "/v1/providers/{provider}/unlink", Agents, false, true, true},
 	{"open", "Get a page of a provider on which a person is signed in.", "POST", "/v1/providers/{provider}/open", MayApprove, true, false, false},
-	{"adopt", "Take in a resource that is at the provider already, by its exact identifier.", "POST", "/v1/providers/{provider}/adopt", People, true, true, false},
+	{"propose_open", "Ask the people to open a page of a provider; the link goes to them only.", "POST", "/v1/providers/{provider}/open/proposals", Agents, false, true, true},
+	{"adopt", "Plan and apply taking in a resource that is at the provider already, by its exact identifier.", "POST", "/v1/providers/{provider}/adopt", Agents, false, true, true},
 
 	{"create_run", "Make a run with a budget; its agent's token is shown once.", "POST", "/v1/runs", MayApprove, true, true, false},
 	{"list_runs", "List runs.", "GET", "/v1/runs", Agents, false, false, false},
@@ -86,6 +87,7 @@ var operations = []Operation{
 	{"upgrade", "Plan and apply a change to a larger service.", "POST", "/v1/resources/{resource}/upgrade", Agents, false, true, true},
 	{"downgrade", "Plan and apply a change to a smaller service.", "POST", "/v1/resources/{resource}/downgrade", Agents, false, true, true},
 	{"rotate", "Replace a resource's credentials.", "POST", "/v1/resources/{resource}/rotate", Agents, false, true, true},
+	{"show_order", "Show an order, with what its provider asks for.", "GET", "/v1/orders/{order}", Agents, false, false, false},
 	{"inform", "Answer what a provider asked for before it goes on with an order.", "POST", "/v1/orders/{order}/inform", MayApprove, true, true, false},
 	{"exec", "Hand out the credentials of an environment, for a child process.", "POST", "/v1/exec", Agents, true, false, false},
 

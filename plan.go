@@ -19,6 +19,8 @@ const (
 	ServiceStep StepKind = "service" // one service of the catalog
 	DeployStep  StepKind = "deploy"  // files to a hosting resource
 	UpdateStep  StepKind = "update"  // another configuration or service of a resource
+	AdoptStep   StepKind = "adopt"   // a resource that is at the provider already
+	UnlinkStep  StepKind = "unlink"  // the account at a provider, forgotten
 )
 
 // Plan states.
@@ -48,7 +50,7 @@ type MakePlan struct {
 
 // StepRequest asks for one service, with exact configuration.
 type StepRequest struct {
-	Service       string         `json:"service"`                 // provider/service, as in the catalog
+	Service       string         `json:"service"`                 // provider/service, as in the catalog; "provider/" is the account there
 	Name          string         `json:"name,omitempty"`          // of the resource; default: after the service
 	Configuration map[string]any `json:"configuration,omitempty"` // the catalog's configuration_schema
 	Manifest      string         `json:"manifest,omitempty"`      // digest of a staged folder to deploy there
@@ -56,6 +58,8 @@ type StepRequest struct {
 	Meant         bool           `json:"meant,omitempty"`         // a repeat on purpose; a person must sign the plan
 	Resource      string         `json:"resource,omitempty"`      // an existing one to change; service is what it becomes
 	Direction     string         `json:"direction,omitempty"`     // of a change: up, down, or either when empty
+	Adopt         string         `json:"adopt,omitempty"`         // the exact identifier there of one that the provider has already
+	Unlink        bool           `json:"unlink,omitempty"`        // forget the account; service is then "provider/"
 }
 
 // PlanRef names a plan.
@@ -108,8 +112,9 @@ type PlanStep struct {
 	Price         Price          `json:"price"`
 	Account       *AccountTerms  `json:"account,omitempty"`
 	Deployment    *Deployment    `json:"deployment,omitempty"`
-	Resource      string         `json:"resource,omitempty"` // an existing one that the step changes
-	After         int            `json:"after,omitempty"`    // the step that makes what this one uses
+	Resource      string         `json:"resource,omitempty"`             // an existing one that the step changes
+	ProviderID    string         `json:"provider_resource_id,omitempty"` // of what is adopted
+	After         int            `json:"after,omitempty"`                // the step that makes what this one uses
 	Meant         bool           `json:"meant,omitempty"`
 }
 
@@ -267,6 +272,32 @@ type Order struct {
 	Captured Money      `json:"captured"`
 	Attempts int        `json:"attempts"`
 	Error    *Error     `json:"error,omitempty"`
+
+	// Questions are what the provider wants to know before it goes on; inform answers.
+	Questions []Question `json:"questions,omitempty"`
+}
+
+// OrderRef names an order.
+type OrderRef struct {
+	Order string `json:"order"`
+}
+
+// Question is one field of the form that a provider's JSON Schema makes (APP 9.8,
+// 12.1). All text is the provider's own, untrusted, on one line and short.
+type Question struct {
+	Name        string   `json:"name"`            // the member of inform's information
+	Title       string   `json:"title,omitempty"` // what to show in place of the name
+	Description string   `json:"description,omitempty"`
+	Type        string   `json:"type"`             // string, integer, number, boolean; json for what has no field of its own
+	Format      string   `json:"format,omitempty"` // of a string: date, date-time, email, uri; others are not checked
+	Required    bool     `json:"required,omitempty"`
+	Choices     []string `json:"choices,omitempty"` // as a person types them; empty: anything that fits
+	Default     string   `json:"default,omitempty"` // as a person would type it
+	MinLength   int      `json:"min_length,omitempty"`
+	MaxLength   int      `json:"max_length,omitempty"` // 0: no limit
+	Minimum     string   `json:"minimum,omitempty"`    // a number, as written
+	Maximum     string   `json:"maximum,omitempty"`
+	Pattern     string   `json:"pattern,omitempty"`
 }
 
 // Resolve is a person's word on an order whose outcome nobody can look up.

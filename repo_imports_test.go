@@ -39,6 +39,7 @@ var allowed = map[string]string{
 	"internal/ledger":     ".",
 	"internal/notice":     ". internal/catalog",
 	"internal/rail":       ". internal/guard",
+	"internal/question":   ". app internal/catalog",
 	"internal/review":     ". internal/domainname",
 
 	// The middle.
@@ -46,7 +47,7 @@ var allowed = map[string]string{
 	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/ledger internal/notice internal/oauth internal/rail internal/review internal/seal internal/store internal/store/db",
+		"internal/ledger internal/notice internal/oauth internal/question internal/rail internal/review internal/seal internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
 	"internal/witness":  "internal/notice",
 	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
@@ -66,7 +67,7 @@ var allowed = map[string]string{
 	"internal/appapi":   ". app internal/gate internal/office internal/seal internal/seller",
 	"internal/console":  ". internal/consent internal/form internal/gate internal/office",
 	"internal/cli": ". app client internal/act internal/audit internal/canonical internal/child internal/cloud internal/config internal/consent " +
-		"internal/backup internal/bench internal/demo internal/folder internal/ledger internal/seal internal/server provider/providertest",
+		"internal/backup internal/bench internal/demo internal/folder internal/ledger internal/question internal/seal internal/server provider/providertest",
 
 	// What joins them, and what stands apart.
 	"internal/bench":  ". client internal/act internal/audit internal/child internal/consent internal/office internal/seal internal/store internal/store/db",

@@ -179,6 +179,18 @@ type RecordConformance struct {
 
 // LinkProvider plans and applies the linking of an account at a provider.
 type LinkProvider struct {
+	Provider      string         `json:"provider"`
+	Configuration map[string]any `json:"configuration,omitempty"` // of the account, by the manifest's schema, e.g. its region
+	Project       string         `json:"project,omitempty"`
+	Env           string         `json:"env,omitempty"`
+	Run           string         `json:"run,omitempty"`
+	Purpose       string         `json:"purpose,omitempty"`
+	DryRun        bool           `json:"dry_run,omitempty"`
+}
+
+// UnlinkProvider plans and applies forgetting the account at a provider. What lives
+// there stays there.
+type UnlinkProvider struct {
 	Provider string `json:"provider"`
 	Project  string `json:"project,omitempty"`
 	Env      string `json:"env,omitempty"`
@@ -216,6 +228,15 @@ type OpenLink struct {
 	Act      *Signature `json:"act,omitempty"` // whoever opens it is signed in there
 }
 
+// ProposeOpen asks the people to open a page of a provider. The link goes to who
+// opens it, and to nobody else.
+type ProposeOpen struct {
+	Provider string `json:"provider"`
+	Page     string `json:"page,omitempty"` // the purpose that the manifest names; default dashboard
+	Path     string `json:"path,omitempty"`
+	Why      string `json:"why,omitempty"` // in the proposer's words; shown quoted
+}
+
 // Link is a single-use page. Its URL is a secret until it is opened.
 type Link struct {
 	Provider  string     `json:"provider"`
@@ -223,16 +244,18 @@ type Link struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
-// Adopt takes in a resource that is at the provider already, by its exact
-// identifier there. Nothing is bought; what the provider says is read back.
+// Adopt plans and applies taking in a resource that is at the provider already, by
+// its exact identifier there. Nothing is bought; what the provider says is read back.
 type Adopt struct {
-	Provider   string     `json:"provider"`
-	ProviderID string     `json:"provider_resource_id"`
-	Service    string     `json:"service"`
-	Name       string     `json:"name,omitempty"`
-	Project    string     `json:"project,omitempty"`
-	Env        string     `json:"env,omitempty"`
-	Act        *Signature `json:"act,omitempty"`
+	Provider   string `json:"provider"`
+	ProviderID string `json:"provider_resource_id"`
+	Service    string `json:"service"`
+	Name       string `json:"name,omitempty"`
+	Project    string `json:"project,omitempty"`
+	Env        string `json:"env,omitempty"`
+	Run        string `json:"run,omitempty"`
+	Purpose    string `json:"purpose,omitempty"`
+	DryRun     bool   `json:"dry_run,omitempty"`
 }
 
 // Inform answers what a provider asked for before it goes on with an order. It

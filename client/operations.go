@@ -266,9 +266,9 @@ func (c *Client) Link(ctx context.Context, in purser.LinkProvider) (purser.Plan,
 	return call[purser.Plan](ctx, c, "link", in)
 }
 
-// Unlink: forget the account at a provider.
-func (c *Client) Unlink(ctx context.Context, in purser.ProviderRef) (purser.ProviderInfo, error) {
-	return call[purser.ProviderInfo](ctx, c, "unlink", in)
+// Unlink: plan and apply forgetting the account at a provider.
+func (c *Client) Unlink(ctx context.Context, in purser.UnlinkProvider) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "unlink", in)
 }
 
 // Open: get a page of a provider on which a person is signed in.
@@ -276,9 +276,14 @@ func (c *Client) Open(ctx context.Context, in purser.OpenLink) (purser.Link, err
 	return call[purser.Link](ctx, c, "open", in)
 }
 
-// Adopt: take in a resource that is at the provider already.
-func (c *Client) Adopt(ctx context.Context, in purser.Adopt) (purser.Resource, error) {
-	return call[purser.Resource](ctx, c, "adopt", in)
+// ProposeOpen: ask the people to open a page of a provider.
+func (c *Client) ProposeOpen(ctx context.Context, in purser.ProposeOpen) (purser.Accepted, error) {
+	return call[purser.Accepted](ctx, c, "propose_open", in)
+}
+
+// Adopt: plan and apply taking in a resource that is at the provider already.
+func (c *Client) Adopt(ctx context.Context, in purser.Adopt) (purser.Plan, error) {
+	return call[purser.Plan](ctx, c, "adopt", in)
 }
 
 // Update: plan and apply a change of a resource's configuration or service.
@@ -299,6 +304,11 @@ func (c *Client) Downgrade(ctx context.Context, in purser.UpdateResource) (purse
 // Rotate: replace a resource's credentials.
 func (c *Client) Rotate(ctx context.Context, in purser.ResourceRef) (purser.Rotation, error) {
 	return call[purser.Rotation](ctx, c, "rotate", in)
+}
+
+// ShowOrder: show an order, with what its provider asks for.
+func (c *Client) ShowOrder(ctx context.Context, in purser.OrderRef) (purser.Order, error) {
+	return call[purser.Order](ctx, c, "show_order", in)
 }
 
 // Inform: answer what a provider asked for before it goes on with an order.

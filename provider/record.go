@@ -31,6 +31,7 @@ func keyResource(account, id string) string     { return "res/" + hash(account)[
 
 // The keys below are of one tenant (call.tenant).
 func keyOrchestratorResource(tenant, id string) string { return "orid/" + tenant + "/" + hash(id) }
+
 func keyBare(tenant, project, service string) string {
 	return "bare/" + tenant + "/" + hash(project+"\x00"+service)
 }

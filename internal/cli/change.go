@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/client"
+	"github.com/purser-dev/purser/internal/question"
 )
 
 // change is update, upgrade and downgrade: one command in three directions.
@@ -112,15 +114,20 @@ func (s *session) rotate() *cobra.Command {
 
 func (s *session) link() *cobra.Command {
 	var in purser.LinkProvider
+	var set []string
 	cmd := s.changing(&cobra.Command{
 		Use: "link PROVIDER", Short: "Plan and apply the linking of an account at a provider", Args: needs("PROVIDER"),
 		Long:    "Link an account at a provider. What is shared and which terms are accepted stands in the plan, and a person approves it.",
-		Example: "  purser link local",
+		Example: "  purser link local\n  purser link vendor --set region=EU",
 	})
+	cmd.Flags().StringArrayVar(&set, "set", nil, "configuration of the account, KEY=VALUE")
 	cmd.Flags().StringVar(&in.Run, "run", "", "run (default: the agent's own; a person's opens one)")
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "show the plan and link nothing")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
 		in.Provider = args[0]
+		if in.Configuration, err = settings(set); err != nil {
+			return plan, err
+		}
 		if in.Project, err = s.project(in.Project); err != nil {
 			return plan, err
 		}
@@ -137,17 +144,31 @@ func (s *session) link() *cobra.Command {
 }
 
 func (s *session) unlink() *cobra.Command {
-	return s.changing(&cobra.Command{
-		Use: "unlink PROVIDER", Short: "Forget the account at a provider", Args: needs("PROVIDER"),
-		Long: "Forget the account at a provider. What lives there stays there.", Example: "  purser unlink local",
-		RunE: does(s, func(ctx context.Context, args []string) (v purser.ProviderInfo, err error) {
-			ctx, c, err := s.keyedClient(ctx)
-			if err != nil {
-				return v, err
-			}
-			return c.Unlink(ctx, purser.ProviderRef{Provider: args[0]})
-		}, func(p *page, v purser.ProviderInfo) { p.line("the account at %s is forgotten here", v.Name) }),
+	var in purser.UnlinkProvider
+	cmd := s.changing(&cobra.Command{
+		Use: "unlink PROVIDER", Short: "Plan and apply forgetting the account at a provider", Args: needs("PROVIDER"),
+		Long: "Forget the account at a provider. What lives there stays there, and cannot be managed until it is linked again; so a\n" +
+			"person approves it.",
+		Example: "  purser unlink local",
 	})
+	cmd.Flags().StringVar(&in.Run, "run", "", "run (default: the agent's own; a person's opens one)")
+	cmd.Flags().StringVar(&in.Purpose, "purpose", "", "what it is for; shown to the person who approves, quoted")
+	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "show the plan and forget nothing")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+		in.Provider = args[0]
+		if in.Project, err = s.project(in.Project); err != nil {
+			return plan, err
+		}
+		ctx, c, err := s.keyedClient(ctx)
+		if err != nil {
+			return plan, err
+		}
+		if plan, err = c.Unlink(ctx, in); err != nil || in.DryRun {
+			return plan, err
+		}
+		return s.ended(ctx, c, plan)
+	}, s.showBought(&in.DryRun))
+	return place(cmd, &in.Project, &in.Env)
 }
 
 func (s *session) open() *cobra.Command {
@@ -170,30 +191,58 @@ func (s *session) open() *cobra.Command {
 	return cmd
 }
 
-func (s *session) adopt() *cobra.Command {
-	var in purser.Adopt
+func (s *session) proposeOpen() *cobra.Command {
+	var in purser.ProposeOpen
 	cmd := s.changing(&cobra.Command{
-		Use: "adopt PROVIDER ID --service SERVICE", Short: "Take in a resource that is at a provider already", Args: needs("PROVIDER", "ID"),
-		Long: "Take in a resource that is at the provider already, by its exact identifier there. It is read back first; nothing is bought.\n" +
-			"Its credentials become ours to hand out, so it asks for the passphrase.",
-		Example: "  purser adopt local res_7fd2 --service mail:inbox --name inbox",
+		Use: "propose-open PROVIDER", Short: "Ask the people to open a page of a provider", Args: needs("PROVIDER"),
+		Long: "Ask the people to open a page of a provider, as an agent does: whoever opens it is signed in there, so the link goes to a\n" +
+			"person only. They are told the command to type.",
+		Example: "  purser propose-open vendor --path /billing --why 'the card has to be replaced'",
 	})
-	cmd.Flags().StringVar(&in.Service, "service", "", "the provider's service it is one of")
-	cmd.Flags().StringVar(&in.Name, "name", "", "its name here (default: after the service)")
-	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Resource, err error) {
-		in.Provider, in.ProviderID = args[0], args[1]
-		if in.Service == "" {
-			return v, misused(cmd, "which service is it? --service SERVICE")
-		}
-		if in.Project, err = s.project(in.Project); err != nil {
-			return v, err
-		}
+	cmd.Flags().StringVar(&in.Page, "page", "", "which page (default: dashboard)")
+	cmd.Flags().StringVar(&in.Path, "path", "", "where on it, beginning with /")
+	cmd.Flags().StringVar(&in.Why, "why", "", "why it should be opened; shown quoted")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Accepted, err error) {
+		in.Provider = args[0]
 		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
 			return v, err
 		}
-		return signed(ctx, s, c, "adopt", in, func(in *purser.Adopt, a *purser.Signature) { in.Act = a }, c.Adopt)
-	}, func(p *page, v purser.Resource) { resourceTable(p, []purser.Resource{v}) })
+		return c.ProposeOpen(ctx, in)
+	}, func(p *page, _ purser.Accepted) { p.line("the people are told") })
+	return cmd
+}
+
+func (s *session) adopt() *cobra.Command {
+	var in purser.Adopt
+	cmd := s.changing(&cobra.Command{
+		Use: "adopt PROVIDER ID --service SERVICE", Short: "Plan and apply taking in a resource that is at a provider already", Args: needs("PROVIDER", "ID"),
+		Long: "Take in a resource that is at the provider already, by its exact identifier there. It is read back; nothing is bought.\n" +
+			"Its credentials become ours to hand out, so a person approves it.",
+		Example: "  purser adopt local res_7fd2 --service mail:inbox --name inbox",
+	})
+	cmd.Flags().StringVar(&in.Service, "service", "", "the provider's service it is one of")
+	cmd.Flags().StringVar(&in.Name, "name", "", "its name here (default: after the service)")
+	cmd.Flags().StringVar(&in.Run, "run", "", "run (default: the agent's own; a person's opens one)")
+	cmd.Flags().StringVar(&in.Purpose, "purpose", "", "what it is for; shown to the person who approves, quoted")
+	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "show the plan and take nothing in")
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
+		in.Provider, in.ProviderID = args[0], args[1]
+		if in.Service == "" {
+			return plan, misused(cmd, "which service is it? --service SERVICE")
+		}
+		if in.Project, err = s.project(in.Project); err != nil {
+			return plan, err
+		}
+		ctx, c, err := s.keyedClient(ctx)
+		if err != nil {
+			return plan, err
+		}
+		if plan, err = c.Adopt(ctx, in); err != nil || in.DryRun {
+			return plan, err
+		}
+		return s.ended(ctx, c, plan)
+	}, s.showBought(&in.DryRun))
 	return place(cmd, &in.Project, &in.Env)
 }
 
@@ -215,23 +264,121 @@ func (s *session) agree() *cobra.Command {
 func (s *session) inform() *cobra.Command {
 	var set []string
 	cmd := s.changing(&cobra.Command{
-		Use: "inform ORDER --set KEY=VALUE", Short: "Answer what a provider asked for; asks for the passphrase", Args: needs("ORDER"),
-		Long:    "Answer what a provider asked for before it goes on with an order. It hands data out, so it asks for the passphrase.",
-		Example: "  purser inform ord_01jd... --set company=Analytical",
+		Use: "inform ORDER", Short: "Answer what a provider asked for; asks for the passphrase", Args: needs("ORDER"),
+		Long: "Answer what a provider asked for before it goes on with an order. Each question is asked on the terminal, or answered by\n" +
+			"--set. It hands data out, so it asks for the passphrase.",
+		Example: "  purser inform ord_01jd...\n  purser inform ord_01jd... --set company=Analytical",
 	})
-	cmd.Flags().StringArrayVar(&set, "set", nil, "an answer, KEY=VALUE")
+	cmd.Flags().StringArrayVar(&set, "set", nil, "an answer, KEY=VALUE; nothing else is asked then")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (v purser.Order, err error) {
-		in := purser.Inform{Order: args[0]}
-		if in.Information, err = settings(set); err != nil {
-			return v, err
-		}
 		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
+			return v, err
+		}
+		order, err := c.ShowOrder(ctx, purser.OrderRef{Order: args[0]})
+		if err != nil {
+			return v, err
+		}
+		if len(order.Questions) == 0 {
+			return v, purser.Errorf(purser.InvalidState, "the provider of order %s asks for nothing", order.ID).WithHint("purser status")
+		}
+		in := purser.Inform{Order: order.ID}
+		if in.Information, err = s.answers(ctx, order, set); err != nil {
 			return v, err
 		}
 		return signed(ctx, s, c, "inform", in, func(in *purser.Inform, a *purser.Signature) { in.Act = a }, c.Inform)
 	}, func(p *page, v purser.Order) { p.line("order %s is %s", v.ID, v.State) })
 	return cmd
+}
+
+// answers are what is told for an order: what --set gives, else what a person types.
+func (s *session) answers(ctx context.Context, order purser.Order, set []string) (map[string]any, error) {
+	if len(set) == 0 {
+		return s.form(ctx, order.Questions)
+	}
+	given, err := settings(set)
+	if err != nil {
+		return nil, err
+	}
+	told := map[string]any{}
+	for _, q := range order.Questions {
+		text, there := given[q.Name].(string)
+		delete(given, q.Name)
+		if !there && q.Default == "" && !q.Required {
+			continue
+		}
+		value, answered, err := question.Read(q, text)
+		if err != nil {
+			return nil, purser.Errorf(purser.InvalidRequest, "%s", err)
+		}
+		if answered {
+			told[q.Name] = value
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		return nil, purser.Errorf(purser.InvalidRequest, "the provider does not ask for %q", name).WithHint("purser inform %s", order.ID)
+	}
+	return told, nil
+}
+
+// form asks each question on the terminal, and again until its answer fits.
+func (s *session) form(ctx context.Context, questions []purser.Question) (map[string]any, error) {
+	t, err := s.person("what the provider asks for")
+	if err != nil {
+		var names []string
+		for _, q := range questions {
+			names = append(names, "--set "+q.Name+"=…")
+		}
+		return nil, purser.Errorf(purser.NeedsPerson, "the provider asks for %d things", len(questions)).WithHint("%s", strings.Join(names, " "))
+	}
+	defer t.Close()
+	told := map[string]any{}
+	for _, q := range questions {
+		for {
+			text, err := t.Line(ctx, prompt(q))
+			if err != nil {
+				return nil, err
+			}
+			value, answered, err := question.Read(q, text)
+			if err != nil {
+				t.Note(err.Error())
+				continue
+			}
+			if answered {
+				told[q.Name] = value
+			}
+			break
+		}
+	}
+	return told, nil
+}
+
+// prompt is a question on one line of a terminal; its words are the provider's.
+func prompt(q purser.Question) string {
+	text := q.Title
+	if text == "" {
+		text = q.Name
+	}
+	if q.Description != "" {
+		text += fmt.Sprintf(" (%s)", q.Description)
+	}
+	switch {
+	case len(q.Choices) > 0:
+		text += ", one of " + strings.Join(q.Choices, ", ")
+	case q.Type == "boolean":
+		text += ", yes or no"
+	case q.Type != "string" && q.Type != question.JSON:
+		text += ", " + q.Type
+	case q.Format != "":
+		text += ", " + q.Format
+	}
+	if !q.Required {
+		text += ", optional"
+	}
+	if q.Default != "" {
+		text += fmt.Sprintf(" [%s]", q.Default)
+	}
+	return text + ": "
 }
 
 func (s *session) providerShow() *cobra.Command {

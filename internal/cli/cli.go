@@ -89,7 +89,7 @@ func (s *session) root() *cobra.Command {
 			s.rotate(), s.adopt(), s.remove(), s.restore(),
 		}},
 		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve(), s.agree(), s.inform()}},
-		{"Keep the house", []*cobra.Command{s.provider(), s.conformance(), s.link(), s.unlink(), s.open(), s.backup(), s.doctor(), s.bench(), s.completion(), s.version()}},
+		{"Keep the house", []*cobra.Command{s.provider(), s.conformance(), s.link(), s.unlink(), s.open(), s.proposeOpen(), s.backup(), s.doctor(), s.bench(), s.completion(), s.version()}},
 		{"", []*cobra.Command{s.cloud(), s.demoAgent()}},
 	}
 	for _, g := range groups {

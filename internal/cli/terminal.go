@@ -46,6 +46,9 @@ func (t *Terminal) Line(ctx context.Context, prompt string) (string, error) {
 	return strings.TrimSpace(string(line)), err
 }
 
+// Note tells something on the terminal.
+func (t *Terminal) Note(text string) { fmt.Fprintln(t.out, visible(text)) }
+
 // Secret asks without echo. An interruption gives the terminal its echo back.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	state, err := term.GetState(int(t.in.Fd()))

@@ -138,7 +138,7 @@ func TestTheToolsAreThoseOfTheTableAndNoneLoosensAControl(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	for _, never := range []string{"approve", "deny", "resume", "set_budget", "extend_run", "create_run", "exec", "resolve", "remove", "add_provider"} {
+	for _, never := range []string{"approve", "deny", "resume", "set_budget", "extend_run", "create_run", "exec", "resolve", "remove", "add_provider", "open", "inform"} {
 		if slices.Contains(got, never) {
 			t.Errorf("%s is a tool", never)
 		}

@@ -16,6 +16,9 @@ var hints = map[string]string{
 	"list_providers": "Only these can sell to your run.",
 	"show_provider":  "Its conformance says how far its answers can be trusted.",
 	"link":           "Only needed when nothing is bought there: a plan links by itself.",
+	"unlink":         "A person approves it; what lives there stays there.",
+	"adopt":          "Give the exact identifier at the provider; a person approves it.",
+	"propose_open":   "You get no link: a person opens the page. Say why.",
 	"update":         "Planned like a purchase; it may need a person.",
 	"upgrade":        "Planned like a purchase; it may need a person.",
 	"downgrade":      "What is paid for may not come back; read the plan.",
@@ -38,4 +41,4 @@ var hints = map[string]string{
 }
 
 // harmless lists the changes that neither spend nor end anything.
-var harmless = map[string]bool{"stage": true, "plan": true}
+var harmless = map[string]bool{"stage": true, "plan": true, "propose_open": true}

@@ -31,6 +31,7 @@ const (
 	RunPaused        Kind = "run_paused"
 	SignInLockout    Kind = "sign_in_lockout"
 	ChoicesChanged   Kind = "choices_changed"
+	PageWanted       Kind = "page_wanted"
 	Test             Kind = "test"
 )
 
@@ -42,7 +43,7 @@ const All = "all"
 func Kinds() []Kind {
 	return []Kind{
 		ApprovalNeeded, ApprovalReminder, ApprovalExpired, SecondSignature, RenewalSoon, PaymentRequired, BudgetThreshold,
-		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout,
+		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout, PageWanted,
 	}
 }
 

@@ -220,6 +220,26 @@ func Paused(run purser.Run, agent, what string, no *purser.Error, at time.Time) 
 	}
 }
 
+// Page is what a notice about a page of a provider needs of it.
+type Page struct {
+	Provider, Command, Why, By, Project, Run string
+}
+
+// OpenPage tells that somebody wants a page of a provider opened. Its link is made
+// only when a person types the command.
+func OpenPage(p Page) Notice {
+	return Notice{
+		// Once for each run and page: the agent may go on asking.
+		Kind: PageWanted, Mark: string(PageWanted) + "/" + p.Run + "/" + p.By + "/" + p.Command, About: p.Run, Project: p.Project, Run: p.Run,
+		Subject: "A page of " + p.Provider + " should be opened",
+		Facts: []Fact{
+			{"Asked by", p.By, true},
+			{"Why", p.Why, true},
+			{"Next", p.Command, false},
+		},
+	}
+}
+
 // Lockout tells of many failed sign-ins from one address.
 func Lockout(source string, tries int, minute time.Time) Notice {
 	return Notice{

@@ -35,6 +35,10 @@ func (o *Office) call(ctx context.Context, b begun) (sold, error) {
 		return o.callDeploy(ctx, b)
 	case purser.UpdateStep:
 		return o.callUpdate(ctx, b)
+	case purser.AdoptStep:
+		return o.callAdopt(ctx, b)
+	case purser.UnlinkStep:
+		return sold{}, nil // nothing leaves: the account is forgotten here only
 	}
 	return o.callCreate(ctx, b)
 }

@@ -138,8 +138,12 @@ func (d *draft) place(ctx context.Context, in purser.MakePlan) (project string, 
 // step resolves one step of the request into one to three of the plan: the
 // account at its provider, the service, the files.
 func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
-	if provider, service, _ := strings.Cut(s.Service, "/"); service == "" && provider != "" && strings.HasSuffix(s.Service, "/") {
-		return d.linkOnly(ctx, provider)
+	provider, service, _ := strings.Cut(s.Service, "/")
+	if service == "" && provider != "" && strings.HasSuffix(s.Service, "/") {
+		return d.account(ctx, provider, s)
+	}
+	if s.Unlink {
+		return purser.Errorf(purser.InvalidRequest, "an account is forgotten by the provider's name and a slash: %s/", provider)
 	}
 	entry, err := catalog.Lookup(d.entries, s.Service)
 	if err != nil {
@@ -154,6 +158,9 @@ func (d *draft) step(ctx context.Context, n int, s purser.StepRequest) error {
 	}
 	if s.Resource != "" {
 		return d.change(ctx, entry, p, s)
+	}
+	if s.Adopt != "" {
+		return d.adopt(ctx, entry, p, s)
 	}
 	domain := d.answersAt(entry, &s)
 	offer, err := catalog.MakeOffer(entry, s.Configuration, d.plans(entry.Ref.Provider))

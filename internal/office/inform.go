@@ -3,6 +3,7 @@ package office
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/question"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -35,6 +37,9 @@ func InformationSchema(raw json.RawMessage) (string, error) {
 	text := catalog.Plain(flat.String(), maxSchema)
 	if flat.Len() > maxSchema || !json.Valid([]byte(text)) || len(schema.Properties)+len(schema.Required) == 0 {
 		return "", errors.New("reading a schema: it names nothing that could be asked")
+	}
+	if _, err := question.Of([]byte(text)); err != nil {
+		return "", err
 	}
 	return text, nil
 }
@@ -94,15 +99,45 @@ func fits(order db.Order, information map[string]any) error {
 	if purser.OrderState(order.State) != purser.OrderPlaced || why.Code != purser.NeedsInformation || why.Provider == nil {
 		return purser.Errorf(purser.InvalidState, "the provider of order %s asks for nothing", order.ID)
 	}
-	var schema app.Schema
-	if err := json.Unmarshal([]byte(why.Provider.Message), &schema); err != nil {
-		return fmt.Errorf("reading a kept schema: %w", err)
+	faults, err := question.Faults([]byte(why.Provider.Message), information)
+	if err != nil {
+		return err
 	}
-	if _, faults := app.Configure(app.Service{Configuration: schema}, information); len(faults) > 0 {
-		slices.Sort(faults)
-		return purser.Errorf(purser.InvalidRequest, "%s", catalog.Plain(strings.Join(faults, "; "), 500))
+	if len(faults) > 0 {
+		return purser.Errorf(purser.InvalidRequest, "%s", catalog.Plain(strings.Join(faults, "; "), 500)).
+			WithHint("purser inform %s asks for each", order.ID)
 	}
 	return nil
+}
+
+// questions is the form of an order that waits for information; nil for any other.
+func questions(order db.Order, why *purser.Error) []purser.Question {
+	if purser.OrderState(order.State) != purser.OrderPlaced || why.Code != purser.NeedsInformation || why.Provider == nil {
+		return nil
+	}
+	form, err := question.Of([]byte(why.Provider.Message))
+	if err != nil {
+		return nil // InformationSchema has refused it before it was kept
+	}
+	return form
+}
+
+// ShowOrder shows an order, with what its provider asks for. An agent sees those of
+// its project.
+func (o *Office) ShowOrder(ctx context.Context, by purser.Actor, in purser.OrderRef) (purser.Order, error) {
+	q := o.Store.Read()
+	row, err := q.Order(ctx, db.OrderParams{Organization: by.Organization, ID: in.Order})
+	if err == nil && by.Kind == purser.Agent && row.Project != by.Project {
+		err = sql.ErrNoRows
+	}
+	if err != nil {
+		return purser.Order{}, notFound(err, "order", in.Order)
+	}
+	shown, err := o.showOrders(ctx, q, []db.Order{row})
+	if err != nil {
+		return purser.Order{}, err
+	}
+	return shown[0], nil
 }
 
 // keepAnswers seals what a person told, beside what was told before: a provider may

@@ -171,9 +171,13 @@ func sameTerms(planned, now purser.PlanStep) error {
 // target names what is ordered, for recognising a repeat: step, service and the
 // exact configuration.
 func target(step purser.PlanStep) string {
-	digest, err := requestHash("order", map[string]any{
+	of := map[string]any{
 		"kind": step.Kind, "provider": step.Provider, "service": step.Service, "configuration": step.Configuration,
-	})
+	}
+	if step.ProviderID != "" {
+		of["provider_resource_id"] = step.ProviderID
+	}
+	digest, err := requestHash("order", of)
 	if err != nil {
 		return step.Provider + "/" + step.Service
 	}

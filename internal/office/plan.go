@@ -224,7 +224,7 @@ func (o *Office) showOrders(ctx context.Context, q *db.Queries, rows []db.Order)
 			if err != nil {
 				return nil, err
 			}
-			order.Error = &failed
+			order.Error, order.Questions = &failed, questions(r, &failed)
 		}
 		out = append(out, order)
 	}

@@ -2,7 +2,9 @@ package office
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +12,8 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/catalog"
-	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/question"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -88,16 +91,22 @@ func (o *Office) RecordConformance(ctx context.Context, by purser.Actor, in purs
 
 // Link plans and applies the linking of an account at a provider, with its terms.
 func (o *Office) Link(ctx context.Context, by purser.Actor, in purser.LinkProvider) (purser.Plan, error) {
-	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/"}
+	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/", Configuration: in.Configuration}
 	return o.planAndApply(ctx, by, "link", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
 	})
 }
 
-// linkOnly resolves a step that names a provider and no service.
-func (d *draft) linkOnly(ctx context.Context, name string) error {
+// account resolves a step that names a provider and no service.
+func (d *draft) account(ctx context.Context, name string, s purser.StepRequest) error {
 	p, err := d.o.seller(ctx, d.q, name)
 	if err != nil {
+		return err
+	}
+	if s.Unlink {
+		return d.unlink(ctx, p)
+	}
+	if s.Configuration, err = accountConfiguration(p, s.Configuration); err != nil {
 		return err
 	}
 	before := len(d.terms.Steps)
@@ -107,52 +116,47 @@ func (d *draft) linkOnly(ctx context.Context, name string) error {
 	if len(d.terms.Steps) == before {
 		return purser.Errorf(purser.AlreadyExists, "an account at %s is linked already", name).WithHint("purser provider show %s", name)
 	}
+	step := &d.terms.Steps[before]
+	step.Configuration = s.Configuration
+	step.Account.Shares = append(step.Account.Shares, slices.Sorted(maps.Keys(s.Configuration))...)
 	return nil
 }
 
-// Unlink forgets the account at a provider: its tokens are dropped here. What
-// lives there stays there, and cannot be managed until it is linked again.
-func (o *Office) Unlink(ctx context.Context, by purser.Actor, in purser.ProviderRef) (purser.ProviderInfo, error) {
-	name := strings.ToLower(in.Provider)
-	_, err := once(ctx, o, by, "unlink", in, func(t *store.Turn) (purser.Accepted, error) {
-		busy, err := t.ProviderInUse(ctx, name)
-		if err == nil && busy > 0 {
-			err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges; without the account they cannot be managed", name).
-				WithHint("purser status")
-		}
-		if err != nil {
-			return purser.Accepted{}, err
-		}
-		gone, err := t.DropConnection(ctx, db.DropConnectionParams{Organization: t.Org, Provider: name})
-		if err == nil && gone == 0 {
-			err = purser.Errorf(purser.NotFound, "no account at %q is linked", name).WithHint("purser provider list")
-		}
-		if err != nil {
-			return purser.Accepted{}, err
-		}
-		t.Record(recordOf(by, "unlink", name))
-		return purser.Accepted{OK: true}, nil
-	})
-	if err != nil {
-		return purser.ProviderInfo{}, err
+// accountConfiguration holds what is set for an account against the manifest's schema
+// (APP 9.1). What is required and was not set is asked of a person later.
+func accountConfiguration(p Provider, given map[string]any) (map[string]any, error) {
+	raw := p.Manifest.AccountSchema()
+	if len(given) == 0 {
+		return nil, nil
 	}
-	return o.showProvider(ctx, by, purser.ProviderInfo{Name: name})
+	var schema app.Schema
+	if len(raw) == 0 || json.Unmarshal(raw, &schema) != nil || len(schema.Properties) == 0 {
+		return nil, purser.Errorf(purser.InvalidRequest, "an account at %s has nothing to set", p.Name)
+	}
+	closed := false
+	schema.AdditionalProperties, schema.Required = &closed, nil
+	configuration := map[string]any{}
+	for key, value := range given {
+		configuration[key] = value
+		if text, ok := value.(string); ok { // a command line knows only texts
+			configuration[key] = question.Typed(schema.Properties[key].Type, text)
+		}
+	}
+	if _, faults := app.Configure(app.Service{Configuration: schema}, configuration); len(faults) > 0 {
+		slices.Sort(faults)
+		return nil, purser.Errorf(purser.InvalidRequest, "%s takes no such account: %s", p.Name, catalog.Plain(strings.Join(faults, "; "), 500)).
+			WithHint("what can be set: %s", strings.Join(slices.Sorted(maps.Keys(schema.Properties)), ", "))
+	}
+	return configuration, nil
 }
 
 // Open asks for a page of the provider on which whoever opens it is signed in, to
 // all that the organization has there. So a person signs for it (RULES 1).
 func (o *Office) Open(ctx context.Context, by purser.Actor, in purser.OpenLink) (purser.Link, error) {
 	name := strings.ToLower(in.Provider)
-	p, err := o.provider(ctx, o.Store.Read(), name)
+	p, purpose, err := o.openable(ctx, name, in.Purpose)
 	if err != nil {
 		return purser.Link{}, err
-	}
-	purpose := in.Purpose
-	if purpose == "" {
-		purpose = "dashboard"
-	}
-	if !slices.Contains(p.Manifest.DeepLinkPurposes, purpose) {
-		return purser.Link{}, purser.Errorf(purser.InvalidState, "%s offers no page for %q", name, catalog.Plain(purpose, 64))
 	}
 	err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
 		r := recordOf(by, "open", name)
@@ -184,112 +188,46 @@ func (o *Office) Open(ctx context.Context, by purser.Actor, in purser.OpenLink) 
 	return out, nil
 }
 
-// Adopt takes in a resource that is at the provider already, by its exact
-// identifier there, after reading it back. Nothing is bought. Its credentials
-// become ours to hand out, so a person signs.
-func (o *Office) Adopt(ctx context.Context, by purser.Actor, in purser.Adopt) (purser.Resource, error) {
-	q := o.Store.Read()
-	entry, p, project, env, err := o.adoptable(ctx, by, in)
+// openable is the provider, and the purpose that its manifest names.
+func (o *Office) openable(ctx context.Context, name, purpose string) (Provider, string, error) {
+	p, err := o.provider(ctx, o.Store.Read(), name)
 	if err != nil {
-		return purser.Resource{}, err
+		return p, "", err
 	}
-	connection, access, err := o.access(ctx, by.Organization, &p)
+	if purpose == "" {
+		purpose = "dashboard"
+	}
+	if !slices.Contains(p.Manifest.DeepLinkPurposes, purpose) {
+		return p, "", purser.Errorf(purser.InvalidState, "%s offers no page for %q", name, catalog.Plain(purpose, 64))
+	}
+	return p, purpose, nil
+}
+
+// ProposeOpen tells the people that somebody wants a page of a provider opened, once
+// for each run and page. Whoever opens it is signed in to all that the organization
+// has there, so nothing but the command to type is made here (RULES 1).
+func (o *Office) ProposeOpen(ctx context.Context, by purser.Actor, in purser.ProposeOpen) (purser.Accepted, error) {
+	name := strings.ToLower(in.Provider)
+	_, purpose, err := o.openable(ctx, name, in.Page)
 	if err != nil {
-		return purser.Resource{}, err
+		return purser.Accepted{}, err
 	}
-	found, err := o.Seller.Get(ctx, p, access, in.ProviderID)
-	if err != nil {
-		return purser.Resource{}, err
+	if in.Path != "" && (!strings.HasPrefix(in.Path, "/") || len(in.Path) > 2000 || catalog.Plain(in.Path, 2000) != in.Path || strings.ContainsAny(in.Path, " '\"\\`$;&|<>")) {
+		return purser.Accepted{}, purser.Errorf(purser.InvalidRequest, "a path begins with / and is one that can be typed")
 	}
-	if found.Status != app.StatusComplete || found.ServiceID != "" && found.ServiceID != entry.Ref.Service {
-		return purser.Resource{}, purser.Errorf(purser.NotAvailable, "%s has no live %s under %s", p.Name, entry.Ref.Service, catalog.Plain(in.ProviderID, 128)).
-			WithHint("look at %s for its exact identifier and service", p.Name)
-	}
-	id, err := once(ctx, o, by, "adopt", in, func(t *store.Turn) (string, error) {
-		signed, err := o.signed(ctx, t, by, "adopt", in, in.Act)
-		if err != nil {
-			return "", o.refuseAct(t, by, "adopt", in.ProviderID, err)
-		}
-		id, err := o.newID(purser.PrefixResource)
-		if err != nil {
-			return "", err
-		}
-		row := db.Resource{Organization: t.Org, ID: id, Provider: p.Name, Service: entry.Ref.Service, Name: adoptedName(in, entry), Project: project.ID, Env: env}
-		if err := o.adopted(ctx, t, row, connection, found, in.ProviderID); err != nil {
-			return "", err
-		}
-		r := recordOf(by, "adopt", id)
-		r.Project, r.Env, r.Attach = project.ID, env, signed
-		r.Detail = map[string]string{"what": entry.Ref.String(), "provider_resource_id": catalog.Plain(in.ProviderID, 128)}
+	return once(ctx, o, by, "propose_open", in, func(t *store.Turn) (purser.Accepted, error) {
+		r := recordOf(by, "propose_open", name)
+		r.Detail = map[string]string{"page": purpose, "path": in.Path}
 		t.Record(r)
-		return id, nil
-	})
-	if err != nil {
-		return purser.Resource{}, err
-	}
-	row, err := q.Resource(ctx, db.ResourceParams{Organization: by.Organization, ID: id})
-	if err != nil {
-		return purser.Resource{}, err
-	}
-	return o.showResource(ctx, q, row)
-}
-
-func adoptedName(in purser.Adopt, entry catalog.Entry) string {
-	if in.Name != "" {
-		return in.Name
-	}
-	return defaultName(entry, "")
-}
-
-// adoptable finds what an adoption names, before the provider is asked.
-func (o *Office) adoptable(ctx context.Context, by purser.Actor, in purser.Adopt) (entry catalog.Entry, p Provider, project db.Project, env string, err error) {
-	q := o.Store.Read()
-	if p, err = o.provider(ctx, q, strings.ToLower(in.Provider)); err != nil {
-		return entry, p, project, env, err
-	}
-	entries, err := o.entries(ctx, q, p.Name)
-	if err != nil {
-		return entry, p, project, env, err
-	}
-	if entry, err = catalog.Lookup(entries, p.Name+"/"+in.Service); err != nil {
-		return entry, p, project, env, err
-	}
-	if project, err = o.project(ctx, q, by, in.Project); err != nil {
-		return entry, p, project, env, err
-	}
-	if env, err = environment(in.Env); err != nil {
-		return entry, p, project, env, err
-	}
-	if !nameForm.MatchString(adoptedName(in, entry)) {
-		err = purser.Errorf(purser.InvalidRequest, "%q is not a resource's name: up to 63 of a-z, 0-9 and -", in.Name)
-	}
-	return entry, p, project, env, err
-}
-
-func (o *Office) adopted(ctx context.Context, t *store.Turn, row db.Resource, c db.Connection, found app.Resource, providerID string) error {
-	known, err := t.ResourcesOfProvider(ctx, db.ResourcesOfProviderParams{Organization: t.Org, Provider: row.Provider})
-	if err != nil {
-		return err
-	}
-	for _, k := range known {
-		if k.ProviderID == providerID && k.State != ResourceRemoved && k.State != ResourceDetached {
-			return purser.Errorf(purser.AlreadyExists, "it is here already as %s (%s)", k.Name, k.ID)
+		command := "purser open " + name
+		if purpose != "dashboard" {
+			command += " --purpose " + purpose
 		}
-	}
-	if row.Access, err = o.sealText(seal.NewSecret("{}"), t.Org, "resources", row.ID, "access"); err != nil {
-		return err
-	}
-	sealed, variables, err := o.merged(ctx, t.Queries, row, row.Service, found)
-	if err != nil {
-		return err
-	}
-	class, err := o.classOf(ctx, t.Queries, row.Provider, row.Service)
-	if err != nil {
-		return err
-	}
-	return t.InsertResource(ctx, db.InsertResourceParams{
-		Organization: t.Org, ID: row.ID, Project: row.Project, Env: row.Env, Name: row.Name, Provider: row.Provider, Service: row.Service,
-		Connection: c.ID, ProviderID: providerID, Item: row.Provider + "/" + row.Service, Configuration: "{}", Access: sealed, Variables: variables,
-		State: ResourceLive, Cap: "none", Class: class, CreatedAt: store.Micro(t.Now),
+		if in.Path != "" {
+			command += " --path " + in.Path
+		}
+		return purser.Accepted{OK: true}, o.tell(ctx, t, notice.OpenPage(notice.Page{
+			Provider: name, Command: command, Why: catalog.Plain(in.Why, 300), By: o.nameOf(ctx, t.Queries, t.Org, by), Project: by.Project, Run: by.Run,
+		}))
 	})
 }

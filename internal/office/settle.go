@@ -65,6 +65,11 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 			return nil // our lease ended, and another call is out: what failed here says nothing of it
 		}
 		b.order = order
+		if coded == nil {
+			if coded, err = o.hindered(ctx, t, b); err != nil {
+				return err
+			}
+		}
 		switch {
 		case coded != nil && (uncertain(coded) || coded.Code == purser.ProviderDown && repeated(b) && !s.missing):
 			err = o.settleUnknown(ctx, t, b, coded)
@@ -182,6 +187,10 @@ func (o *Office) settleLive(ctx context.Context, t *store.Turn, b begun, s sold)
 		err = t.SetDeployed(ctx, db.SetDeployedParams{Organization: t.Org, ID: resource, Manifest: b.step.Deployment.Manifest, Url: s.url})
 	case purser.UpdateStep:
 		resource, err = o.updated(ctx, t, b, s)
+	case purser.AdoptStep:
+		resource, err = o.adopted(ctx, t, b, s)
+	case purser.UnlinkStep:
+		err = o.unlinked(ctx, t, b)
 	default:
 		resource, err = o.provisioned(ctx, t, b, s)
 	}
