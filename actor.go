@@ -29,6 +29,7 @@ type Actor struct {
 	Source       string     `json:"-"`                      // network address, for counting failed sign-ins
 	Key          string     `json:"-"`                      // the request's idempotency key (RULES 10)
 	ExpiresAt    *time.Time `json:"-"`                      // of the credential
+	Browser      string     `json:"-"`                      // what a browser calls itself, when the console asks for it: signing in then makes a session
 }
 
 // Role is what a person may do.
@@ -58,36 +59,41 @@ type KDF struct {
 }
 
 // SetUp makes the first organization and its owner; it needs the single-use
-// code that the first start prints. Anyone else is wrong_signature.
+// code that the first start prints. Anyone else is wrong_signature. The owner
+// gives a passkey, in a browser, or the public key of a passphrase, on a terminal.
 type SetUp struct {
-	Code         string `json:"code"`
-	Organization string `json:"organization"` // a name for people
-	Name         string `json:"name"`
-	Email        string `json:"email"`
-	Timezone     string `json:"timezone,omitempty"` // IANA name; months begin and end there; default UTC
-	KDF          KDF    `json:"kdf"`
-	PublicKey    string `json:"public_key"` // Ed25519, base64url
+	Code         string      `json:"code"`
+	Organization string      `json:"organization"` // a name for people
+	Name         string      `json:"name"`
+	Email        string      `json:"email"`
+	Timezone     string      `json:"timezone,omitempty"` // IANA name; months begin and end there; default UTC
+	Passkey      *NewPasskey `json:"passkey,omitempty"`
+	KDF          *KDF        `json:"kdf,omitempty"`
+	PublicKey    string      `json:"public_key,omitempty"` // Ed25519, base64url
 }
 
 // SignedIn is a person's new token: it reads, proposes and reduces, and loosens nothing.
 type SignedIn struct {
-	Token        string    `json:"token"`
-	Organization string    `json:"organization"`
-	Person       string    `json:"person"`
-	Name         string    `json:"name"`
-	ExpiresAt    time.Time `json:"expires_at"`
+	Token         string    `json:"token"`
+	Organization  string    `json:"organization"`
+	Person        string    `json:"person"`
+	Name          string    `json:"name"`
+	ExpiresAt     time.Time `json:"expires_at"`
+	RecoveryCodes []string  `json:"recovery_codes,omitempty"` // with a first passkey; shown once
 }
 
 // AskSignIn asks for a challenge to sign. An unknown address gets one too, so
-// that the answer does not tell who has an account.
+// that the answer does not tell who has an account. Without an address the
+// challenge is for any passkey.
 type AskSignIn struct {
-	Email string `json:"email"`
+	Email string `json:"email,omitempty"`
 }
 
-// SignIn answers a challenge.
+// SignIn answers a challenge: with a passphrase's act, or with a passkey.
 type SignIn struct {
-	Email string    `json:"email"`
-	Act   Signature `json:"act"`
+	Email   string     `json:"email,omitempty"`
+	Act     *Signature `json:"act,omitempty"`
+	Passkey *Assertion `json:"passkey,omitempty"`
 }
 
 // SignOut ends the token that is used.
@@ -103,18 +109,25 @@ type AskAct struct {
 
 // Challenge is what is to be signed: SHA-256 over the RFC 8785 form of Document.
 type Challenge struct {
-	Document map[string]any `json:"document"`
-	Nonce    string         `json:"nonce"`
+	Document map[string]any `json:"document,omitempty"`
+	Nonce    string         `json:"nonce"` // the act's name, where it waits to be signed elsewhere
 	NotAfter time.Time      `json:"not_after"`
-	KDF      KDF            `json:"kdf"`
+	KDF      *KDF           `json:"kdf,omitempty"`       // of the person's passphrase; nil: the person has none
+	Passkeys []string       `json:"passkeys,omitempty"`  // credential identifiers (base64url) that may answer
+	RP       string         `json:"rp,omitempty"`        // the host name that passkeys are bound to
+	Random   string         `json:"challenge,omitempty"` // signing in with any passkey: these bytes (base64url), no document
+	Link     string         `json:"link,omitempty"`      // where the person signs it in a browser
 }
 
 // Signature is a person's signed yes to one challenge; each works once.
 type Signature struct {
-	Nonce     string `json:"nonce"`
-	Method    string `json:"method"`     // passphrase; passkey later
-	PublicKey string `json:"public_key"` // base64url
-	Signature string `json:"signature"`  // base64url
+	Nonce             string `json:"nonce"`
+	Method            string `json:"method"`               // passkey or passphrase
+	PublicKey         string `json:"public_key,omitempty"` // passphrase: base64url
+	Signature         string `json:"signature"`            // base64url, as all below
+	Credential        string `json:"credential,omitempty"` // passkey: which one
+	AuthenticatorData string `json:"authenticator_data,omitempty"`
+	ClientData        string `json:"client_data,omitempty"`
 }
 
 // Accepted answers an operation that has nothing else to say.

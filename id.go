@@ -27,6 +27,8 @@ const (
 	PrefixStop         = "stp"
 	PrefixToken        = "tok"
 	PrefixNotice       = "ntc"
+	PrefixPasskey      = "psk"
+	PrefixInvitation   = "inv"
 )
 
 // crockford is the base32 alphabet of TypeID: lower case, without i, l, o, u.

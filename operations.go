@@ -22,6 +22,7 @@ const (
 	Agents         // a person's or an agent's token
 	Providers      // a provider's key, at the rail
 	MayApprove     // a person with the role owner or approver
+	Owners         // a person with the role owner
 )
 
 // Operations is the one list; a test compares each door with it.
@@ -33,7 +34,28 @@ var operations = []Operation{
 	{"sign_in", "Sign in with a signed challenge.", "POST", "/v1/sign-in", Anyone, false, false, false},
 	{"sign_out", "End the token that is used.", "POST", "/v1/sign-out", People, false, false, false},
 	{"ask_act", "Ask what to sign before an operation that loosens a control.", "POST", "/v1/acts", People, false, false, false},
+	{"show_act", "Show what waits to be signed; wait for the signature.", "GET", "/v1/acts/{nonce}", People, false, false, false},
+	{"answer_act", "Sign with a passkey what another program of the same person asked for.", "POST", "/v1/acts/{nonce}/signature", People, false, false, false},
 	{"whoami", "Tell which credential is held and what it may do.", "GET", "/v1/whoami", Agents, false, false, true},
+
+	{"ask_passkey", "Ask what a browser needs to make a passkey, with a code of set-up, invitation or recovery.", "POST", "/v1/passkeys/challenge", Anyone, false, false, false},
+	{"recover_access", "Sign in with a recovery code and a new passkey.", "POST", "/v1/recover", Anyone, false, true, false},
+	{"accept_invitation", "Join by an invitation, with a passkey.", "POST", "/v1/invitations/accept", Anyone, false, true, false},
+	{"list_passkeys", "List one's own passkeys.", "GET", "/v1/passkeys", People, false, false, false},
+	{"ask_own_passkey", "Ask what a browser needs to make another passkey for oneself.", "POST", "/v1/passkeys/ask", People, false, false, false},
+	{"add_passkey", "Add a passkey to one's own.", "POST", "/v1/passkeys", People, true, true, false},
+	{"revoke_passkey", "Revoke a passkey; it never signs again.", "POST", "/v1/passkeys/{passkey}/revoke", People, false, true, false},
+	{"recovery", "Make new recovery codes; the old ones stop working.", "POST", "/v1/recovery", People, true, true, false},
+	{"list_sessions", "List one's own sessions.", "GET", "/v1/sessions", People, false, false, false},
+	{"revoke_session", "End a session.", "POST", "/v1/sessions/{session}/revoke", People, false, true, false},
+	{"list_people", "List people.", "GET", "/v1/people", People, false, false, false},
+	{"invite", "Make a link with which one person joins.", "POST", "/v1/invitations", Owners, true, true, false},
+	{"list_invitations", "List invitations that nobody used yet.", "GET", "/v1/invitations", Owners, false, false, false},
+	{"revoke_invitation", "Take an invitation back.", "POST", "/v1/invitations/{invitation}/revoke", Owners, false, true, false},
+	{"set_role", "Change what a person may do.", "POST", "/v1/people/{person}/role", Owners, true, true, false},
+	{"remove_person", "Remove a person, with sessions, passkeys and runs.", "POST", "/v1/people/{person}/remove", Owners, true, true, false},
+	{"two_people", "Show the amounts above which two people must approve.", "GET", "/v1/two-people", People, false, false, false},
+	{"set_two_people", "Set the amount above which two people must approve.", "PUT", "/v1/two-people", Owners, true, true, false},
 
 	{"create_project", "Make a project.", "POST", "/v1/projects", People, false, true, false},
 	{"list_projects", "List projects.", "GET", "/v1/projects", Agents, false, false, false},
@@ -66,6 +88,7 @@ var operations = []Operation{
 	{"show_terms", "Show the text that a hash of terms stands for.", "GET", "/v1/terms/{terms}", People, false, false, false},
 	{"approve", "Approve exactly this plan.", "POST", "/v1/plans/{plan}/approve", MayApprove, true, true, false},
 	{"deny", "Deny a plan, with a reason for the agent.", "POST", "/v1/plans/{plan}/deny", MayApprove, false, true, false},
+	{"lower_ceiling", "Make a new plan of one that waits, with a lower ceiling.", "POST", "/v1/plans/{plan}/ceiling", MayApprove, false, true, false},
 	{"apply", "Execute an approved plan. The same call again joins it.", "POST", "/v1/plans/{plan}/apply", Agents, false, true, true},
 	{"add", "Plan and apply one service.", "POST", "/v1/services", Agents, false, true, true},
 	{"deploy", "Plan and apply the deployment of a staged folder.", "POST", "/v1/deployments", Agents, false, true, true},

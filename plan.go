@@ -80,6 +80,8 @@ type Plan struct {
 	Reasons   []Reason     `json:"reasons,omitempty"` // why a person is asked
 	Orders    []Order      `json:"orders,omitempty"`
 	Approval  *Approval    `json:"approval,omitempty"`
+	Votes     []Vote       `json:"votes,omitempty"` // the yes of each person, where two are needed
+	Needs     int          `json:"needs,omitempty"` // people who must approve, when more than one
 	Error     *Error       `json:"error,omitempty"` // why it failed or stands still
 	By        Actor        `json:"by"`
 	CreatedAt time.Time    `json:"created_at"`
@@ -164,7 +166,7 @@ type Totals struct {
 // Reason is why a person is asked.
 type Reason struct {
 	Step   int    `json:"step,omitempty"`
-	Code   string `json:"code"` // first_purchase, terms, final, threshold, unpriced, production, uncapped, meant, velocity
+	Code   string `json:"code"` // first_purchase, terms, final, threshold, unpriced, production, uncapped, meant, velocity, two_people
 	Detail string `json:"detail"`
 }
 
@@ -180,6 +182,13 @@ type Approval struct {
 	ExpiresAt  time.Time      `json:"expires_at"` // to be used by an apply until then
 	ConsumedAt *time.Time     `json:"consumed_at,omitempty"`
 	Reason     string         `json:"reason,omitempty"`
+}
+
+// Vote is the yes of one of two people.
+type Vote struct {
+	Approver string    `json:"approver"`
+	Method   string    `json:"method"`
+	SignedAt time.Time `json:"signed_at"`
 }
 
 // Approve is a person's yes; Act is signed over the plan's digest.

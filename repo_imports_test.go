@@ -47,10 +47,10 @@ var allowed = map[string]string{
 	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/ledger internal/notice internal/oauth internal/question internal/rail internal/review internal/seal internal/store internal/store/db",
+		"internal/identity internal/ledger internal/notice internal/oauth internal/question internal/rail internal/review internal/seal internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
 	"internal/witness":  "internal/notice",
-	"internal/identity": ". internal/act internal/audit internal/canonical internal/seal internal/store",
+	"internal/identity": ". internal/act",
 	"internal/seller":   ". app internal/catalog internal/canonical internal/office internal/seal",
 	"internal/blob":     ".",
 	"internal/backup":   ". internal/seal internal/store",

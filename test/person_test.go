@@ -35,7 +35,7 @@ func signUp(t *testing.T, url, code string) (person, string) {
 	}
 	in, err := dial(t, url, "").SetUp(t.Context(), purser.SetUp{
 		Code: code, Organization: "Analytical", Name: "Ada", Email: email, PublicKey: encode(key.PublicKey()),
-		KDF: purser.KDF{Salt: encode(kdf.Salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
+		KDF: &purser.KDF{Salt: encode(kdf.Salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
 	})
 	if err != nil {
 		t.Fatalf("signing up: %v", err)

@@ -125,12 +125,12 @@ func TestVerifyRefuses(t *testing.T) {
 		sig  Signature
 		want error
 	}{
-		{"a passkey, for now", Signature{MethodPasskey, good.PublicKey, good.Signature}, ErrUnknownMethod},
-		{"no method", Signature{"", good.PublicKey, good.Signature}, ErrUnknownMethod},
+		{"a passkey without an assertion", Signature{Method: MethodPasskey, PublicKey: good.PublicKey, Signature: good.Signature}, ErrSignature},
+		{"no method", Signature{PublicKey: good.PublicKey, Signature: good.Signature}, ErrUnknownMethod},
 		{"another person's key", stranger, ErrSignature},
-		{"no key", Signature{MethodPassphrase, nil, good.Signature}, ErrSignature},
-		{"a short key", Signature{MethodPassphrase, good.PublicKey[:31], good.Signature}, ErrSignature},
-		{"no signature", Signature{MethodPassphrase, good.PublicKey, nil}, ErrSignature},
+		{"no key", Signature{Method: MethodPassphrase, Signature: good.Signature}, ErrSignature},
+		{"a short key", Signature{Method: MethodPassphrase, PublicKey: good.PublicKey[:31], Signature: good.Signature}, ErrSignature},
+		{"no signature", Signature{Method: MethodPassphrase, PublicKey: good.PublicKey}, ErrSignature},
 	} {
 		registered := c.sig.PublicKey
 		if c.name == "another person's key" {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The ways a person signs. Passkey is reserved: Verify does not know it yet.
+// The ways a person signs: a passphrase on a terminal, a passkey in a browser.
 const (
 	MethodPassphrase = "passphrase"
 	MethodPasskey    = "passkey"
@@ -44,11 +44,19 @@ type KDF struct {
 }
 
 // Signature is a person's signature over a Document, and the key that made it.
-// Both byte fields are standard base64 in JSON.
+// Byte fields are standard base64 in JSON.
 type Signature struct {
-	Method    string `json:"method"`
-	PublicKey []byte `json:"public_key"`
-	Signature []byte `json:"signature"`
+	Method    string   `json:"method"`
+	PublicKey []byte   `json:"public_key"` // passphrase: 32 bytes of Ed25519; passkey: SubjectPublicKeyInfo, DER
+	Signature []byte   `json:"signature"`
+	Passkey   *Passkey `json:"passkey,omitempty"` // of a passkey only
+}
+
+// Passkey is what a passkey's signature is over, beside the challenge. Nothing of
+// it can be made again later, so it is kept with the signature.
+type Passkey struct {
+	AuthenticatorData []byte `json:"authenticator_data"`
+	ClientData        []byte `json:"client_data"` // JSON of the browser; it holds the challenge and the origin
 }
 
 // DefaultKDF returns the parameters for a new passphrase with this salt: 64 MiB,
@@ -109,7 +117,7 @@ func (s Signer) Sign(d Document) (Signature, error) {
 	if err != nil {
 		return Signature{}, fmt.Errorf("signing the act: %w", err)
 	}
-	return Signature{MethodPassphrase, s.PublicKey(), ed25519.Sign(*s.key, message)}, nil
+	return Signature{Method: MethodPassphrase, PublicKey: s.PublicKey(), Signature: ed25519.Sign(*s.key, message)}, nil
 }
 
 func signed(d Document) ([]byte, error) {
@@ -124,8 +132,13 @@ func signed(d Document) ([]byte, error) {
 // ErrUnknownMethod, ErrSignature, ErrDocument. It says nothing about whose key
 // that is, about the time or about the nonce; a server uses VerifyBy.
 func Verify(d Document, s Signature) error {
-	if s.Method != MethodPassphrase {
-		return fmt.Errorf("%w %q: this version verifies %q", ErrUnknownMethod, s.Method, MethodPassphrase)
+	switch {
+	case s.Method == MethodPasskey:
+		return verifyPasskey(d, s)
+	case s.Method != MethodPassphrase:
+		return fmt.Errorf("%w %q: this version verifies %q and %q", ErrUnknownMethod, s.Method, MethodPasskey, MethodPassphrase)
+	case s.Passkey != nil:
+		return fmt.Errorf("%w: a passphrase signs no assertion", ErrSignature)
 	}
 	message, err := signed(d)
 	if err != nil {

@@ -156,7 +156,7 @@ func (h *House) SetUp(ctx context.Context, code string, limit int64) error {
 	in := purser.SetUp{
 		Code: code, Organization: "Measured", Name: "Owner", Email: "owner@bench.example",
 		PublicKey: base64.RawURLEncoding.EncodeToString(key.PublicKey()),
-		KDF:       purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(kdf.Salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
+		KDF:       &purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(kdf.Salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
 	}
 	anyone, err := client.New(client.Config{URL: h.URL})
 	if err != nil {

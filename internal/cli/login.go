@@ -148,7 +148,7 @@ func (s *session) signIn(ctx context.Context, c *client.Client, in purser.SetUp)
 	if err != nil {
 		return purser.SignedIn{}, err
 	}
-	return c.SignIn(ctx, purser.SignIn{Email: in.Email, Act: *signature})
+	return c.SignIn(ctx, purser.SignIn{Email: in.Email, Act: signature})
 }
 
 func (s *session) logout() *cobra.Command {

@@ -15,6 +15,8 @@ type runFile struct {
 	Pid   int        `json:"pid"`
 	Cloud *cloudRuns `json:"cloud,omitempty"`
 	Setup string     `json:"setup_code,omitempty"` // only printed, never in the file
+
+	SetupLink string `json:"setup_link,omitempty"` // the same, for a browser
 }
 
 // cloudRuns is where the local cloud listens.
@@ -40,7 +42,7 @@ func readRunFile(dir string) (runFile, error) {
 }
 
 func (r runFile) write(dir string) error {
-	r.Setup = ""
+	r.Setup, r.SetupLink = "", ""
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing where the server listens: %w", err)

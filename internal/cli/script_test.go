@@ -116,7 +116,7 @@ func checkMode(ts *testscript.TestScript, _ bool, args []string) {
 // are made here, because they must be signed over what was really asked.
 type fake struct {
 	dir  string
-	kdf  purser.KDF
+	kdf  *purser.KDF
 	key  string
 	mu   sync.Mutex
 	made map[string]act.Document // by nonce

@@ -113,7 +113,7 @@ func (s *session) serve(ctx context.Context, cfg config.Config, faults bool) (er
 	if code, needed, err := srv.SetupCode(ctx); err != nil {
 		return err
 	} else if needed {
-		run.Setup = code
+		run.Setup, run.SetupLink = code, srv.URL()+"/set-up?code="+code
 	}
 	return up.run(ctx, run)
 }
@@ -194,7 +194,9 @@ func (u *upRun) announce(run runFile) error {
 	}
 	if run.Setup != "" {
 		p.line("")
-		p.line("Nobody has signed up yet. As the owner, in another terminal:")
+		p.line("Nobody has signed up yet. As the owner, open this link in a browser; it works once, within an hour:")
+		p.line("  %s", run.SetupLink)
+		p.line("Without a browser here, in another terminal:")
 		p.line("  purser login --setup %s%s", run.Setup, u.elsewhere(run.URL))
 	}
 	return u.text(p)

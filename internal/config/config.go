@@ -28,6 +28,7 @@ type Config struct {
 	Cloud    Cloud    `key:"cloud"`
 	Defaults Defaults `key:"defaults"`
 	Approval Approval `key:"approval"`
+	Session  Session  `key:"session"`
 	Retire   Retire   `key:"retire"`
 	Stop     Stop     `key:"stop"`
 	Clients  Clients  `key:"clients"`
@@ -75,6 +76,13 @@ type Defaults struct {
 type Approval struct {
 	RequestTTL time.Duration `key:"request_ttl" default:"24h" help:"How long a request waits for a person."`
 	SignTTL    time.Duration `key:"sign_ttl" default:"10m" help:"How long a signed approval may wait to be applied."`
+}
+
+// Session says how long a browser stays signed in. It can read, propose and reduce;
+// whatever loosens a control asks for the passkey again.
+type Session struct {
+	Idle time.Duration `key:"idle" default:"12h" help:"A browser that was not used for so long is signed out."`
+	Life time.Duration `key:"life" default:"7d" help:"A browser is signed out after so long in any case."`
 }
 
 // Retire says how long a retired resource can be restored.

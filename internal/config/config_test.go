@@ -55,6 +55,7 @@ func TestWithoutSourcesTheDefaultsHold(t *testing.T) {
 		},
 		Defaults: Defaults{usd(2000), usd(1000), usd(10000), 5},
 		Approval: Approval{24 * time.Hour, 10 * time.Minute},
+		Session:  Session{12 * time.Hour, 7 * 24 * time.Hour},
 		Retire:   Retire{168 * time.Hour}, Stop: Stop{10 * time.Second},
 	}
 	c.explained = nil

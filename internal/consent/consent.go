@@ -27,6 +27,9 @@ type asker interface {
 type Consent struct {
 	Server     asker
 	Passphrase func(ctx context.Context, doc act.Document) ([]byte, error)
+	// Elsewhere gets the signature of a person who has passkeys only, from the page
+	// that the challenge names. The document was checked before. Nil: needs_person.
+	Elsewhere func(ctx context.Context, c purser.Challenge) (*purser.Signature, error)
 }
 
 // Sign gets a signature for an operation. request is the operation's request
@@ -60,6 +63,9 @@ func (c Consent) Approve(ctx context.Context, plan purser.Plan) (*purser.Signatu
 		if doc.PlanDigest != digest || doc.Decision != act.Approve {
 			return foreign("it names the plan digest %s, and the plan shown has %s", doc.PlanDigest, digest)
 		}
+		if !SameCeiling(doc.Ceiling, Ceiling(plan.Terms)) {
+			return foreign("it names another ceiling than the plan shown")
+		}
 		return nil
 	})
 }
@@ -77,6 +83,31 @@ func Digest(plan purser.Plan) (string, error) {
 	}
 	return digest, nil
 }
+
+// Ceiling is the most that the steps of a plan without a price may cost together;
+// nil when each has one, or when they are not of one currency.
+func Ceiling(terms purser.PlanTerms) *act.Money {
+	var sum *act.Money
+	for _, s := range terms.Steps {
+		switch {
+		case !s.Price.Ceiling:
+			continue
+		case sum == nil:
+			sum = &act.Money{Currency: s.Price.Currency}
+		case sum.Currency != s.Price.Currency:
+			return nil
+		}
+		total, ok := purser.Sum(sum.Amount, s.Price.Now)
+		if !ok {
+			return nil
+		}
+		sum.Amount = total
+	}
+	return sum
+}
+
+// SameCeiling compares what was signed with what a plan allows.
+func SameCeiling(a, b *act.Money) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func (c Consent) sign(ctx context.Context, ask purser.AskAct, check func(act.Document) error) (*purser.Signature, error) {
 	challenge, err := c.Server.AskAct(ctx, ask)
@@ -107,12 +138,18 @@ func (c Consent) SignIn(ctx context.Context, challenge purser.Challenge) (*purse
 }
 
 func (c Consent) answer(ctx context.Context, challenge purser.Challenge, doc act.Document) (*purser.Signature, error) {
+	if challenge.KDF == nil {
+		if c.Elsewhere == nil {
+			return nil, purser.Errorf(purser.NeedsPerson, "this person signs with a passkey, and there is none here").WithHint("open %s", challenge.Link)
+		}
+		return c.Elsewhere(ctx, challenge)
+	}
 	passphrase, err := c.Passphrase(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(passphrase)
-	signer, err := signer(passphrase, challenge.KDF)
+	signer, err := signer(passphrase, *challenge.KDF)
 	if err != nil {
 		return nil, err
 	}
@@ -127,21 +164,21 @@ func (c Consent) answer(ctx context.Context, challenge purser.Challenge, doc act
 }
 
 // NewKey makes the parameters and the public key of a new passphrase, for set_up.
-func NewKey(passphrase []byte, random io.Reader) (purser.KDF, string, error) {
+func NewKey(passphrase []byte, random io.Reader) (*purser.KDF, string, error) {
 	if err := act.CheckPassphrase(passphrase); err != nil {
-		return purser.KDF{}, "", purser.Errorf(purser.InvalidRequest, "%v", err).WithHint("take four or more words")
+		return nil, "", purser.Errorf(purser.InvalidRequest, "%v", err).WithHint("take four or more words")
 	}
 	salt := make([]byte, 16)
 	if _, err := io.ReadFull(random, salt); err != nil {
-		return purser.KDF{}, "", fmt.Errorf("making a salt: %w", err)
+		return nil, "", fmt.Errorf("making a salt: %w", err)
 	}
 	d := act.DefaultKDF(salt)
 	kdf := purser.KDF{Salt: encode(salt), MemoryKiB: d.MemoryKiB, Time: d.Time, Parallelism: d.Threads}
 	s, err := act.Derive(passphrase, d)
 	if err != nil {
-		return purser.KDF{}, "", err
+		return nil, "", err
 	}
-	return kdf, encode(s.PublicKey()), nil
+	return &kdf, encode(s.PublicKey()), nil
 }
 
 func signer(passphrase []byte, k purser.KDF) (act.Signer, error) {

@@ -18,7 +18,7 @@ const phrase = "correct horse battery staple"
 
 // server makes honest challenges, which a case then spoils.
 type server struct {
-	kdf   purser.KDF
+	kdf   *purser.KDF
 	spoil func(doc map[string]any, c *purser.Challenge)
 	made  act.Document
 }
@@ -138,7 +138,7 @@ func TestNothingElseIsSigned(t *testing.T) {
 	if _, err := c.Approve(t.Context(), changed); purser.CodeOf(err) != purser.PlanChanged {
 		t.Errorf("terms that do not have the plan's digest: %v, want plan_changed", err)
 	}
-	for name, kdf := range map[string]purser.KDF{
+	for name, kdf := range map[string]*purser.KDF{
 		"one pass of no memory": {Salt: s.kdf.Salt, MemoryKiB: 8, Time: 1, Parallelism: 1},
 		"a salt that is none":   {Salt: "!", MemoryKiB: 65536, Time: 2, Parallelism: 2},
 	} {

@@ -7,6 +7,7 @@ package console
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -64,12 +65,14 @@ func (c *Console) Reports() int64 { return c.reports.Load() }
 
 // Doors lists the handlers by pattern.
 func (c *Console) Doors() map[string]http.Handler {
-	return map[string]http.Handler{
+	all := map[string]http.Handler{
 		"GET /static/{name}": http.HandlerFunc(serveStatic),
 		"POST /csp-reports":  http.HandlerFunc(c.report),
 		"POST /theme":        http.HandlerFunc(c.theme),
 		"GET /{$}":           c.screen("now", c.now),
 	}
+	maps.Copy(all, c.accountDoors())
+	return all
 }
 
 // Lost is the page for a path under which there is nothing.

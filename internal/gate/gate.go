@@ -25,12 +25,19 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
 }
 
+// Sessions finds out whose a browser's cookie is; errors as of Authenticator.
+type Sessions interface {
+	AuthenticateSession(ctx context.Context, cookie, source string) (purser.Actor, error)
+}
+
 // Config is what a gate needs to know.
 type Config struct {
 	Hosts          []string       // names beside the loopback ones that the server answers to, any port
 	Origins        []string       // origins beside its own whose pages may change something: https://host[:port]
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Authenticator  Authenticator
+	Sessions       Sessions // nil: no cookie is looked at
+	URL            string   // what browsers call the server; it names the cookie
 	Log            *slog.Logger
 	Now            func() time.Time
 	Random         io.Reader
@@ -288,16 +295,21 @@ func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
 			}
 		}
 	}
+	return purser.Actor{}, g.strange(source, bearer != "", err)
+}
+
+// strange counts a request that nobody vouches for, and says what it gets.
+func (g *Gate) strange(source string, shown bool, err error) error {
 	if purser.CodeOf(err) == purser.NotSignedIn {
 		if wait := g.wrong.take(source); wait > 0 {
 			g.refused(source, "rate_limited")
-			return purser.Actor{}, tooMany(wait)
+			return tooMany(wait)
 		}
-		if bearer == "" {
+		if !shown {
 			g.refused(source, "no_credential")
 		}
 	}
-	return purser.Actor{}, err
+	return err
 }
 
 // refused tells of a refusal that the authenticator does not know of (RULES 22).

@@ -59,6 +59,7 @@ var who = map[purser.Who]string{
 	purser.Agents:     "Needs a person's or an agent's credential.",
 	purser.Providers:  "Needs a provider's key.",
 	purser.MayApprove: "Needs the credential of a person with the role owner or approver.",
+	purser.Owners:     "Needs the credential of a person with the role owner.",
 }
 
 func (d document) add(op office.Operation) {

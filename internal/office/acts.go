@@ -13,14 +13,18 @@ import (
 	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/consent"
+	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // AskAct makes the document that a person signs before an operation that loosens
-// a control (RULES 1, 11). It is good for ten minutes and one use.
+// a control (RULES 1, 11). It is good for ten minutes and one use. Whoever asks
+// can sign it, or send the person to the page that it names.
 func (o *Office) AskAct(ctx context.Context, by purser.Actor, in purser.AskAct) (purser.Challenge, error) {
-	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
+	q := o.Store.Read()
+	person, err := q.Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
 	if err != nil {
 		return purser.Challenge{}, notFound(err, "person", by.ID)
 	}
@@ -28,7 +32,46 @@ func (o *Office) AskAct(ctx context.Context, by purser.Actor, in purser.AskAct) 
 	if err != nil {
 		return purser.Challenge{}, err
 	}
-	return o.challenge(ctx, by.Organization, in.Operation, doc, person.Kdf)
+	c, err := o.challenge(ctx, by.Organization, in.Operation, doc, person.Kdf)
+	if err != nil {
+		return c, err
+	}
+	if err := o.keepRequest(ctx, by, in, c.Nonce); err != nil {
+		return purser.Challenge{}, err
+	}
+	return c, o.byPasskey(ctx, q, by, in, &c)
+}
+
+// keepRequest keeps the request beside its challenge, sealed, for the page on which
+// the person reads and signs it.
+func (o *Office) keepRequest(ctx context.Context, by purser.Actor, in purser.AskAct, nonce string) error {
+	sealed, err := o.sealText(seal.NewSecret(toJSON(in.Request)), by.Organization, "challenges", nonce, "request")
+	if err != nil {
+		return err
+	}
+	return o.explain(ctx, o.Store.Write(ctx, func(q *db.Queries) error {
+		return q.KeepRequest(ctx, db.KeepRequestParams{Organization: by.Organization, Nonce: nonce, Request: base64.StdEncoding.EncodeToString(sealed)})
+	}))
+}
+
+// byPasskey adds to a challenge which passkeys can answer it, and where.
+func (o *Office) byPasskey(ctx context.Context, q *db.Queries, by purser.Actor, in purser.AskAct, c *purser.Challenge) error {
+	keys, err := q.PasskeysOfPerson(ctx, db.PasskeysOfPersonParams{Organization: by.Organization, Person: by.ID})
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		c.Passkeys = append(c.Passkeys, k.Credential)
+	}
+	p, err := o.party(ctx, q)
+	if err != nil && len(keys) > 0 {
+		return err
+	}
+	c.RP, c.Link = p.ID, o.PublicURL()+"/acts/"+c.Nonce
+	if plan, _ := in.Request["plan"].(string); in.Operation == "approve" {
+		c.Link = o.PublicURL() + "/approvals/" + plan
+	}
+	return nil
 }
 
 // document says what will be signed: the plan's digest for a decision on a plan,
@@ -41,7 +84,11 @@ func (o *Office) document(ctx context.Context, by purser.Actor, in purser.AskAct
 		if err != nil {
 			return doc, notFound(err, "plan", id)
 		}
-		doc.PlanDigest, doc.Decision = plan.Digest, act.Approve
+		terms, err := fromJSON[purser.PlanTerms](plan.Terms)
+		if err != nil {
+			return doc, err
+		}
+		doc.PlanDigest, doc.Decision, doc.Ceiling = plan.Digest, act.Approve, consent.Ceiling(terms)
 		return doc, nil
 	}
 	for _, op := range purser.Operations() {
@@ -74,7 +121,7 @@ func (o *Office) challenge(ctx context.Context, org, operation string, doc act.D
 	if err := decodeNumbers(raw, &out.Document); err != nil {
 		return purser.Challenge{}, err
 	}
-	if out.KDF, err = fromJSON[purser.KDF](kdf); err != nil {
+	if out.KDF, err = passphraseOf(kdf); err != nil {
 		return purser.Challenge{}, err
 	}
 	err = o.Store.Write(ctx, func(q *db.Queries) error {
@@ -122,6 +169,9 @@ func (o *Office) consume(ctx context.Context, t *store.Turn, by purser.Actor, op
 	if err == nil && n != 1 {
 		err = purser.Errorf(purser.WrongSignature, "the signature for %s was used before, or its time is over", operation).WithHint("run the same command again")
 	}
+	if err == nil && sig.Method == act.MethodPasskey {
+		err = o.usedPasskey(ctx, t, sig.Credential, attachment.Signature.Counter())
+	}
 	return attachment, err
 }
 
@@ -131,11 +181,11 @@ func (o *Office) verified(ctx context.Context, q *db.Queries, now time.Time, by 
 		return nil, purser.Errorf(purser.SelfApproval, "only a person signs %s", operation).WithHint("ask the person behind the run")
 	}
 	if sig == nil {
-		return nil, purser.Errorf(purser.NeedsPerson, "%s needs your passphrase: a token on disk is not enough", operation).
-			WithHint("run the same command in a terminal")
+		return nil, purser.Errorf(purser.NeedsPerson, "%s needs your passkey or passphrase, now: a token on disk is not enough", operation).
+			WithHint("run the same command in a terminal, or do it in the console: %s", o.PublicURL())
 	}
-	wrong := func(why string) error {
-		return purser.Errorf(purser.WrongSignature, "the signature for %s does not count: %s", operation, why).WithHint("run the same command again")
+	wrong := func(format string, args ...any) error {
+		return purser.Errorf(purser.WrongSignature, "the signature for %s does not count: %s", operation, fmt.Sprintf(format, args...)).WithHint("do the same again")
 	}
 	row, err := q.Challenge(ctx, db.ChallengeParams{Organization: by.Organization, Nonce: sig.Nonce})
 	switch {
@@ -158,23 +208,26 @@ func (o *Office) verified(ctx context.Context, q *db.Queries, now time.Time, by 
 	if err := doc.ValidAt(now); err != nil {
 		return nil, wrong("its time is over")
 	}
-	signature, err := signatureOf(*sig)
-	if err != nil {
-		return nil, wrong("it cannot be read")
-	}
 	person, err := q.Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
 	if err != nil {
 		return nil, notFound(err, "person", by.ID)
 	}
-	if operation != "sign_in" && purser.Role(person.Role) == purser.Viewer {
-		return nil, purser.Errorf(purser.Forbidden, "a viewer's signature loosens nothing")
-	}
-	if purser.Role(person.Role) == purser.Viewer && operation != "sign_in" {
+	if purser.Role(person.Role) == purser.Viewer && !own[operation] || person.RemovedAt != 0 {
 		return nil, purser.Errorf(purser.Forbidden, "a viewer's signature loosens nothing").WithHint("ask an owner or an approver")
+	}
+	if sig.Method == act.MethodPasskey {
+		return o.passkeySigned(ctx, q, doc, person, *sig, wrong)
+	}
+	signature, err := signatureOf(*sig)
+	if err != nil {
+		return nil, wrong("it cannot be read")
 	}
 	registered, err := base64.RawURLEncoding.DecodeString(person.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of %s: %w", by.ID, err)
+	}
+	if len(registered) == 0 {
+		return nil, wrong("this person has no passphrase")
 	}
 	if err := act.VerifyBy(doc, signature, registered); err != nil {
 		return nil, wrong("wrong passphrase")
@@ -182,10 +235,64 @@ func (o *Office) verified(ctx context.Context, q *db.Queries, now time.Time, by 
 	return audit.Attach(doc, signature)
 }
 
+// own are the acts about oneself, which a viewer signs as well.
+var own = map[string]bool{"sign_in": true, "add_passkey": true, "recovery": true}
+
+// passkeySigned checks an assertion by one of the person's passkeys.
+func (o *Office) passkeySigned(ctx context.Context, q *db.Queries, doc act.Document, person db.Person, sig purser.Signature, wrong func(string, ...any) error) (*audit.Attachment, error) {
+	key, err := q.PasskeyByCredential(ctx, sig.Credential)
+	switch {
+	case missing(err):
+		return nil, wrong("the passkey is not known here")
+	case err != nil:
+		return nil, err
+	case key.Organization != person.Organization || key.Person != person.ID:
+		return nil, wrong("the passkey is another person's")
+	case key.RevokedAt != 0:
+		return nil, wrong("the passkey was revoked")
+	}
+	signature, err := assertionOf(sig, key)
+	if err != nil {
+		return nil, wrong("it cannot be read")
+	}
+	if err := act.Verify(doc, signature); err != nil {
+		return nil, wrong("%v", err)
+	}
+	if !counterGrew(key, signature.Counter()) {
+		return nil, wrong("the passkey counts backwards, as a copy of it would")
+	}
+	return audit.Attach(doc, signature)
+}
+
+// signatureOf reads a passphrase's signature.
 func signatureOf(s purser.Signature) (act.Signature, error) {
-	key, err1 := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.PublicKey, "="))
-	sig, err2 := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.Signature, "="))
+	key, err1 := fromBase64(s.PublicKey)
+	sig, err2 := fromBase64(s.Signature)
 	return act.Signature{Method: s.Method, PublicKey: key, Signature: sig}, errors.Join(err1, err2)
+}
+
+// assertionOf reads a passkey's; whose key it is, the server knows better.
+func assertionOf(s purser.Signature, key db.Passkey) (act.Signature, error) {
+	public, err1 := fromBase64(key.PublicKey)
+	sig, err2 := fromBase64(s.Signature)
+	data, err3 := fromBase64(s.AuthenticatorData)
+	client, err4 := fromBase64(s.ClientData)
+	return act.Signature{
+		Method: act.MethodPasskey, PublicKey: public, Signature: sig, Passkey: &act.Passkey{AuthenticatorData: data, ClientData: client},
+	}, errors.Join(err1, err2, err3, err4)
+}
+
+func fromBase64(text string) ([]byte, error) {
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+}
+
+// passphraseOf reads the parameters of a person's passphrase; nil without one.
+func passphraseOf(text string) (*purser.KDF, error) {
+	k, err := fromJSON[purser.KDF](text)
+	if err != nil || k.Salt == "" {
+		return nil, err
+	}
+	return &k, nil
 }
 
 // refuseAct records that somebody tried to loosen without being allowed to (drill d).

@@ -157,11 +157,18 @@ func (o *Office) start(ctx context.Context, by purser.Actor, id string) error {
 		r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest
 		approval, err := o.usable(ctx, t, plan)
 		if err == nil {
+			err = o.enoughVotes(ctx, t, plan)
+		}
+		if err == nil {
 			err = o.planStopped(ctx, t, plan)
 		}
 		var no *purser.Error
 		if asCoded(err, &no) {
-			if no.Code == purser.ApprovalExpired {
+			if no.Code == purser.ApprovalExpired || no.Code == purser.NeedsApproval {
+				// Whoever said yes says it again: a yes is for now (RULES 12).
+				if err := t.DropVotes(ctx, db.DropVotesParams{Organization: t.Org, Plan: plan.ID}); err != nil {
+					return err
+				}
 				if err := t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: plan.ID, State: string(purser.PlanWaiting)}); err != nil {
 					return err
 				}

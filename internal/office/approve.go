@@ -7,6 +7,7 @@ import (
 	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/consent"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -20,14 +21,31 @@ func (o *Office) Approve(ctx context.Context, by purser.Actor, in purser.Approve
 		if err != nil {
 			return purser.Plan{}, err
 		}
-		signed, err := o.consume(ctx, t, by, "approve", in.Act, func(d act.Document) bool { return d.PlanDigest == plan.Digest && d.Decision == act.Approve })
+		terms, err := fromJSON[purser.PlanTerms](plan.Terms)
+		if err != nil {
+			return purser.Plan{}, err
+		}
+		two, err := o.twoNeeded(ctx, t.Queries, t.Org, terms)
+		if err == nil && two {
+			err = o.mayVote(ctx, t, by, plan)
+		}
+		var signed *audit.Attachment
+		if err == nil {
+			signed, err = o.consume(ctx, t, by, "approve", in.Act, func(d act.Document) bool {
+				return d.PlanDigest == plan.Digest && d.Decision == act.Approve && consent.SameCeiling(d.Ceiling, consent.Ceiling(terms))
+			})
+		}
 		if err != nil {
 			return purser.Plan{}, o.refuseAct(t, by, audit.ActionApprove, plan.ID, err)
 		}
 		if err := o.planStopped(ctx, t, plan); err != nil {
 			return purser.Plan{}, err
 		}
-		return o.decide(ctx, t, by, plan, decision{word: "approved", state: purser.PlanReady, action: audit.ActionApprove, signed: signed, method: in.Act.Method})
+		yes := decision{word: "approved", state: purser.PlanReady, action: audit.ActionApprove, signed: signed, method: in.Act.Method}
+		if two {
+			return o.vote(ctx, t, by, plan, yes)
+		}
+		return o.decide(ctx, t, by, plan, yes)
 	})
 }
 
@@ -62,6 +80,7 @@ type decision struct {
 	word, action, reason, method string
 	state                        purser.PlanState
 	signed                       *audit.Attachment
+	detail                       map[string]string
 }
 
 func (o *Office) decide(ctx context.Context, t *store.Turn, by purser.Actor, plan db.Plan, d decision) (purser.Plan, error) {
@@ -71,6 +90,7 @@ func (o *Office) decide(ctx context.Context, t *store.Turn, by purser.Actor, pla
 	}
 	r := recordOf(by, d.action, plan.ID)
 	r.Project, r.Env, r.Run, r.PlanDigest, r.Approval, r.Attach = plan.Project, plan.Env, plan.Run, plan.Digest, id, d.signed
+	r.Detail = d.detail
 	if d.reason != "" {
 		r.Detail = map[string]string{"reason": d.reason}
 	}

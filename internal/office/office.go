@@ -109,6 +109,8 @@ type Defaults struct {
 	PlanTTL       time.Duration // an applying plan ends after
 	Lease         time.Duration // of one call to a provider
 	Reminder      time.Duration // how long before its end a request is told of again; 0: never
+	SessionLife   time.Duration // of a browser's session
+	SessionIdle   time.Duration // after which an unused one ends
 }
 
 // Config is what an office needs.
@@ -141,6 +143,7 @@ type Office struct {
 	mu       sync.Mutex
 	walkers  map[string]chan struct{} // plans that are being applied by this process
 	failures failures                 // requests that nobody may send
+	guesses  map[string]guesses       // wrong passphrases and recovery codes by address
 	wg       sync.WaitGroup
 	life     context.Context
 	end      context.CancelFunc
@@ -163,7 +166,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	o := &Office{
-		Config: cfg, installation: id, walkers: map[string]chan struct{}{},
+		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, guesses: map[string]guesses{},
 		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
 		daybooks: map[string]*daybook{},
 	}
@@ -216,7 +219,12 @@ func (o *Office) Ready(ctx context.Context) error {
 func (o *Office) Operations() []Operation {
 	ops := []Operation{
 		On("set_up", o.SetUp), On("ask_sign_in", o.AskSignIn), On("sign_in", o.SignIn), On("sign_out", o.SignOut),
-		On("ask_act", o.AskAct), On("whoami", o.Whoami),
+		On("ask_act", o.AskAct), On("show_act", o.ShowAct), On("answer_act", o.AnswerAct), On("whoami", o.Whoami),
+		On("ask_passkey", o.AskPasskey), On("recover_access", o.RecoverAccess), On("accept_invitation", o.AcceptInvitation),
+		On("list_passkeys", o.ListPasskeys), On("ask_own_passkey", o.AskOwnPasskey), On("add_passkey", o.AddPasskey), On("revoke_passkey", o.RevokePasskey),
+		On("recovery", o.Recovery), On("list_sessions", o.ListSessions), On("revoke_session", o.RevokeSession),
+		On("list_people", o.ListPeople), On("invite", o.Invite), On("list_invitations", o.ListInvitations), On("revoke_invitation", o.RevokeInvitation),
+		On("set_role", o.SetRole), On("remove_person", o.RemovePerson), On("two_people", o.TwoPeople), On("set_two_people", o.SetTwoPeople),
 		On("create_project", o.CreateProject), On("list_projects", o.ListProjects),
 		On("catalog", o.Catalog), On("search", o.Search), On("add_provider", o.AddProvider), On("list_providers", o.ListProviders),
 		On("show_provider", o.ShowProvider), On("remove_provider", o.RemoveProvider), On("record_conformance", o.RecordConformance),
@@ -224,7 +232,7 @@ func (o *Office) Operations() []Operation {
 		On("create_run", o.CreateRun), On("list_runs", o.ListRuns), On("show_run", o.ShowRun), On("extend_run", o.ExtendRun),
 		On("end_run", o.EndRun), On("list_agents", o.ListAgents), On("revoke_agent", o.RevokeAgent),
 		On("stage", o.Stage), On("plan", o.Plan), On("show_plan", o.ShowPlan), On("list_approvals", o.ListApprovals),
-		On("approve", o.Approve), On("deny", o.Deny), On("apply", o.Apply), On("add", o.Add), On("deploy", o.Deploy), On("resolve", o.Resolve),
+		On("approve", o.Approve), On("deny", o.Deny), On("lower_ceiling", o.LowerCeiling), On("apply", o.Apply), On("add", o.Add), On("deploy", o.Deploy), On("resolve", o.Resolve),
 		On("status", o.Status), On("spend", o.Spend), On("list_budgets", o.ListBudgets), On("set_budget", o.SetBudget),
 		On("subscriptions", o.Subscriptions), On("cancel_subscription", o.CancelSubscription),
 		On("remove", o.Remove), On("restore", o.Restore), On("exec", o.Exec),
@@ -335,6 +343,7 @@ func missing(err error) bool { return errors.Is(err, sql.ErrNoRows) }
 var lists = map[string]string{
 	"plan": "purser approvals, or purser status", "run": "purser run list", "agent": "purser agent list", "resource": "purser status",
 	"order": "purser status", "provider": "purser provider list", "project": "purser init NAME", "subscription": "purser subscriptions", "stop": "purser status",
+	"person":        "purser people list",
 	"staged folder": "stage it again: purser deploy DIR",
 }
 

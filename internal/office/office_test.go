@@ -142,6 +142,7 @@ func (h *house) start() {
 		Defaults: office.Defaults{
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(10000), OrdersPerHour: 5, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: h.lease,
+			SessionLife: 24 * time.Hour, SessionIdle: time.Hour,
 		},
 		Now: h.now, Random: rand.Reader, Access: access, Documents: &h.documents,
 	})
@@ -184,7 +185,7 @@ func (h *house) setUp() {
 	}
 	in := must[purser.SignedIn](h, purser.Actor{}, "set_up", purser.SetUp{
 		Code: code, Organization: "Home", Name: "Ada", Email: "ada@example.org", PublicKey: base64.RawURLEncoding.EncodeToString(h.signer.PublicKey()),
-		KDF: purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
+		KDF: &purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
 	})
 	h.token = in.Token
 	if h.owner, err = h.o.Authenticate(h.ctx, in.Token, "test"); err != nil {

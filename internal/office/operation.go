@@ -56,7 +56,8 @@ func admit(op purser.Operation, by purser.Actor) error {
 	case op.Who == purser.Agents && (by.Kind == purser.Agent || by.Kind == purser.Person),
 		op.Who == purser.People && by.Kind == purser.Person,
 		op.Who == purser.Providers && by.Kind == purser.Provider,
-		op.Who == purser.MayApprove && by.Kind == purser.Person && by.Role != purser.Viewer:
+		op.Who == purser.MayApprove && by.Kind == purser.Person && by.Role != purser.Viewer,
+		op.Who == purser.Owners && by.Kind == purser.Person && by.Role == purser.Owner:
 		return nil
 	}
 	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name)

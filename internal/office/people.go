@@ -58,6 +58,14 @@ func (o *Office) SetUp(ctx context.Context, by purser.Actor, in purser.SetUp) (o
 	if err != nil {
 		return out, err
 	}
+	var made *madePasskey
+	if in.Passkey != nil {
+		person = in.Passkey.Person
+		if made, err = o.madePasskey(ctx, by, *in.Passkey, "set_up", in.Code); err != nil {
+			return out, err
+		}
+	}
+	var codes []string
 	err = o.turn(ctx, store.Installation, func(t *store.Turn) error {
 		if people, err := t.CountPeople(ctx); err != nil || people > 0 {
 			return errors.Join(err, purser.Errorf(purser.AlreadyExists, "somebody has set this installation up already").WithHint("purser login"))
@@ -74,16 +82,28 @@ func (o *Office) SetUp(ctx context.Context, by purser.Actor, in purser.SetUp) (o
 		if err := t.InsertOrganization(ctx, db.InsertOrganizationParams{ID: org, Name: in.Organization, Timezone: in.Timezone, CreatedAt: store.Micro(t.Now)}); err != nil {
 			return err
 		}
-		t.Record(recordOf(purser.Actor{Kind: purser.Person, ID: person}, "set_up", org))
-		return t.InsertPerson(ctx, db.InsertPersonParams{
+		r := recordOf(purser.Actor{Kind: purser.Person, ID: person}, "set_up", org)
+		kdf := ""
+		if in.KDF != nil {
+			kdf = toJSON(in.KDF)
+		}
+		err = t.InsertPerson(ctx, db.InsertPersonParams{
 			Organization: org, ID: person, Name: in.Name, Email: in.Email, Role: string(purser.Owner),
-			Kdf: toJSON(in.KDF), PublicKey: strings.TrimRight(in.PublicKey, "="), CreatedAt: store.Micro(t.Now),
+			Kdf: kdf, PublicKey: strings.TrimRight(in.PublicKey, "="), CreatedAt: store.Micro(t.Now),
 		})
+		if err == nil && made != nil {
+			r.Detail = made.detail()
+			codes, err = o.keepPasskey(ctx, t, org, person, made)
+		}
+		t.Record(r)
+		return err
 	})
 	if err != nil {
 		return out, err
 	}
-	return o.signIn(ctx, org, person, in.Name, "set_up")
+	out, err = o.signIn(ctx, by, org, person, in.Name, "set_up")
+	out.RecoveryCodes = codes
+	return out, err
 }
 
 func checkSetUp(in *purser.SetUp) error {
@@ -94,26 +114,46 @@ func checkSetUp(in *purser.SetUp) error {
 		in.Organization = "Home"
 	}
 	in.Name, in.Email = strings.TrimSpace(in.Name), normalEmail(in.Email)
-	var faults []string
+	faults := personFaults(in.Name, in.Email)
 	if _, err := time.LoadLocation(in.Timezone); err != nil {
 		faults = append(faults, fmt.Sprintf("%q is not a time zone", in.Timezone))
 	}
-	if in.Name == "" || len(in.Name) > 100 || len(in.Organization) > 100 {
-		faults = append(faults, "name: 1 to 100 characters")
+	if len(in.Organization) > 100 {
+		faults = append(faults, "organization: 1 to 100 characters")
 	}
-	if a, err := mail.ParseAddress(in.Email); err != nil || a.Address != in.Email {
-		faults = append(faults, "email: one address, like ada@example.org")
-	}
-	if key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(in.PublicKey, "=")); err != nil || len(key) != 32 {
-		faults = append(faults, "public_key: 32 bytes as base64url")
-	}
-	if k, err := kdfOf(in.KDF); err != nil || k.Check() != nil {
-		faults = append(faults, "kdf: parameters of Argon2id")
+	if in.Passkey == nil {
+		faults = append(faults, passphraseFaults(*in)...)
+	} else if in.KDF != nil || in.PublicKey != "" {
+		faults = append(faults, "either a passkey or a passphrase's public key")
 	}
 	if len(faults) > 0 {
 		return purser.Errorf(purser.InvalidRequest, "%s", strings.Join(faults, "; "))
 	}
 	return nil
+}
+
+// personFaults says what is wrong with how somebody is called.
+func personFaults(name, email string) (faults []string) {
+	if name == "" || len(name) > 100 {
+		faults = append(faults, "name: 1 to 100 characters")
+	}
+	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+		faults = append(faults, "email: one address, like ada@example.org")
+	}
+	return faults
+}
+
+func passphraseFaults(in purser.SetUp) (faults []string) {
+	if key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(in.PublicKey, "=")); err != nil || len(key) != 32 {
+		faults = append(faults, "public_key: 32 bytes as base64url")
+	}
+	if in.KDF == nil {
+		return append(faults, "kdf: parameters of Argon2id")
+	}
+	if k, err := kdfOf(*in.KDF); err != nil || k.Check() != nil {
+		faults = append(faults, "kdf: parameters of Argon2id")
+	}
+	return faults
 }
 
 func kdfOf(k purser.KDF) (act.KDF, error) {
@@ -129,9 +169,12 @@ func (o *Office) AskSignIn(ctx context.Context, by purser.Actor, in purser.AskSi
 	if err := o.throttle(by.Source); err != nil {
 		return purser.Challenge{}, err
 	}
+	if in.Email == "" {
+		return o.askAnyPasskey(ctx)
+	}
 	email := normalEmail(in.Email)
 	person, err := o.Store.Read().PersonByEmail(ctx, email)
-	if missing(err) {
+	if missing(err) || err == nil && person.PublicKey == "" { // who has no passphrase looks like nobody
 		person, err = o.nobody(email), nil
 	}
 	if err != nil {
@@ -182,7 +225,7 @@ func (o *Office) emptyChallenge(doc act.Document, nonce string, person db.Person
 	if err := decodeNumbers(raw, &out.Document); err != nil {
 		return out, err
 	}
-	out.KDF, err = fromJSON[purser.KDF](person.Kdf)
+	out.KDF, err = passphraseOf(person.Kdf)
 	return out, err
 }
 
@@ -191,9 +234,19 @@ func (o *Office) SignIn(ctx context.Context, by purser.Actor, in purser.SignIn) 
 	if err := o.throttle(by.Source); err != nil {
 		return out, err
 	}
+	if in.Passkey != nil {
+		return o.signInByPasskey(ctx, by, *in.Passkey)
+	}
+	if in.Act == nil || in.Email == "" {
+		return out, purser.Errorf(purser.InvalidRequest, "sign in with a passkey, or with an e-mail address and its signed act")
+	}
 	email := normalEmail(in.Email)
+	if err := o.locked(email); err != nil {
+		return out, err
+	}
 	wrong := func() error {
 		o.countFailure(by.Source, "sign_in")
+		o.wrongFor(email)
 		return purser.Errorf(purser.WrongSignature, "the e-mail address or the passphrase is wrong").WithHint("purser login")
 	}
 	person, err := o.Store.Read().PersonByEmail(ctx, email)
@@ -209,7 +262,7 @@ func (o *Office) SignIn(ctx context.Context, by purser.Actor, in purser.SignIn) 
 	}
 	who := purser.Actor{Kind: purser.Person, ID: person.ID, Organization: person.Organization}
 	err = o.turn(ctx, person.Organization, func(t *store.Turn) error {
-		_, err := o.consume(ctx, t, who, "sign_in", &in.Act, func(d act.Document) bool { return d.RequestDigest == digest })
+		_, err := o.consume(ctx, t, who, "sign_in", in.Act, func(d act.Document) bool { return d.RequestDigest == digest })
 		return err
 	})
 	if purser.CodeOf(err) == purser.WrongSignature {
@@ -218,25 +271,15 @@ func (o *Office) SignIn(ctx context.Context, by purser.Actor, in purser.SignIn) 
 	if err != nil {
 		return out, err
 	}
-	return o.signIn(ctx, person.Organization, person.ID, person.Name, "sign_in")
+	o.right(email)
+	return o.signIn(ctx, by, person.Organization, person.ID, person.Name, "sign_in")
 }
 
-func (o *Office) signIn(ctx context.Context, org, person, name, how string) (out purser.SignedIn, err error) {
-	token, err := seal.NewToken(seal.PersonToken, o.Random)
-	if err != nil {
-		return out, err
-	}
-	id, err := o.newID(purser.PrefixToken)
-	if err != nil {
-		return out, err
-	}
+// signIn makes a person's token, or the session of a browser.
+func (o *Office) signIn(ctx context.Context, by purser.Actor, org, person, name, how string) (out purser.SignedIn, err error) {
 	err = o.turn(ctx, org, func(t *store.Turn) error {
-		out = purser.SignedIn{Token: token.Reveal(), Organization: org, Person: person, Name: name, ExpiresAt: t.Now.Add(personTTL)}
-		t.Record(recordOf(purser.Actor{Kind: purser.Person, ID: person, Token: id}, how, person))
-		return t.InsertToken(ctx, db.InsertTokenParams{
-			Organization: org, ID: id, Hash: hashOf(token), Kind: string(purser.Person), Principal: person,
-			CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(out.ExpiresAt),
-		})
+		out, err = o.openSession(ctx, t, by, person, name, how, nil)
+		return err
 	})
 	return out, err
 }
@@ -261,14 +304,14 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 }
 
 // Authenticate finds who holds a credential: a person's or an agent's token, or
-// a provider's key. A token that a stop ended answers stopped, not
+// a provider's key. What belongs in a cookie is none. A token that a stop ended answers stopped, not
 // not_signed_in (RULES 21).
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
 	if strings.HasPrefix(bearer, "ey") { // a signed one begins with a JSON object
 		return o.granted(ctx, bearer, source)
 	}
 	kind, err := seal.ParseToken(bearer)
-	if err != nil {
+	if err != nil || kind == seal.SessionToken {
 		o.countFailure(source, "authenticate")
 		return purser.Actor{}, notSignedIn("the credential has no known form")
 	}
@@ -293,10 +336,18 @@ func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purse
 	if by.Kind == purser.Agent {
 		return o.agent(ctx, by, token)
 	}
-	if token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt {
+	if token.RevokedAt != 0 || token.Form != bearerForm || store.Micro(o.Now()) >= token.ExpiresAt {
 		return purser.Actor{}, notSignedIn("the token has ended")
 	}
+	return o.personOf(ctx, by)
+}
+
+// personOf completes a person's actor. Role and name are as they are now.
+func (o *Office) personOf(ctx context.Context, by purser.Actor) (purser.Actor, error) {
 	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
+	if err == nil && person.RemovedAt != 0 {
+		err = notSignedIn("this person was removed")
+	}
 	by.Name, by.Role = person.Name, purser.Role(person.Role)
 	return by, err
 }

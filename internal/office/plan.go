@@ -98,6 +98,12 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 	if err != nil {
 		return purser.Plan{}, purser.Errorf(purser.InvalidRequest, "the configuration cannot be signed: numbers must be whole").WithCause(err)
 	}
+	switch needed, err := o.twoNeeded(ctx, t.Queries, t.Org, d.terms); {
+	case err != nil:
+		return purser.Plan{}, err
+	case needed:
+		d.because(0, "two_people", "it costs more than one person may approve")
+	}
 	digest, state := canonical.DigestBytes(terms), purser.PlanWaiting
 	if len(d.reasons) == 0 {
 		state = purser.PlanReady
@@ -182,6 +188,11 @@ func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (o
 	if waits && !o.Now().Before(out.ExpiresAt) {
 		out.State = purser.PlanIsExpired
 	}
+	if out.State == purser.PlanWaiting {
+		if err := o.showVotes(ctx, q, org, &out); err != nil {
+			return out, err
+		}
+	}
 	orders, err := q.OrdersOfPlan(ctx, db.OrdersOfPlanParams{Organization: org, Plan: id})
 	if err != nil {
 		return out, err
@@ -191,6 +202,20 @@ func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (o
 	}
 	out.Approval, err = o.showApproval(ctx, q, org, id)
 	return out, err
+}
+
+// showVotes tells whose yes a plan has, where it needs more than one.
+func (o *Office) showVotes(ctx context.Context, q *db.Queries, org string, out *purser.Plan) error {
+	needed, err := o.twoNeeded(ctx, q, org, out.Terms)
+	if err != nil || !needed {
+		return err
+	}
+	votes, err := o.votes(ctx, q, org, out.ID)
+	out.Needs = two
+	for _, v := range votes {
+		out.Votes = append(out.Votes, purser.Vote{Approver: v.Approver, Method: v.Method, SignedAt: store.Time(v.SignedAt)})
+	}
+	return err
 }
 
 func (o *Office) showApproval(ctx context.Context, q *db.Queries, org, plan string) (*purser.Approval, error) {

@@ -151,3 +151,55 @@ func (o *Office) recordFailures(ctx context.Context) error {
 	}
 	return err
 }
+
+// A lock of one address: so many wrong passphrases or recovery codes in a row, from
+// wherever, and nobody is answered for it for a while. Passkeys cannot be guessed
+// and are not locked, so that a stranger can lock nobody out.
+const (
+	lockAfter = 10
+	lockFor   = 15 * time.Minute
+	lockKept  = 10_000
+)
+
+// guesses counts wrong tries for one address.
+type guesses struct {
+	n    int
+	last time.Time
+}
+
+// locked refuses an address that was guessed at too often, known here or not.
+func (o *Office) locked(email string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g := o.guesses[email]
+	until := g.last.Add(lockFor)
+	if g.n < lockAfter || !o.Now().Before(until) {
+		return nil
+	}
+	err := purser.Errorf(purser.TooManyTries, "too many wrong tries for this address; it is locked until %s", until.UTC().Format("15:04 MST"))
+	err.RetryAfter = until.Sub(o.Now())
+	return err.WithHint("sign in with a passkey, or wait")
+}
+
+func (o *Office) wrongFor(email string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g := o.guesses[email]
+	if o.Now().Sub(g.last) >= lockFor {
+		g.n = 0
+	}
+	if len(o.guesses) >= lockKept {
+		for other, old := range o.guesses {
+			if o.Now().Sub(old.last) >= lockFor || len(o.guesses) >= lockKept {
+				delete(o.guesses, other)
+			}
+		}
+	}
+	o.guesses[email] = guesses{g.n + 1, o.Now()}
+}
+
+func (o *Office) right(email string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.guesses, email)
+}

@@ -20,6 +20,7 @@ const (
 	AgentToken    Kind = "pur_agt_"
 	PersonToken   Kind = "pur_per_"
 	ProviderToken Kind = "pur_prv_"
+	SessionToken  Kind = "pur_ses_" // in a cookie of a browser, and nowhere else
 	// What leads to a token, and is none.
 	GrantCode    Kind = "pur_cod_" // an authorization code
 	RefreshToken Kind = "pur_ref_" // of a client's grant
@@ -27,7 +28,7 @@ const (
 	ClientSecret Kind = "pur_cli_" // of a client that registered
 )
 
-var kinds = []Kind{AgentToken, PersonToken, ProviderToken, GrantCode, RefreshToken, DeviceCode, ClientSecret}
+var kinds = []Kind{AgentToken, PersonToken, ProviderToken, SessionToken, GrantCode, RefreshToken, DeviceCode, ClientSecret}
 
 const tokenBytes = 32 // 256 bits: a stored SHA-256 needs no salt and no stretching
 

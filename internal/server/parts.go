@@ -105,6 +105,7 @@ func defaults(cfg config.Config) office.Defaults {
 		RunBudget: cfg.Defaults.RunBudget, Threshold: cfg.Defaults.Threshold, ProviderMonth: cfg.Defaults.ProviderMonth,
 		OrdersPerHour: cfg.Defaults.OrdersPerHour, RequestTTL: cfg.Approval.RequestTTL, SignTTL: cfg.Approval.SignTTL,
 		Grace: cfg.Retire.Grace, StopDeadline: cfg.Stop.Deadline, PlanTTL: planTTL, Lease: lease,
+		SessionLife: cfg.Session.Life, SessionIdle: cfg.Session.Idle,
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/appapi"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/console"
@@ -138,7 +137,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	}
 	g, err := gate.New(gate.Config{
 		Hosts: s.cfg.Hosts(), Origins: []string{s.URL()}, TrustedProxies: s.cfg.TrustedProxies,
-		Authenticator: s.parts.office, Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
+		Authenticator: s.parts.office, Sessions: s.parts.office, URL: s.URL(), Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
 		Refused:   s.parts.office.CountRefusal,
 		MeantFor:  s.parts.office.MeantFor,
 		Challenge: func(path string, shown bool) string { return oauth.Challenge(s.URL(), path, shown) },
@@ -153,19 +152,12 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 		doors["GET /metrics"] = count.handler
 	}
 	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
-	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: nobody{}, Random: opt.Random, Version: opt.Version})
+	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: g, SignIn: "/sign-in", Random: opt.Random, Version: opt.Version})
 	maps.Copy(doors, pages.Doors())
 	maps.Copy(doors, oauthapi.Doors(oauthapi.Config{
 		Office: s.parts.office, Keys: s.parts.access, Gate: g, Origin: s.URL, Consent: "/connect/", Fail: pages.Fail,
 	}))
 	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors, Lost: pages.Lost()}), nil
-}
-
-// nobody is signed in on any browser yet: sessions are not joined.
-type nobody struct{}
-
-func (nobody) Session(*http.Request) (purser.Actor, error) {
-	return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "nobody is signed in on this browser").WithHint("use the command line: purser login")
 }
 
 // URL is what agents and browsers call the server; without a public_url it is

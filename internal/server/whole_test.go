@@ -41,7 +41,7 @@ func signUp(t *testing.T, s *Server) (token string) {
 		t.Fatal(err)
 	}
 	text := base64.RawURLEncoding
-	kdf, public := purser.KDF{Salt: text.EncodeToString(d.Salt), MemoryKiB: d.MemoryKiB, Time: d.Time, Parallelism: d.Threads}, text.EncodeToString(signer.PublicKey())
+	kdf, public := &purser.KDF{Salt: text.EncodeToString(d.Salt), MemoryKiB: d.MemoryKiB, Time: d.Time, Parallelism: d.Threads}, text.EncodeToString(signer.PublicKey())
 	in, err := dial(t, s, "").SetUp(t.Context(), purser.SetUp{
 		Code: code, Organization: "Shop", Name: "Ann", Email: "ann@example.org", KDF: kdf, PublicKey: public,
 	})

@@ -66,6 +66,8 @@ type Challenge struct {
 	Document     string
 	NotAfter     int64
 	UsedAt       int64
+	Request      string
+	Answer       string
 }
 
 type Charge struct {
@@ -197,6 +199,19 @@ type Identity struct {
 type Installation struct {
 	Name  string
 	Value string
+}
+
+type Invitation struct {
+	Organization string
+	ID           string
+	Hash         string
+	Role         string
+	Person       string
+	CreatedAt    int64
+	ExpiresAt    int64
+	UsedAt       int64
+	UsedBy       string
+	RevokedAt    int64
 }
 
 type Key struct {
@@ -368,6 +383,20 @@ type Organization struct {
 	Edge      []byte
 }
 
+type Passkey struct {
+	Organization string
+	ID           string
+	Person       string
+	Name         string
+	Credential   string
+	PublicKey    string
+	Counter      int64
+	Synced       int64
+	CreatedAt    int64
+	UsedAt       int64
+	RevokedAt    int64
+}
+
 type PaymentToken struct {
 	Organization string
 	ID           string
@@ -392,6 +421,7 @@ type Person struct {
 	Kdf          string
 	PublicKey    string
 	CreatedAt    int64
+	RemovedAt    int64
 }
 
 type Plan struct {
@@ -442,6 +472,15 @@ type Provider struct {
 	Conformance       string
 	ConformanceDetail string
 	CreatedAt         int64
+}
+
+type RecoveryCode struct {
+	Organization string
+	Hash         string
+	Person       string
+	CreatedAt    int64
+	ExpiresAt    int64
+	UsedAt       int64
 }
 
 type Repeat struct {
@@ -568,7 +607,24 @@ type Token struct {
 	CreatedAt    int64
 	ExpiresAt    int64
 	RevokedAt    int64
+	Form         string
+	Label        string
+	SeenAt       int64
 	GrantID      string
+}
+
+type TwoPerson struct {
+	Organization string
+	Currency     string
+	Above        int64
+}
+
+type Vote struct {
+	Organization string
+	Plan         string
+	Approver     string
+	Method       string
+	SignedAt     int64
 }
 
 type Window struct {

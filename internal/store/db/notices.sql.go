@@ -496,7 +496,7 @@ func (q *Queries) NoticesToSpread(ctx context.Context, rowLimit int32) ([]Notice
 }
 
 const peopleToTell = `-- name: PeopleToTell :many
-SELECT organization, id, name, email, role, kdf, public_key, created_at FROM people WHERE organization = $1 ORDER BY id
+SELECT organization, id, name, email, role, kdf, public_key, created_at, removed_at FROM people WHERE organization = $1 AND removed_at = 0 ORDER BY id
 `
 
 func (q *Queries) PeopleToTell(ctx context.Context, organization string) ([]Person, error) {
@@ -517,6 +517,7 @@ func (q *Queries) PeopleToTell(ctx context.Context, organization string) ([]Pers
 			&i.Kdf,
 			&i.PublicKey,
 			&i.CreatedAt,
+			&i.RemovedAt,
 		); err != nil {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 const challenge = `-- name: Challenge :one
-SELECT organization, nonce, operation, approver, document, not_after, used_at FROM challenges WHERE organization = $1 AND nonce = $2
+SELECT organization, nonce, operation, approver, document, not_after, used_at, request, answer FROM challenges WHERE organization = $1 AND nonce = $2
 `
 
 type ChallengeParams struct {
@@ -29,6 +29,8 @@ func (q *Queries) Challenge(ctx context.Context, arg ChallengeParams) (Challenge
 		&i.Document,
 		&i.NotAfter,
 		&i.UsedAt,
+		&i.Request,
+		&i.Answer,
 	)
 	return i, err
 }
@@ -290,7 +292,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 }
 
 const liveAgentTokens = `-- name: LiveAgentTokens :many
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, grant_id FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
 `
 
 type LiveAgentTokensParams struct {
@@ -317,6 +319,9 @@ func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Form,
+			&i.Label,
+			&i.SeenAt,
 			&i.GrantID,
 		); err != nil {
 			return nil, err
@@ -391,7 +396,7 @@ func (q *Queries) Organizations(ctx context.Context) ([]Organization, error) {
 }
 
 const person = `-- name: Person :one
-SELECT organization, id, name, email, role, kdf, public_key, created_at FROM people WHERE organization = $1 AND id = $2
+SELECT organization, id, name, email, role, kdf, public_key, created_at, removed_at FROM people WHERE organization = $1 AND id = $2
 `
 
 type PersonParams struct {
@@ -411,12 +416,13 @@ func (q *Queries) Person(ctx context.Context, arg PersonParams) (Person, error) 
 		&i.Kdf,
 		&i.PublicKey,
 		&i.CreatedAt,
+		&i.RemovedAt,
 	)
 	return i, err
 }
 
 const personByEmail = `-- name: PersonByEmail :one
-SELECT organization, id, name, email, role, kdf, public_key, created_at FROM people WHERE email = $1
+SELECT organization, id, name, email, role, kdf, public_key, created_at, removed_at FROM people WHERE email = $1
 `
 
 func (q *Queries) PersonByEmail(ctx context.Context, email string) (Person, error) {
@@ -431,6 +437,7 @@ func (q *Queries) PersonByEmail(ctx context.Context, email string) (Person, erro
 		&i.Kdf,
 		&i.PublicKey,
 		&i.CreatedAt,
+		&i.RemovedAt,
 	)
 	return i, err
 }
@@ -537,7 +544,7 @@ func (q *Queries) TakeTurn(ctx context.Context, id string) (TakeTurnRow, error) 
 }
 
 const tokenByHash = `-- name: TokenByHash :one
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, grant_id FROM tokens WHERE hash = $1
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE hash = $1
 `
 
 func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
@@ -553,6 +560,9 @@ func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.Form,
+		&i.Label,
+		&i.SeenAt,
 		&i.GrantID,
 	)
 	return i, err

@@ -19,7 +19,7 @@ SELECT * FROM notices WHERE spread_at = 0 ORDER BY created_at LIMIT sqlc.arg(row
 UPDATE notices SET spread_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND spread_at = 0;
 
 -- name: PeopleToTell :many
-SELECT * FROM people WHERE organization = $1 ORDER BY id;
+SELECT * FROM people WHERE organization = $1 AND removed_at = 0 ORDER BY id;
 
 -- name: InsertDelivery :exec
 INSERT INTO deliveries (organization, notice, way, person, kind, state, next_at, created_at)
