@@ -148,7 +148,7 @@ func (h *House) SetUp(ctx context.Context, code string, limit int64) error {
 	// A passphrase of 130 random bits needs no slow derivation: the cheapest that
 	// the server takes.
 	h.secret = []byte(rand.Text())
-	kdf := act.KDF{Name: "argon2id", Salt: []byte(rand.Text()[:16]), Time: 1, MemoryKiB: 19 << 10, Threads: 1}
+	kdf := act.KDF{Name: "argon2id", Salt: []byte(rand.Text()[:16]), Time: 2, MemoryKiB: 19 << 10, Threads: 1}
 	key, err := act.Derive(bytes.Clone(h.secret), kdf)
 	if err != nil {
 		return fmt.Errorf("making the owner's key: %w", err)
@@ -180,10 +180,27 @@ func (h *House) SetUp(ctx context.Context, code string, limit int64) error {
 		return fmt.Errorf("making the project: %w", err)
 	}
 	h.Project = project.ID
+	if err := h.register(ctx); err != nil {
+		return err
+	}
 	for _, level := range [][2]string{{"organization", h.Org}, {"project", h.Project}, {"provider", Provider}, {"category", Category}} {
 		if err := h.Limit(ctx, level[0], level[1], limit); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// nobody is a provider that need not answer: it is only charged for.
+const nobody = `{"name":"` + Provider + `","base_url":"http://127.0.0.1:9/","oauth_token_endpoint":"http://127.0.0.1:9/oauth/token"}`
+
+func (h *House) register(ctx context.Context) (err error) {
+	in := purser.AddProvider{Manifest: nobody, SigningSecret: rand.Text() + rand.Text()}
+	if in.Act, err = h.consent().Sign(ctx, "add_provider", in); err != nil {
+		return fmt.Errorf("signing the provider: %w", err)
+	}
+	if _, err := h.Person.AddProvider(ctx, in); err != nil {
+		return fmt.Errorf("registering the provider: %w", err)
 	}
 	return nil
 }

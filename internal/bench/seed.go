@@ -27,7 +27,7 @@ const plenty = 1 << 50
 // seedTenants makes n organizations with an owner, a project, a run, an agent and
 // limits on five levels each.
 func seedTenants(ctx context.Context, database string, n int) ([]tenant, error) {
-	s, err := store.Open(ctx, store.Config{Database: database})
+	s, err := store.Open(ctx, store.Config{Database: database, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}

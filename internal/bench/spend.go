@@ -177,7 +177,7 @@ func (m *measurement) open(ctx context.Context) (err error) {
 	for _, t := range m.tenants {
 		m.lanes = append(m.lanes, t.lane)
 	}
-	m.store, err = store.Open(ctx, store.Config{Database: database})
+	m.store, err = store.Open(ctx, store.Config{Database: database, Now: time.Now})
 	return err
 }
 
