@@ -119,6 +119,10 @@ var operations = []Operation{
 	{"list_stops", "List stops that are in force.", "GET", "/v1/stops", Agents, false, false, false},
 	{"resume", "Lift a stop.", "POST", "/v1/stops/{stop}/resume", MayApprove, true, true, false},
 
+	{"list_notices", "List what people were told, by which ways, and what became of it.", "GET", "/v1/notices", People, false, false, false},
+	{"set_notices", "Choose of which kinds one is told, and by which ways.", "PUT", "/v1/notices", People, false, true, false},
+	{"test_notices", "Send a test by every way, now.", "POST", "/v1/notices/test", People, false, true, false},
+
 	{"audit_log", "Read the audit log.", "GET", "/v1/audit", People, false, false, false},
 	{"search_audit", "Find records of the audit log by words, the newest first.", "GET", "/v1/audit/search", People, false, false, false},
 	{"prove", "Prove that a record is in the log; an agent gets its own run's.", "GET", "/v1/audit/{seq}", Agents, false, false, true},

@@ -65,6 +65,7 @@ type StepRequest struct {
 // PlanRef names a plan.
 type PlanRef struct {
 	Plan string `json:"plan"`
+	Wait int    `json:"wait,omitempty"` // seconds to wait for a decision, or for the end of one that is being applied; at most 55
 }
 
 // Plan is an ordered list of steps with prices and one digest: what people
@@ -218,6 +219,7 @@ type Add struct {
 	Run     string `json:"run,omitempty"`
 	Purpose string `json:"purpose,omitempty"`
 	DryRun  bool   `json:"dry_run,omitempty"`
+	Wait    int    `json:"wait,omitempty"` // seconds to wait for a person's decision too, at most 55; left out: needs_approval at once
 }
 
 // Deploy plans and applies the deployment of a staged folder at a name.
@@ -231,6 +233,7 @@ type Deploy struct {
 	Run      string `json:"run,omitempty"`
 	Purpose  string `json:"purpose,omitempty"`
 	DryRun   bool   `json:"dry_run,omitempty"`
+	Wait     int    `json:"wait,omitempty"` // as of add
 }
 
 // Stage names a folder's files so that the server can say which it lacks.

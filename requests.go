@@ -278,6 +278,7 @@ type Status struct {
 	Budgets      []BudgetLine   `json:"budgets"`
 	RunRate      []Money        `json:"run_rate"` // committed per month
 	Subscribed   []Subscription `json:"subscriptions"`
+	Untold       []Notice       `json:"untold"`              // what people could not be told of within a day, of the last week
 	Witnesses    []WitnessState `json:"witnesses,omitempty"` // for people; empty: checkpoints are kept here only
 }
 

@@ -216,6 +216,21 @@ func (c *Client) Resume(ctx context.Context, in purser.Resume) (purser.StopInfo,
 	return call[purser.StopInfo](ctx, c, "resume", in)
 }
 
+// ListNotices: list what people were told, by which ways, and what became of it.
+func (c *Client) ListNotices(ctx context.Context, in purser.Page) (purser.Notices, error) {
+	return call[purser.Notices](ctx, c, "list_notices", in)
+}
+
+// SetNotices: choose of which kinds one is told, and by which ways.
+func (c *Client) SetNotices(ctx context.Context, in purser.SetNotices) (purser.Notices, error) {
+	return call[purser.Notices](ctx, c, "set_notices", in)
+}
+
+// TestNotices: send a test by every way, now.
+func (c *Client) TestNotices(ctx context.Context, in purser.None) (purser.Notice, error) {
+	return call[purser.Notice](ctx, c, "test_notices", in)
+}
+
 // AuditLog: read the audit log.
 func (c *Client) AuditLog(ctx context.Context, in purser.AskAudit) (purser.AuditPage, error) {
 	return call[purser.AuditPage](ctx, c, "audit_log", in)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/purser-dev/purser"
 )
@@ -144,6 +148,77 @@ func (c *Client) ExportAudit(ctx context.Context, in purser.ExportAudit, w io.Wr
 		return c.lost(r, err)
 	}
 	return nil
+}
+
+// Events gives f each event from in.After on (below zero: from now on), and comes
+// back by itself where a connection broke off, after the last one that f was given.
+// It returns f's error, or that of a stream that was refused or cannot be had again.
+func (c *Client) Events(ctx context.Context, in purser.AskEvents, f func(purser.Event) error) error {
+	after := in.After
+	for failures := 0; ; {
+		began := time.Now()
+		got, err := c.events(ctx, &after, f)
+		var refused *purser.Error
+		var enough *handled
+		switch {
+		case errors.As(err, &enough):
+			return enough.error
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && (!errors.As(err, &refused) || refused.Code.Info().Class != purser.ClassRetry):
+			return err
+		case got || time.Since(began) > longStream:
+			failures = 0
+		}
+		if failures++; failures > tries {
+			return purser.Errorf(purser.Unavailable, "the events of %s break off", c.base)
+		}
+		if err := c.pause(ctx, 200*time.Millisecond<<failures); err != nil {
+			return err
+		}
+	}
+}
+
+// longStream is how long a connection without news must have held to be no failure.
+const longStream = 10 * time.Second
+
+// handled is an error of who was given an event.
+type handled struct{ error }
+
+// events reads one connection. got is true if an event was handled.
+func (c *Client) events(ctx context.Context, after *int64, f func(purser.Event) error) (got bool, err error) {
+	r := request{method: http.MethodGet, path: "/v1/events"}
+	if *after >= 0 {
+		r.path += "?after=" + strconv.FormatInt(*after, 10)
+	}
+	resp, err := c.send(ctx, r, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return false, problem(resp)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "data":
+			var e purser.Event
+			if err := json.Unmarshal([]byte(value), &e); err != nil {
+				return got, purser.Errorf(purser.Unavailable, "%s does not answer like a Purser server", c.base).WithCause(err)
+			}
+			if err := f(e); err != nil {
+				return got, &handled{err}
+			}
+			*after, got = e.Seq, true
+		case "id": // before its data, if any: only what was handled counts
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil && *after < 0 {
+				*after = n
+			}
+		}
+	}
+	return got, nil // broken off
 }
 
 // output tells a failure to write apart from a failure of the network.

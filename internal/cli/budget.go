@@ -28,6 +28,7 @@ func (s *session) budgetShow() *cobra.Command {
 func (s *session) budgetSet() *cobra.Command {
 	var in purser.SetBudget
 	var limit, currency string
+	var thresholds []int
 	cmd := s.changing(&cobra.Command{
 		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for the passphrase", Args: needs("SCOPE", "[ID]"),
 		Long:    "Set the limit of an organization, project, provider, run or category. Lowering takes effect at once; raising asks for the passphrase.",
@@ -35,11 +36,12 @@ func (s *session) budgetSet() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&limit, "limit", "", "the new limit: 20, 20.00 or \"20.00 USD\"")
 	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
+	cmd.Flags().IntSliceVar(&thresholds, "thresholds", nil, "percentages of the limit that people are told of (at first 50,80,100)")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (line purser.BudgetLine, err error) {
 		if limit == "" {
 			return line, misused(cmd, "purser budget set needs --limit")
 		}
-		in.Scope, in.ID = args[0], first(args[1:])
+		in.Scope, in.ID, in.Thresholds = args[0], first(args[1:]), thresholds
 		if in.Limit, err = amount(limit, currency); err != nil {
 			return line, err
 		}

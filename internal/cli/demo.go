@@ -205,7 +205,7 @@ func (s *session) demoAgent() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		tools, err := dialMCP(ctx, s.address(), token, s.program())
+		tools, err := dialMCP(ctx, s.address(), token, s.program(), nil)
 		if err != nil {
 			return err
 		}

@@ -99,6 +99,16 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func
 		return
 	}
 	diagnoseWitness(ctx, c, add)
+	told, err := c.ListNotices(ctx, purser.Page{Limit: 1})
+	ways := "by no way: people see what waits only when they look"
+	if len(told.Ways) > 0 {
+		ways = "by " + strings.Join(told.Ways, " and ")
+	}
+	if err == nil && len(told.Untold) > 0 {
+		err = purser.Errorf(purser.Unavailable, "%d notices of the last week reached nobody within a day; the last: %s: %s",
+			len(told.Untold), told.Untold[0].Subject, delivered(told.Untold[0]))
+	}
+	add("notices", "purser notices test", err, "people are told %s", ways)
 	books, err := c.CheckBooks(ctx, purser.None{})
 	if err == nil && !books.OK {
 		err = purser.Errorf(purser.BooksBroken, "%s", strings.Join(books.Faults, "; "))

@@ -60,8 +60,12 @@ var errRefused error = purser.Errorf(purser.NotSignedIn, "the server does not ta
 	WithHint("a person makes a new one: purser run create")
 
 // dialMCP opens an MCP session with a server's /mcp.
-func dialMCP(ctx context.Context, url, token, version string) (*mcp.ClientSession, error) {
-	caller := mcp.NewClient(&mcp.Implementation{Name: "purser", Version: version}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
+//
+// progress gets what the server tells of a call before its answer; nil: nothing.
+func dialMCP(ctx context.Context, url, token, version string, progress func(context.Context, *mcp.ProgressNotificationClientRequest)) (*mcp.ClientSession, error) {
+	caller := mcp.NewClient(&mcp.Implementation{Name: "purser", Version: version}, &mcp.ClientOptions{
+		Capabilities: &mcp.ClientCapabilities{}, ProgressNotificationHandler: progress,
+	})
 	session, err := caller.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint: url + "/mcp",
 		HTTPClient: &http.Client{
@@ -82,13 +86,18 @@ func dialMCP(ctx context.Context, url, token, version string) (*mcp.ClientSessio
 // pipe offers the server's tools on standard input and output. Both sides speak
 // the revision that they agreed on with us, so an old client can use a new server.
 func (s *session) pipe(ctx context.Context, token string) error {
-	upstream, err := dialMCP(ctx, s.address(), token, s.program())
+	var here *mcp.Server
+	upstream, err := dialMCP(ctx, s.address(), token, s.program(), func(ctx context.Context, r *mcp.ProgressNotificationClientRequest) {
+		for session := range here.Sessions() { // the one on standard output; a call comes before its progress
+			_ = session.NotifyProgress(ctx, r.Params) // who does not listen misses nothing of the answer
+		}
+	})
 	if err != nil {
 		return err
 	}
 	defer upstream.Close()
 	about := upstream.InitializeResult()
-	here := mcp.NewServer(about.ServerInfo, &mcp.ServerOptions{Instructions: about.Instructions, Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}})
+	here = mcp.NewServer(about.ServerInfo, &mcp.ServerOptions{Instructions: about.Instructions, Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}})
 	for tool, err := range upstream.Tools(ctx, nil) {
 		if err != nil {
 			return fmt.Errorf("listing the server's tools: %w", err)

@@ -39,6 +39,14 @@ func showStatus(p *page, v purser.Status) {
 		p.line("next: purser approve %s", v.Waiting[0].ID)
 		p.line("")
 	}
+	if len(v.Untold) > 0 {
+		p.line("Nobody could be told within a day:")
+		for _, n := range v.Untold {
+			p.line("  %s  %s (%s)", clock(n.CreatedAt), n.Subject, delivered(n))
+		}
+		p.line("next: purser notices test")
+		p.line("")
+	}
 	if len(v.Unsettled) > 0 {
 		p.line("Not settled yet:")
 		showOrders(p, v.Unsettled)

@@ -47,6 +47,7 @@ func (c *Config) complete(environ []string, f *faults) {
 		*p.path = absolute(*p.path, home, f)
 	}
 	c.Audit.Witness.complete(home, f)
+	c.Notices.complete(home, f)
 	if file, ok := c.Database.file(); ok {
 		if file == "" {
 			file = filepath.Join(c.Dir, "purser.db")
@@ -99,6 +100,7 @@ func (c *Config) check(f *faults) {
 	c.checkURLs(f)
 	c.checkLimits(f)
 	c.Audit.Witness.check(f)
+	c.Notices.check(f)
 	if err := c.Database.check(); err != nil {
 		f.add("settings", "database: %v", err)
 	}
@@ -203,6 +205,19 @@ func (c *Config) warnings(file string) []string {
 	if c.Database.hasPassword() && file != "" && open(file) {
 		warn("%s can be read by others; if the database's password is in it, chmod 600 it", file)
 	}
+	for _, s := range []struct {
+		key   string
+		value Secret
+		path  string
+	}{
+		{"notices.smtp.password", c.Notices.SMTP.Password, c.Notices.SMTP.PasswordFile},
+		{"notices.webhook.secret", c.Notices.Webhook.Secret, c.Notices.Webhook.SecretFile},
+	} {
+		if s.path != "" && open(s.path) {
+			warn("%s_file %s can be read by others; chmod 600 it", s.key, s.path)
+		}
+	}
+	all = append(all, c.Notices.warnings()...)
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" {
 		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
 			warn("public_url %s has an IP address; passkeys need a name", c.PublicURL)

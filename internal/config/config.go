@@ -33,6 +33,7 @@ type Config struct {
 	Stop     Stop     `key:"stop"`
 	Clients  Clients  `key:"clients"`
 	Audit    Audit    `key:"audit"`
+	Notices  Notices  `key:"notices"`
 
 	// Warnings are not faults, but worth a line at start and in doctor.
 	Warnings []string
@@ -99,6 +100,44 @@ type Stop struct {
 type Clients struct {
 	LocalDocuments bool `key:"local_documents" default:"false" help:"Read the document of a client also from this machine, over http. For trials."`
 }
+
+// Notices says by which ways people are told what happens.
+type Notices struct {
+	Reminder time.Duration `key:"reminder" default:"2h" help:"How long before its end a request that nobody decided is told of again."`
+	SMTP     SMTP          `key:"smtp"`
+	Webhook  Webhook       `key:"webhook"`
+}
+
+// SMTP is the mail server that carries notices.
+type SMTP struct {
+	Host         string `key:"host" help:"Mail server that carries notices to people. Empty: no mail."`
+	Port         int    `key:"port" default:"587" help:"Its port: 587 for starttls, 465 for tls."`
+	TLS          string `key:"tls" default:"starttls" help:"starttls, tls, or none (this machine only)."`
+	User         string `key:"user" help:"Name to sign in with. Empty: none."`
+	Password     Secret `key:"password" help:"Its password; better in the environment, or in password_file."`
+	PasswordFile string `key:"password_file" help:"File with the password."`
+	From         string `key:"from" help:"Sender: Purser <purser@example.org>."`
+}
+
+// Webhook is an address that every notice is posted to.
+type Webhook struct {
+	URL        Secret `key:"url" help:"Address that notices are posted to, Slack's incoming webhooks too. Empty: none."`
+	Secret     Secret `key:"secret" help:"Signs each post (HMAC-SHA256); better in the environment, or in secret_file."`
+	SecretFile string `key:"secret_file" help:"File with the secret."`
+}
+
+// Secret is a setting that is never shown.
+type Secret string
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[secret]"
+}
+
+// Reveal is the secret itself.
+func (s Secret) Reveal() string { return string(s) }
 
 // Sources are the places settings come from, the later before the earlier.
 type Sources struct {

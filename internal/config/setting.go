@@ -85,6 +85,8 @@ func (s setting) parse(raw any) error {
 	switch to := s.field.Addr().Interface().(type) {
 	case *string:
 		*to = text
+	case *Secret:
+		*to = Secret(text)
 	case *Database:
 		*to = Database(text)
 	case *bool:
@@ -110,6 +112,8 @@ func text(raw any) (string, error) {
 	case string:
 		return strings.TrimSpace(v), nil
 	case Database:
+		return v.Reveal(), nil
+	case Secret:
 		return v.Reveal(), nil
 	case bool, int, int64, uint64, time.Duration, purser.Money, slog.Level:
 		return fmt.Sprint(v), nil

@@ -105,6 +105,22 @@ func (o *Office) ExportAudit(_ context.Context, _ purser.Actor, in purser.Export
 	return nil
 }
 
+// Events gives three events of the caller's run, and says that the log has gone on to 9.
+func (o *Office) Events(_ context.Context, by purser.Actor, in purser.AskEvents, f func([]purser.Event, int64) error) error {
+	if by.Kind == purser.Provider {
+		return purser.Errorf(purser.Forbidden, "no provider watches")
+	}
+	at := max(in.After, 3)
+	if err := f(nil, at); err != nil {
+		return err
+	}
+	var all []purser.Event
+	for n := at + 1; n < 7; n++ {
+		all = append(all, purser.Event{Seq: n, At: time.Unix(n, 0).UTC(), Action: "approve", Target: "pln_1\nid: 99", Outcome: "accepted", Run: by.Run})
+	}
+	return f(all, 9)
+}
+
 // Ready answers what Down holds.
 func (o *Office) Ready(context.Context) error { return o.Down }
 
@@ -258,6 +274,9 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.StopRef, purser.StopInfo](o, "show_stop", nil),
 		do[purser.Page, purser.List[purser.StopInfo]](o, "list_stops", nil),
 		do[purser.Resume, purser.StopInfo](o, "resume", nil),
+		do[purser.Page, purser.Notices](o, "list_notices", nil),
+		do[purser.SetNotices, purser.Notices](o, "set_notices", nil),
+		do[purser.None, purser.Notice](o, "test_notices", nil),
 		do[purser.AskAudit, purser.AuditPage](o, "audit_log", nil),
 		do[purser.Prove, purser.AuditProof](o, "prove", nil),
 		do[purser.AskCheckpoint, purser.Checkpoint](o, "checkpoint", nil),

@@ -35,6 +35,9 @@ type Office interface {
 	PutBlob(ctx context.Context, by purser.Actor, sha256 string, size int64, r io.Reader) error
 	// ExportAudit writes the whole log as JSON lines.
 	ExportAudit(ctx context.Context, by purser.Actor, in purser.ExportAudit, w io.Writer) error
+	// Events gives f what happens from in.After on, and where the stream stands, until f
+	// fails or the context ends.
+	Events(ctx context.Context, by purser.Actor, in purser.AskEvents, f func(events []purser.Event, next int64) error) error
 	// Ready reports whether the database answers.
 	Ready(ctx context.Context) error
 }
@@ -56,6 +59,7 @@ func New(c Config) http.Handler {
 	}
 	mux.Handle("POST /v1/blobs", named("put_blobs", blobs(c)))
 	mux.Handle("GET /v1/audit/export", named("export_audit", export(c)))
+	mux.Handle("GET /v1/events", named("events", events(c)))
 	mux.Handle("GET /healthz", named("health", func(w http.ResponseWriter, _ *http.Request) { answer(w, status{"ok"}) }))
 	mux.Handle("GET /readyz", named("ready", ready(c.Office)))
 	document := sync.OnceValues(func() ([]byte, error) { return Document(c.Office.Operations(), c.Version) })

@@ -17,7 +17,7 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 )
 
-// Document writes the OpenAPI 3.1 document of the operations and the two streams.
+// Document writes the OpenAPI 3.1 document of the operations and the streams.
 func Document(ops []office.Operation, version string) ([]byte, error) {
 	d := document{form.NewSchemas("#/components/schemas/"), &huma.OpenAPI{
 		OpenAPI: "3.1.0",
@@ -179,4 +179,15 @@ func (d document) addStreams() {
 	down.Responses["200"] = &huma.Response{Description: "OK", Content: content("application/jsonl", &huma.Schema{Type: huma.TypeString})}
 	down.Responses["200"].Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	d.api.AddOperation(down)
+
+	watch := d.operation(http.MethodGet, "/v1/events", "events", "Watch what happens, as server-sent events.", purser.Agents)
+	watch.Description += " Each event's data is an Event, and its id the record's number: come back with Last-Event-ID, or after, and nothing is missed of the last " +
+		"10,000 records. An event without data only says how far the stream has come. An agent is told of its own run and of stops that cover it."
+	watch.Parameters = []*huma.Param{
+		{Name: "after", In: "query", Schema: d.member(reflect.TypeFor[purser.AskEvents](), "after")},
+		{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: huma.TypeInteger}},
+	}
+	d.schemas.Of(reflect.TypeFor[purser.Event]())
+	watch.Responses["200"] = &huma.Response{Description: "OK", Content: content("text/event-stream", &huma.Schema{Type: huma.TypeString})}
+	d.api.AddOperation(watch)
 }

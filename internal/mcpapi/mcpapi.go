@@ -35,17 +35,25 @@ type Config struct {
 	Gate       *gate.Gate
 	Version    string    // of the program
 	Random     io.Reader // of idempotency keys
+	Events     Events    // nil: calls report no progress
 }
+
+// Events gives f what happens from in.After on (below zero: from now on), until f
+// fails or the context ends.
+type Events func(ctx context.Context, by purser.Actor, in purser.AskEvents, f func(events []purser.Event, next int64) error) error
 
 // New returns the handler of /mcp: streamable HTTP without sessions, so that any
 // replica answers any request. It stands behind the gate's Wrap.
 func New(c Config) http.Handler {
 	server := Server(c)
-	stream := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
-		Stateless: true, JSONResponse: true, MaxRequestBodyBytes: bodyLimit,
-		// The gate checked the name, against a list that may hold more than loopback.
-		DisableLocalhostProtection: true,
-	})
+	handler := func(json bool) http.Handler {
+		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
+			Stateless: true, JSONResponse: json, MaxRequestBodyBytes: bodyLimit,
+			// The gate checked the name, against a list that may hold more than loopback.
+			DisableLocalhostProtection: true,
+		})
+	}
+	plain, stream := handler(true), handler(false)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gate.EntryOf(r.Context()).Name("mcp")
 		by, err := c.Gate.Admit(r)
@@ -55,7 +63,11 @@ func New(c Config) http.Handler {
 		}
 		// A stopped agent may still speak: each of its calls tells it that it was
 		// stopped, which a broken transport would not.
-		stream.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerOf{}, caller{by, err})))
+		h := plain
+		if asksForProgress(w, r) {
+			h = stream
+		}
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerOf{}, caller{by, err})))
 	})
 }
 
@@ -78,7 +90,7 @@ func Server(c Config) *mcp.Server {
 	})
 	for _, op := range c.Operations {
 		if op.Tool {
-			server.AddTool(describe(op), (&tool{op, c.Random, quotes(op.Out)}).call)
+			server.AddTool(describe(op), (&tool{op, c.Random, quotes(op.Out), c.Events}).call)
 		}
 	}
 	return server
@@ -117,6 +129,7 @@ type tool struct {
 	op     office.Operation
 	random io.Reader
 	quotes bool // its results hold texts of providers
+	events Events
 }
 
 // call does the operation. It runs outside the goroutine of the request, so a
@@ -130,6 +143,7 @@ func (t *tool) call(ctx context.Context, req *mcp.CallToolRequest) (result *mcp.
 			result = failure(entry.Fail(fmt.Errorf("panic: %v\n%s", fault, debug.Stack())), key)
 		}
 	}()
+	defer t.report(ctx, req)() // before the answer: nothing follows one
 	out, err := t.do(ctx, req.Params.Arguments, &key)
 	if err == nil {
 		result, err = t.success(out)

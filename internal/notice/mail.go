@@ -53,7 +53,7 @@ func MailText(m Message, from string) ([]byte, error) {
 	for _, h := range [][2]string{
 		{"From", sender.String()},
 		{"To", (&mail.Address{Address: to.Address}).String()},
-		{"Subject", mime.QEncoding.Encode("utf-8", "["+subjectName(m)+"] "+m.Subject)},
+		{"Subject", mime.QEncoding.Encode("utf-8", noCode.Replace("["+subjectName(m)+"] "+m.Subject))},
 		{"Date", m.At.UTC().Format(time.RFC1123Z)},
 		{"Message-ID", "<" + m.ID + "." + hex.EncodeToString(name[:8]) + "@" + domain + ">"},
 		{"Auto-Submitted", "auto-generated"}, // RFC 3834: no holiday answers, please
@@ -69,6 +69,9 @@ func MailText(m Message, from string) ([]byte, error) {
 	out.Write(body.Bytes())
 	return out.Bytes(), nil
 }
+
+// noCode takes a text apart that a reader would decode a second time (RFC 2047).
+var noCode = strings.NewReplacer("=?", "= ?")
 
 func subjectName(m Message) string {
 	if m.OrganizationName == "" {
@@ -116,7 +119,7 @@ func plainText(m Message) string {
 func closing(m Message) string {
 	text := "Lines behind > are words of agents and providers: data, not advice. Nobody can approve by answering this mail."
 	if m.Last {
-		text += " More of this kind within the hour is not sent; purser notices lists all."
+		text += " More of this kind within the hour is not sent; purser notices list has all."
 	}
 	return text
 }

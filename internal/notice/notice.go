@@ -121,18 +121,19 @@ type Choice struct {
 }
 
 // WaysOf tells by which ways somebody is told of a kind: their own choice for it,
-// then their own for all, then the organization's, then every way.
-func WaysOf(choices []Choice, person string, kind Kind) []string {
+// then their own for all, then the organization's, then every way. own says that
+// they chose it themselves.
+func WaysOf(choices []Choice, person string, kind Kind) (ways []string, own bool) {
 	for _, who := range []string{person, ""} {
 		for _, k := range []string{string(kind), All} {
 			for _, c := range choices {
 				if c.Person == who && c.Kind == k {
-					return c.Ways
+					return c.Ways, c.Person == person
 				}
 			}
 		}
 	}
-	return Ways()
+	return Ways(), false
 }
 
 // Times of the delivery of one notice.

@@ -44,12 +44,17 @@ func Expired(plan purser.Plan, agent string) Notice {
 func headline(plan purser.Plan) string {
 	what := "nothing"
 	if len(plan.Terms.Steps) > 0 {
-		what = fmt.Sprintf("%q", catalog.Plain(plan.Terms.Steps[0].Item, maxItem/2))
+		what = quoted(plan.Terms.Steps[0].Item)
 		if more := len(plan.Terms.Steps) - 1; more > 0 {
 			what += fmt.Sprintf(" and %d more", more)
 		}
 	}
 	return what + ", " + sum(plan.Totals.Now, "free") + " now"
+}
+
+// quoted puts somebody's words into a subject.
+func quoted(words string) string {
+	return `"` + strings.ReplaceAll(catalog.Plain(words, maxItem/2), `"`, "'") + `"`
 }
 
 func ofPlan(kind Kind, plan purser.Plan, agent string) Notice {
@@ -94,7 +99,7 @@ func final(e purser.Effect) string {
 func Renewal(s purser.Subscription, due time.Time) Notice {
 	return Notice{
 		Kind: RenewalSoon, Mark: fmt.Sprintf("%s/%s/%d", RenewalSoon, s.ID, due.Unix()), About: s.ID, Project: s.Project,
-		Subject: fmt.Sprintf("Renews on %s for %s: %q", due.UTC().Format(time.DateOnly), s.Amount, catalog.Plain(s.What, maxItem/2)),
+		Subject: fmt.Sprintf("Renews on %s for %s: %s", due.UTC().Format(time.DateOnly), s.Amount, quoted(s.What)),
 		Facts:   append(ofSubscription(s), Fact{"Due", clock(due), false}, Fact{"To cancel", "purser subscriptions cancel " + s.ID, false}),
 	}
 }
@@ -103,7 +108,7 @@ func Renewal(s purser.Subscription, due time.Time) Notice {
 func Unpaid(s purser.Subscription, due time.Time, no *purser.Error) Notice {
 	return Notice{
 		Kind: PaymentRequired, Mark: fmt.Sprintf("%s/%s/%d", PaymentRequired, s.ID, due.Unix()), About: s.ID, Project: s.Project,
-		Subject: fmt.Sprintf("Not paid: %s for %q", s.Amount, catalog.Plain(s.What, maxItem/2)),
+		Subject: fmt.Sprintf("Not paid: %s for %s", s.Amount, quoted(s.What)),
 		Facts:   append(ofSubscription(s), Fact{"Was due", clock(due), false}, Fact{"Refused", string(no.Code) + ": " + no.Detail, false}),
 	}
 }
@@ -182,7 +187,7 @@ type Order struct {
 func Unknown(o Order) Notice {
 	return Notice{
 		Kind: OrderUnknown, Mark: string(OrderUnknown) + "/" + o.ID, About: o.ID, Project: o.Project, Run: o.Run,
-		Subject: fmt.Sprintf("Nobody knows yet whether it was bought: %q", catalog.Plain(o.What, maxItem/2)),
+		Subject: fmt.Sprintf("Nobody knows yet whether it was bought: %s", quoted(o.What)),
 		Facts: []Fact{
 			{"What", o.What, true},
 			{"From", o.Provider, false},
@@ -197,7 +202,7 @@ func Unknown(o Order) Notice {
 func Mismatch(o Order, no *purser.Error) Notice {
 	return Notice{
 		Kind: ProviderMismatch, Mark: string(ProviderMismatch) + "/" + o.ID, About: o.ID, Project: o.Project, Run: o.Run,
-		Subject: fmt.Sprintf("%s handed over something else: %q", o.Provider, catalog.Plain(o.What, maxItem/2)),
+		Subject: fmt.Sprintf("%s handed over something else: %s", o.Provider, quoted(o.What)),
 		Facts: []Fact{
 			{"What was asked", o.What, true},
 			{"What is wrong", string(no.Code) + ": " + no.Detail, true},
@@ -254,11 +259,11 @@ func Lockout(source string, tries int, minute time.Time) Notice {
 
 // Choices tells a person, by the ways that were in force before, that what they
 // are told was changed: whoever silences a guard must not do it silently.
-func Choices(id, person, who, kinds, before, after string) Notice {
+func Choices(id, person, by, who, kinds, before, after string) Notice {
 	return Notice{
 		Kind: ChoicesChanged, Mark: string(ChoicesChanged) + "/" + id, About: person, Person: person,
 		Subject: "What you are told was changed",
-		Facts:   []Fact{{"For", who, false}, {"Kinds", kinds, false}, {"Before", before, false}, {"Now", after, false}},
+		Facts:   []Fact{{"By", by, true}, {"For", who, false}, {"Kinds", kinds, false}, {"Before", before, false}, {"Now", after, false}},
 	}
 }
 

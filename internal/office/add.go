@@ -11,7 +11,7 @@ import (
 func (o *Office) Add(ctx context.Context, by purser.Actor, in purser.Add) (purser.Plan, error) {
 	return o.planAndApply(ctx, by, "add", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{in.StepRequest},
-	})
+	}, in.Wait)
 }
 
 // Deploy plans and applies the deployment of a staged folder. Without a service
@@ -30,7 +30,7 @@ func (o *Office) Deploy(ctx context.Context, by purser.Actor, in purser.Deploy) 
 	}
 	return o.planAndApply(ctx, by, "deploy", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
-	})
+	}, in.Wait)
 }
 
 // hosting is the one service that takes files; which of several is meant is not
@@ -52,7 +52,9 @@ func (o *Office) hosting(ctx context.Context) (string, error) {
 	return found[0], nil
 }
 
-func (o *Office) planAndApply(ctx context.Context, by purser.Actor, operation string, in purser.MakePlan) (purser.Plan, error) {
+// planAndApply makes a plan and applies it. Whoever gave no time to wait for a person
+// hears at once that one must decide.
+func (o *Office) planAndApply(ctx context.Context, by purser.Actor, operation string, in purser.MakePlan, wait int) (purser.Plan, error) {
 	plan, err := o.makePlan(ctx, by, operation, in)
 	if err != nil || in.DryRun {
 		return plan, err
@@ -60,9 +62,9 @@ func (o *Office) planAndApply(ctx context.Context, by purser.Actor, operation st
 	if plan, err = o.ShowPlan(ctx, by, purser.PlanRef{Plan: plan.ID}); err != nil {
 		return plan, err
 	}
-	if plan.State == purser.PlanWaiting {
+	if plan.State == purser.PlanWaiting && wait <= 0 {
 		return purser.Plan{}, needsApproval(plan)
 	}
 	by.Key = "" // the plan is its own key from here
-	return o.Apply(ctx, by, purser.Apply{Plan: plan.ID})
+	return o.Apply(ctx, by, purser.Apply{Plan: plan.ID, Wait: wait})
 }

@@ -23,7 +23,7 @@ func (o *Office) Adopt(ctx context.Context, by purser.Actor, in purser.Adopt) (p
 	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/" + in.Service, Name: in.Name, Adopt: in.ProviderID}
 	return o.planAndApply(ctx, by, "adopt", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
-	})
+	}, 0)
 }
 
 // Unlink plans and applies forgetting the account at a provider: its tokens are
@@ -33,7 +33,7 @@ func (o *Office) Unlink(ctx context.Context, by purser.Actor, in purser.UnlinkPr
 	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/", Unlink: true}
 	return o.planAndApply(ctx, by, "unlink", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
-	})
+	}, 0)
 }
 
 // adopt adds the step that takes in what is there already, after it was seen there.

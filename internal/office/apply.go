@@ -27,17 +27,21 @@ func (o *Office) Apply(ctx context.Context, by purser.Actor, in purser.Apply) (p
 	if err := mayPlan(by, row.Run); err != nil {
 		return purser.Plan{}, err
 	}
-	wait := defaultWait
-	if in.Wait > 0 && in.Wait < int(defaultWait/time.Second) {
-		wait = time.Duration(in.Wait) * time.Second
-	}
-	waiting, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, waitOf(in.Wait))
 	defer cancel()
 	plan, err := o.applied(waiting, by, in.Plan)
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		return o.unfinished(ctx, by, in.Plan)
 	}
 	return plan, err
+}
+
+// waitOf is how long somebody wants to wait: as many seconds, at most the default.
+func waitOf(seconds int) time.Duration {
+	if seconds > 0 && seconds < int(defaultWait/time.Second) {
+		return time.Duration(seconds) * time.Second
+	}
+	return defaultWait
 }
 
 // applied goes on until the plan has ended or the context has. What stands in the
@@ -67,6 +71,10 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 				walk = nil
 			}
 		case purser.PlanWaiting: // a person's yes or no is news
+			if err := o.changed(ctx, by.Organization, plan); err != nil {
+				return purser.Plan{}, err
+			}
+			continue
 		case purser.PlanDone:
 			return plan, nil
 		default:
@@ -134,6 +142,8 @@ func ended(plan purser.Plan) *purser.Error {
 		err = purser.Errorf(purser.PlanDenied, "a person said no%s", why).WithHint("make another plan")
 	case plan.State == purser.PlanVoid:
 		err = purser.Errorf(purser.Stopped, "a stop made the plan void").WithHint("after a person has resumed, make a new plan")
+	case plan.State == purser.PlanIsExpired && len(plan.Reasons) > 0 && plan.Approval == nil:
+		err = purser.Errorf(purser.PlanExpired, "approval expired: nobody decided until %s, and silence is a no", plan.ExpiresAt.Format(time.RFC3339)).WithHint("make a new plan")
 	case plan.State == purser.PlanIsExpired:
 		err = purser.Errorf(purser.PlanExpired, "the plan waited until %s", plan.ExpiresAt.Format(time.RFC3339)).WithHint("make a new plan")
 	default:

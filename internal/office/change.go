@@ -46,7 +46,7 @@ func (o *Office) change(ctx context.Context, by purser.Actor, operation string, 
 	}
 	return o.planAndApply(ctx, by, operation, purser.MakePlan{
 		Project: in.Project, Env: row.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
-	})
+	}, 0)
 }
 
 // buys reports whether a step makes its provider sell something: then a lost

@@ -154,6 +154,7 @@ type Office struct {
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
 	listings map[string]listing     // prepared catalogs by provider
 	daybooks map[string]*daybook    // money by day, by organization
+	tails    map[string]*tail       // newest events of the organizations that somebody watches
 }
 
 // New makes an office over an open store. Close waits for what it began.
@@ -168,7 +169,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	o := &Office{
 		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, guesses: map[string]guesses{},
 		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
-		daybooks: map[string]*daybook{},
+		daybooks: map[string]*daybook{}, tails: map[string]*tail{},
 	}
 	o.guards = guard.Set{
 		guard.Stops{},
@@ -188,6 +189,9 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	if err == nil {
 		err = o.freezeRestored(ctx)
+	}
+	if cfg.Store.Dialect() == store.Postgres {
+		o.background(o.watch)
 	}
 	return o, err
 }
@@ -238,6 +242,7 @@ func (o *Office) Operations() []Operation {
 		On("remove", o.Remove), On("restore", o.Restore), On("exec", o.Exec),
 		On("update", o.Update), On("upgrade", o.Upgrade), On("downgrade", o.Downgrade), On("rotate", o.Rotate), On("show_order", o.ShowOrder), On("inform", o.Inform),
 		On("stop", o.Stop), On("show_stop", o.ShowStop), On("list_stops", o.ListStops), On("resume", o.Resume),
+		On("list_notices", o.ListNotices), On("set_notices", o.SetNotices), On("test_notices", o.TestNotices),
 		On("audit_log", o.AuditLog), On("prove", o.Prove), On("checkpoint", o.ShowCheckpoint), On("check_books", o.CheckBooks),
 		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
 		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
@@ -429,33 +434,6 @@ func (o *Office) organizations(ctx context.Context) ([]db.Organization, error) {
 	return out, nil
 }
 
-// news wakes those who wait for something of an organization to change.
-type news struct {
-	mu    sync.Mutex
-	waits map[string]chan struct{}
-}
-
-func newNews() *news { return &news{waits: map[string]chan struct{}{}} }
-
-// next is closed at the next change. Take it before looking.
-func (n *news) next(org string) <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waits[org] == nil {
-		n.waits[org] = make(chan struct{})
-	}
-	return n.waits[org]
-}
-
-func (n *news) tell(org string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if c := n.waits[org]; c != nil {
-		close(c)
-		delete(n.waits, org)
-	}
-}
-
-// News is closed at the next change in an organization that this process makes.
-// Take it before looking.
+// News is closed at the next change in an organization, soon after it where another
+// server makes it. Take it before looking.
 func (o *Office) News(organization string) <-chan struct{} { return o.news.next(organization) }

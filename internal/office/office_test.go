@@ -37,7 +37,7 @@ func eachDB(t *testing.T, f func(t *testing.T, database string)) {
 
 // house is an office with everything real but the provider.
 type house struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	o      *office.Office
 	ops    map[string]office.Operation
@@ -49,7 +49,8 @@ type house struct {
 	db     string
 	seed   []byte
 	lease  time.Duration
-	wire   string // the provider's manifest
+	mail   map[string]office.Courier // of notices, by way; nil: none
+	wire   string                    // the provider's manifest
 
 	access    drawer // keys of access tokens
 	documents shelf
@@ -67,7 +68,7 @@ type house struct {
 
 const passphrase = "correct horse battery staple"
 
-func open(t *testing.T, database string, change ...func(*house)) *house {
+func open(t testing.TB, database string, change ...func(*house)) *house {
 	t.Helper()
 	h := &house{
 		t: t, ctx: t.Context(), dir: t.TempDir(), db: database, seller: newSeller(), shop: &deployer{}, seed: make([]byte, 32), lease: 5 * time.Second,
@@ -142,9 +143,9 @@ func (h *house) start() {
 		Defaults: office.Defaults{
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(10000), OrdersPerHour: 5, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: h.lease,
-			SessionLife: 24 * time.Hour, SessionIdle: time.Hour,
+			SessionLife: 24 * time.Hour, SessionIdle: time.Hour, Reminder: 2 * time.Hour,
 		},
-		Now: h.now, Random: rand.Reader, Access: access, Documents: &h.documents,
+		Now: h.now, Random: rand.Reader, Access: access, Documents: &h.documents, Couriers: h.mail,
 	})
 	if err != nil {
 		h.t.Fatal(err)

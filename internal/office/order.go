@@ -221,7 +221,11 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 	}
 	if refusals := o.guards.Refusals(sp); len(refusals) > 0 {
 		if refusals[0].Code == purser.TooManyOrders {
-			paused := notice.Paused(purser.Run{ID: run.ID, Project: run.Project}, run.Agent, what(step), refusals[0], t.Now)
+			by, err := fromJSON[purser.Actor](plan.Actor)
+			if err != nil {
+				return db.Order{}, err
+			}
+			paused := notice.Paused(purser.Run{ID: run.ID, Project: run.Project}, o.nameOf(ctx, t.Queries, t.Org, by), what(step), refusals[0], t.Now)
 			if err := o.tell(ctx, t, paused); err != nil {
 				return db.Order{}, err
 			}

@@ -138,8 +138,23 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 	return o.showPlan(ctx, t.Queries, t.Org, id)
 }
 
-// ShowPlan shows a plan with its orders; an agent sees those of its run.
+// ShowPlan shows a plan with its orders; an agent sees those of its run. With a
+// wait it answers as soon as a plan that waits for a person was decided or expired,
+// or one that is being applied has ended, and as it stands when the wait is over.
 func (o *Office) ShowPlan(ctx context.Context, by purser.Actor, in purser.PlanRef) (purser.Plan, error) {
+	p, err := o.seePlan(ctx, by, in)
+	if err != nil || in.Wait <= 0 || p.State != purser.PlanWaiting && p.State != purser.PlanApplying {
+		return p, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, waitOf(in.Wait))
+	defer cancel()
+	if err := o.changed(waiting, by.Organization, p); err != nil && (ctx.Err() != nil || waiting.Err() == nil) {
+		return purser.Plan{}, err
+	}
+	return o.seePlan(ctx, by, in)
+}
+
+func (o *Office) seePlan(ctx context.Context, by purser.Actor, in purser.PlanRef) (purser.Plan, error) {
 	p, err := o.showPlan(ctx, o.Store.Read(), by.Organization, in.Plan)
 	if err == nil {
 		err = mayPlan(by, p.Terms.Run)

@@ -94,7 +94,7 @@ func (o *Office) Link(ctx context.Context, by purser.Actor, in purser.LinkProvid
 	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/", Configuration: in.Configuration}
 	return o.planAndApply(ctx, by, "link", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
-	})
+	}, 0)
 }
 
 // account resolves a step that names a provider and no service.

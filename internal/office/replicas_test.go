@@ -17,7 +17,7 @@ import (
 func (h *house) twin() *house {
 	h.t.Helper()
 	o := &house{
-		t: h.t, ctx: h.ctx, dir: h.dir, db: h.db, seller: h.seller, shop: h.shop, box: h.box, seed: h.seed, lease: h.lease, wire: h.wire,
+		t: h.t, ctx: h.ctx, dir: h.dir, db: h.db, seller: h.seller, shop: h.shop, box: h.box, seed: h.seed, lease: h.lease, wire: h.wire, mail: h.mail,
 		signer: h.signer, owner: h.owner, token: h.token, project: h.project, keys: 1 << 20,
 	}
 	o.start()

@@ -58,6 +58,9 @@ func (o *Office) Status(ctx context.Context, by purser.Actor, in purser.AskStatu
 		return out, err
 	}
 	out.Budgets = visible(by, lines)
+	if out.Untold, err = o.untold(ctx, q, by); err != nil {
+		return out, err
+	}
 	subs, err := o.Subscriptions(ctx, by, purser.Page{})
 	out.Subscribed, out.RunRate = subs.Items, runRate(subs.Items)
 	if err != nil || by.Kind != purser.Person {

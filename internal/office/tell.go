@@ -223,20 +223,19 @@ func (o *Office) receivers(ctx context.Context, n db.Notice) ([]receiver, error)
 	kind, out := notice.Kind(n.Kind), []receiver{}
 	always := kind == notice.Test || kind == notice.ChoicesChanged
 	for _, p := range people {
-		ways := notice.WaysOf(choices, p.ID, kind)
-		chose := slices.ContainsFunc(choices, func(c notice.Choice) bool { return c.Person == p.ID })
+		ways, own := notice.WaysOf(choices, p.ID, kind)
 		switch {
 		case n.Person != "" && n.Person != p.ID:
 			continue
 		case always: // by every way
 		case n.Organization == store.Installation && purser.Role(p.Role) != purser.Owner,
-			purser.Role(p.Role) == purser.Viewer && !chose,
+			purser.Role(p.Role) == purser.Viewer && !own,
 			!slices.Contains(ways, notice.Mail):
 			continue
 		}
 		out = append(out, receiver{notice.Mail, p.ID})
 	}
-	if always || slices.Contains(notice.WaysOf(choices, "", kind), notice.Webhook) {
+	if ways, _ := notice.WaysOf(choices, "", kind); always || slices.Contains(ways, notice.Webhook) {
 		out = append(out, receiver{way: notice.Webhook})
 	}
 	return o.able(out...), nil

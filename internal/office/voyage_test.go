@@ -12,7 +12,7 @@ import (
 	"github.com/purser-dev/purser/internal/canonical"
 )
 
-func canonicalJSON(t *testing.T, raw []byte) []byte {
+func canonicalJSON(t testing.TB, raw []byte) []byte {
 	t.Helper()
 	out, err := canonical.Reform(raw)
 	if err != nil {

@@ -24,6 +24,7 @@ func (p *parts) jobs() []job {
 		{"checkpoint", 0, p.office.NextCheckpoint},      // RULES 22: each second or thousand records; it waits by itself
 		{"witness", time.Second, p.office.Testify},      // copies of checkpoints, elsewhere
 		{"due", time.Second, p.office.Due},              // renewals, expiries
+		{"notices", time.Second, p.office.Tell},         // what people are to be told
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/purser-dev/purser/internal/blob"
 	"github.com/purser-dev/purser/internal/config"
+	"github.com/purser-dev/purser/internal/courier"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/oauthapi"
 	"github.com/purser-dev/purser/internal/office"
@@ -78,7 +81,7 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 	p.office, err = office.New(ctx, office.Config{
 		Store: p.store, Blobs: p.blobs, Box: box, AuditSeed: seed, Witnesses: witnesses, PublicURL: url, Defaults: defaults(cfg),
 		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account, Key: requests, Keys: p.keys}),
-		Deployer: deployer{}, Now: opt.Now, Random: opt.Random, Log: log,
+		Deployer: deployer{}, Couriers: couriers(cfg.Notices, opt.Now), Now: opt.Now, Random: opt.Random, Log: log,
 		Access: p.access, Documents: oauthapi.NewDocuments(cfg.Clients.LocalDocuments), LocalDocuments: cfg.Clients.LocalDocuments,
 	})
 	return p, err
@@ -105,8 +108,22 @@ func defaults(cfg config.Config) office.Defaults {
 		RunBudget: cfg.Defaults.RunBudget, Threshold: cfg.Defaults.Threshold, ProviderMonth: cfg.Defaults.ProviderMonth,
 		OrdersPerHour: cfg.Defaults.OrdersPerHour, RequestTTL: cfg.Approval.RequestTTL, SignTTL: cfg.Approval.SignTTL,
 		Grace: cfg.Retire.Grace, StopDeadline: cfg.Stop.Deadline, PlanTTL: planTTL, Lease: lease,
-		SessionLife: cfg.Session.Life, SessionIdle: cfg.Session.Idle,
+		SessionLife: cfg.Session.Life, SessionIdle: cfg.Session.Idle, Reminder: cfg.Notices.Reminder,
 	}
+}
+
+// couriers are the ways that the settings name.
+func couriers(n config.Notices, now func() time.Time) map[string]office.Courier {
+	all := map[string]office.Courier{}
+	if m := n.SMTP; m.Host != "" {
+		all[notice.Mail] = courier.Mail{
+			Address: net.JoinHostPort(m.Host, fmt.Sprint(m.Port)), TLS: m.TLS, User: m.User, Password: m.Password.Reveal(), From: m.From,
+		}
+	}
+	if h := n.Webhook; h.URL != "" {
+		all[notice.Webhook] = courier.NewWebhook(h.URL.Reveal(), h.Secret.Reveal(), now)
+	}
+	return all
 }
 
 const (

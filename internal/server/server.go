@@ -147,6 +147,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	}
 	doors := map[string]http.Handler{"/mcp": mcpapi.New(mcpapi.Config{
 		Operations: s.parts.office.Operations(), Gate: g, Version: opt.Version, Random: opt.Random,
+		Events: s.parts.office.Events,
 	})}
 	if count.handler != nil {
 		doors["GET /metrics"] = count.handler

@@ -532,6 +532,27 @@ func (q *Queries) PeopleToTell(ctx context.Context, organization string) ([]Pers
 	return items, nil
 }
 
+const planState = `-- name: PlanState :one
+SELECT state, error FROM plans WHERE organization = $1 AND id = $2
+`
+
+type PlanStateParams struct {
+	Organization string
+	ID           string
+}
+
+type PlanStateRow struct {
+	State string
+	Error string
+}
+
+func (q *Queries) PlanState(ctx context.Context, arg PlanStateParams) (PlanStateRow, error) {
+	row := q.db.QueryRowContext(ctx, planState, arg.Organization, arg.ID)
+	var i PlanStateRow
+	err := row.Scan(&i.State, &i.Error)
+	return i, err
+}
+
 const plansToRemind = `-- name: PlansToRemind :many
 SELECT p.id FROM plans AS p WHERE p.organization = $1 AND p.state = 'needs_approval' AND p.expires_at > CAST($2 AS BIGINT)
   AND p.expires_at <= CAST($3 AS BIGINT) AND 2 * (p.expires_at - CAST($2 AS BIGINT)) <= p.expires_at - p.created_at

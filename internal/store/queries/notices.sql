@@ -63,3 +63,6 @@ ORDER BY p.id LIMIT 100;
 
 -- name: SetThresholds :execrows
 UPDATE budgets SET thresholds = sqlc.arg(thresholds) WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND period = sqlc.arg(period);
+
+-- name: PlanState :one
+SELECT state, error FROM plans WHERE organization = $1 AND id = $2;

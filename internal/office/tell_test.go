@@ -1,0 +1,504 @@
+package office_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/office"
+)
+
+// box is a courier that keeps what it was given. Like a mail server it may take a
+// message and lose the answer.
+type box struct {
+	mu    sync.Mutex
+	got   []notice.Message
+	carry func(n int, take func()) error // n counts from 1; nil: takes it
+	tries int
+}
+
+func (b *box) Carry(_ context.Context, m notice.Message) error {
+	b.mu.Lock()
+	b.tries++
+	n, f := b.tries, b.carry
+	b.mu.Unlock()
+	take := func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.got = append(b.got, m)
+	}
+	if f != nil {
+		return f(n, take)
+	}
+	take()
+	return nil
+}
+
+// of lists what was taken of a kind.
+func (b *box) of(kind notice.Kind) (out []notice.Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.got {
+		if m.Kind == kind {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// told is a house whose owner is told by mail.
+func told(t *testing.T, database string) (*house, *box) {
+	b := &box{}
+	return open(t, database, func(h *house) { h.mail = map[string]office.Courier{notice.Mail: b} }), b
+}
+
+func (h *house) send() {
+	h.t.Helper()
+	if err := h.o.Tell(h.ctx); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// one checks that a kind was told once, to Ada, and returns it.
+func (h *house) one(b *box, kind notice.Kind) notice.Message {
+	h.t.Helper()
+	h.send()
+	h.send()
+	got := b.of(kind)
+	if len(got) != 1 {
+		h.t.Fatalf("%s was told %d times: %+v", kind, len(got), got)
+	}
+	if got[0].Address != "ada@example.org" || got[0].OrganizationName != "Home" || got[0].Subject == "" {
+		h.t.Errorf("%s: %+v", kind, got[0])
+	}
+	return got[0]
+}
+
+func TestARequestIsToldRemindedOfAndItsEndToo(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		_, agent := h.run(2000, func(in *purser.CreateRun) { in.Expires = "48h" })
+		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Purpose: "a shop", Steps: []purser.StepRequest{domain("superseal.club")}})
+		m := h.one(b, notice.ApprovalNeeded)
+		if want := "http://localhost:7627/approvals/" + plan.ID; m.URL != want || m.About != plan.ID || !strings.Contains(m.Subject, "12.00 USD") {
+			t.Errorf("it leads to %s: %+v", m.URL, m)
+		}
+		if !slices.ContainsFunc(m.Facts, func(f notice.Fact) bool { return f.Value == "a shop" && f.Quoted }) {
+			t.Errorf("the agent's words are not quoted: %+v", m.Facts)
+		}
+		h.tick()
+		h.send()
+		if n := len(b.of(notice.ApprovalReminder)); n != 0 {
+			t.Errorf("reminded %d times a day before its end", n)
+		}
+		h.later(22*time.Hour + time.Minute)
+		for range 3 {
+			h.tick()
+		}
+		h.one(b, notice.ApprovalReminder)
+		h.later(2 * time.Hour)
+		for range 3 {
+			h.tick()
+		}
+		h.one(b, notice.ApprovalExpired)
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		if e := refused(t, err, purser.PlanExpired); !strings.Contains(e.Detail, "approval expired") {
+			t.Errorf("the agent hears %q", e.Detail)
+		}
+	})
+}
+
+func TestEachOtherKindIsToldOnce(t *testing.T) {
+	t.Parallel()
+	file := func(t *testing.T) string { return filepath.Join(t.TempDir(), "purser.db") }
+	t.Run("a stop and its end", func(t *testing.T) {
+		h, b := told(t, file(t))
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+		if m := h.one(b, notice.Stopped); m.About != stop.ID || !strings.Contains(fmt.Sprint(m.Facts), "enough") || !strings.Contains(fmt.Sprint(m.Facts), "Ada") {
+			t.Errorf("%+v", m)
+		}
+		h.resume(stop)
+		h.one(b, notice.Resumed)
+	})
+	t.Run("a renewal, and one that was refused", func(t *testing.T) {
+		h, _, s := subscribed(t, file(t))
+		b := &box{}
+		h.mail = map[string]office.Courier{notice.Mail: b}
+		h.restart()
+		h.due(s.ID, 6*24*time.Hour)
+		h.tick()
+		h.tick()
+		if m := h.one(b, notice.RenewalSoon); m.About != s.ID || !strings.Contains(m.Subject, "5.00 USD") {
+			t.Errorf("%+v", m)
+		}
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "provider", ID: "local", Limit: usd(2199)})
+		h.due(s.ID, -time.Minute)
+		h.tick()
+		h.tick()
+		h.one(b, notice.PaymentRequired)
+	})
+	t.Run("an order that nobody knows of", func(t *testing.T) {
+		h, b := told(t, file(t))
+		_, agent := h.run(2000)
+		h.seller.create = func(c create) (app.Resource, error) {
+			_, _ = c.work()
+			return app.Resource{}, purser.Errorf(purser.OutcomeUnknown, "the answer was lost")
+		}
+		h.seller.find = func(func() (app.Resource, bool, error)) (app.Resource, bool, error) {
+			return app.Resource{}, false, purser.Errorf(purser.ProviderDown, "not there")
+		}
+		plan := h.planned(agent, domain("superseal.club"))
+		_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 2})
+		if m := h.one(b, notice.OrderUnknown); !strings.HasPrefix(m.About, "ord_") || m.Run != agent.Run {
+			t.Errorf("%+v", m)
+		}
+	})
+	t.Run("something else than was asked", func(t *testing.T) {
+		h, b := told(t, file(t))
+		h.seller.pay = h.rail()
+		_, agent := h.run(2000)
+		h.link(agent)
+		h.seller.create = func(c create) (app.Resource, error) {
+			r, err := c.work()
+			r.Complete = &app.Complete{AccessConfiguration: map[string]string{"DOMAIN": "superseal.cc"}}
+			return r, err
+		}
+		plan := h.planned(agent, domain("superseal.club"))
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.DomainMismatch)
+		if m := h.one(b, notice.ProviderMismatch); !strings.Contains(fmt.Sprint(m.Facts), "superseal.cc") {
+			t.Errorf("%+v", m)
+		}
+	})
+	t.Run("a run that fails on and on", func(t *testing.T) {
+		h, b := told(t, file(t))
+		_, agent := h.run(9000)
+		h.seller.create = func(create) (app.Resource, error) { return app.Resource{}, purser.Errorf(purser.ProviderFailure, "no") }
+		for range 6 {
+			_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("a.club")).ID})
+		}
+		if m := h.one(b, notice.RunPaused); m.About != agent.Run {
+			t.Errorf("%+v", m)
+		}
+	})
+	t.Run("many failed sign-ins", func(t *testing.T) {
+		h, b := told(t, file(t))
+		for range 15 {
+			_, _ = h.o.Authenticate(h.ctx, "pur_per_"+strings.Repeat("a", 52), "192.0.2.7")
+		}
+		h.later(time.Minute)
+		h.tick()
+		h.send()
+		got := b.of(notice.SignInLockout)
+		if len(got) != 1 || got[0].About != "192.0.2.7" || got[0].Address != "ada@example.org" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A threshold is told in the turn that crosses it, once in a window, whoever else
+// spends at the same time and however often the use goes up and down.
+func TestAThresholdIsToldOnceInAWindow(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		h.seller.pay = h.rail()
+		h.seller.set(func(s *seller) { s.price = 100 })
+		_, agent := h.run(10_000)
+		h.limit("organization", "", usd(20_000)) // far away: none of its thresholds is reached
+		in := purser.SetBudget{Scope: "project", ID: h.project.ID, Limit: usd(500), Thresholds: []int{90, 40, 40}}
+		in.Act = h.sign("set_budget", in)
+		must[purser.BudgetLine](h, h.owner, "set_budget", in)
+		h.link(agent)
+		var plans []purser.Plan
+		for i := range 5 {
+			step := domain(fmt.Sprintf("n%d.club", i))
+			step.Meant = true
+			plans = append(plans, h.planned(agent, step))
+		}
+		_, errs := fifty(func(i int) (purser.Plan, error) {
+			return do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plans[i%len(plans)].ID})
+		})
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		h.send()
+		var subjects []string
+		for _, m := range b.of(notice.BudgetThreshold) {
+			if m.About == "project:"+h.project.ID {
+				subjects = append(subjects, m.Subject[:3])
+			}
+		}
+		slices.Sort(subjects)
+		if strings.Join(subjects, " ") != "40% 90%" {
+			t.Errorf("told of %q", subjects)
+		}
+		h.charged(5, 500)
+	})
+}
+
+func TestARefusedThresholdIsNamed(t *testing.T) {
+	t.Parallel()
+	h := lite(t)
+	for _, bad := range [][]int{{0}, {101}, {-5}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, {}} {
+		_, err := do[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "project", ID: h.project.ID, Limit: usd(0), Thresholds: bad})
+		refused(t, err, purser.InvalidRequest)
+	}
+}
+
+// What was not decided is not told, and what was decided is: a crash at the commit
+// leaves both or neither.
+func TestANoticeIsThereIfAndOnlyIfWhatItTellsIs(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, _ := told(t, database)
+		_, agent := h.run(2000)
+		armed := false
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "INSERT INTO notices") {
+				armed = true
+			}
+			if armed && statement == "COMMIT" {
+				armed = false
+				return errors.New("the connection is gone")
+			}
+			return nil
+		})
+		_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		if err == nil {
+			t.Fatal("the plan was made without its commit")
+		}
+		h.watch(nil)
+		if plans, notices := h.ask("SELECT COUNT(*) FROM plans"), h.ask("SELECT COUNT(*) FROM notices"); plans != 0 || notices != 0 {
+			t.Errorf("%d plans and %d notices of them", plans, notices)
+		}
+	})
+}
+
+// Two servers on one database send once; one that dies after the mail server took
+// the mail, and before it was written down, sends again: at least once.
+func TestTwoOfficesTellOnceAndACrashTellsAgain(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		b.carry = func(_ int, take func()) error {
+			time.Sleep(20 * time.Millisecond) // so that the others come meanwhile
+			take()
+			return nil
+		}
+		offices := []*house{h}
+		if strings.HasPrefix(database, "postgres") {
+			offices = append(offices, h.twin())
+		}
+		_, agent := h.run(2000)
+		must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		_, errs := fifty(func(i int) (int, error) { return 0, offices[i%len(offices)].o.Tell(h.ctx) })
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(b.of(notice.ApprovalNeeded)); n != 1 {
+			t.Fatalf("told %d times", n)
+		}
+		// The crash: what was sent is not marked.
+		h.sql("UPDATE deliveries SET state = 'waiting', lease_until = $1, ended_at = 0", time.Now().Add(time.Minute).UnixMicro())
+		h.send()
+		if n := len(b.of(notice.ApprovalNeeded)); n != 1 {
+			t.Errorf("told %d times within the lease", n)
+		}
+		h.later(2 * time.Minute)
+		h.send()
+		got := b.of(notice.ApprovalNeeded)
+		if len(got) != 2 || got[0].ID != got[1].ID {
+			t.Errorf("after the lease: %+v", got)
+		}
+	})
+}
+
+func TestADeliveryIsTriedForADayAndThenGivenUpOnRecord(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	b.carry = func(int, func()) error { return errors.New("554 no\r\nsuch user\u202e") }
+	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+	tries := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.tries
+	}
+	h.send()
+	h.send() // too soon
+	if n := tries(); n != 1 {
+		t.Fatalf("tried %d times at once", n)
+	}
+	for range 80 { // each half an hour
+		h.later(30*time.Minute + time.Second)
+		h.send()
+	}
+	if n := tries(); n < 40 || n > 55 {
+		t.Errorf("tried %d times in a day", n)
+	}
+	list := must[purser.Notices](h, h.owner, "list_notices", purser.Page{})
+	if len(list.Items) != 1 || list.Items[0].About != stop.ID || len(list.Untold) != 1 {
+		t.Fatalf("%+v", list)
+	}
+	d := list.Items[0].Deliveries[0]
+	if d.State != "given_up" || d.Way != "mail" || strings.ContainsAny(d.Error, "\r\n\u202e") || !strings.Contains(d.Error, "554 no") {
+		t.Errorf("%+v", d)
+	}
+	if n := h.counted("give_up_notice", "failed"); n != 1 {
+		t.Errorf("%d records of it", n)
+	}
+	if status := must[purser.Status](h, h.owner, "status", purser.AskStatus{}); len(status.Untold) != 1 {
+		t.Errorf("the status says %+v", status.Untold)
+	}
+	h.verify()
+}
+
+func TestWhatWasDecidedMeanwhileIsNotAskedForAnyMore(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	b.carry = func(n int, take func()) error {
+		if n == 1 {
+			return errors.New("try later")
+		}
+		take()
+		return nil
+	}
+	_, agent := h.run(2000)
+	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	h.send()
+	must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: plan.ID, Reason: "no"})
+	h.later(time.Minute)
+	h.send()
+	if got := b.of(notice.ApprovalNeeded); len(got) != 0 {
+		t.Errorf("told after the no: %+v", got)
+	}
+	if list := must[purser.Notices](h, h.owner, "list_notices", purser.Page{}); list.Items[0].Deliveries[0].State != "moot" {
+		t.Errorf("%+v", list.Items[0])
+	}
+}
+
+// An agent can ask for approvals without end; a person's mail box ends.
+func TestAFloodIsMutedAndStaysInTheList(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	_, agent := h.run(2000)
+	for i := range 25 {
+		must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain(fmt.Sprintf("n%d.club", i))}})
+	}
+	h.send()
+	h.send()
+	got := b.of(notice.ApprovalNeeded)
+	if len(got) != 20 || !slices.ContainsFunc(got, func(m notice.Message) bool { return m.Last }) {
+		t.Errorf("told %d times", len(got))
+	}
+	must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "it floods"})
+	h.one(b, notice.Stopped)
+	first := must[purser.Notices](h, h.owner, "list_notices", purser.Page{Limit: 20})
+	rest := must[purser.Notices](h, h.owner, "list_notices", purser.Page{Limit: 20, Cursor: first.NextCursor})
+	seen := map[string]bool{}
+	for _, n := range append(first.Items, rest.Items...) {
+		seen[n.ID] = true
+	}
+	if len(seen) != 26 || rest.NextCursor != "" || first.Items[0].Kind != "stopped" {
+		t.Errorf("the list has %d of 26; the first is %s", len(seen), first.Items[0].Kind)
+	}
+}
+
+func TestPeopleChooseWhatTheyAreTold(t *testing.T) {
+	t.Parallel()
+	h, mail := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	hook := &box{}
+	h.mail[notice.Webhook] = hook
+	viewer, _ := h.person("per_01jdviewer000000000000000v", purser.Viewer)
+	stop := func() {
+		h.resume(must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"}))
+		h.send()
+	}
+	to := func(kind notice.Kind) (out []string) {
+		for _, m := range mail.of(kind) {
+			out = append(out, m.Address)
+		}
+		slices.Sort(out)
+		return out
+	}
+	stop()
+	if got := to(notice.Stopped); len(got) != 1 || len(hook.of(notice.Stopped)) != 1 {
+		t.Errorf("without a choice: %v, webhook %d", got, len(hook.of(notice.Stopped)))
+	}
+	// A viewer who asks is told; an owner who does not want to know is told of that once.
+	must[purser.Notices](h, viewer, "set_notices", purser.SetNotices{Kinds: []string{"stopped"}, Ways: []string{"mail"}})
+	must[purser.Notices](h, h.owner, "set_notices", purser.SetNotices{Ways: []string{}})
+	must[purser.Notices](h, h.owner, "set_notices", purser.SetNotices{Who: "organization", Kinds: []string{"stopped"}, Ways: []string{}})
+	stop()
+	if got := to(notice.Stopped); len(got) != 2 || got[1] == got[0] || len(hook.of(notice.Stopped)) != 1 {
+		t.Errorf("after the choices: %v, webhook %d", got, len(hook.of(notice.Stopped)))
+	}
+	if got := to(notice.ChoicesChanged); len(got) != 4 { // each their own, and both the organization's
+		t.Errorf("told of the changes: %v", got)
+	}
+	if got := to(notice.Resumed); len(got) != 1 {
+		t.Errorf("of what they did not choose: %v", got)
+	}
+	list := must[purser.Notices](h, h.owner, "list_notices", purser.Page{})
+	if len(list.Choices) != 2 || strings.Join(list.Ways, " ") != "mail webhook" {
+		t.Errorf("%+v %v", list.Choices, list.Ways)
+	}
+	for name, bad := range map[string]struct {
+		by   purser.Actor
+		in   purser.SetNotices
+		code purser.Code
+	}{
+		"a kind that is none":          {h.owner, purser.SetNotices{Kinds: []string{"weather"}, Ways: []string{}}, purser.InvalidRequest},
+		"a kind that nobody is spared": {h.owner, purser.SetNotices{Kinds: []string{"choices_changed"}, Ways: []string{}}, purser.InvalidRequest},
+		"a way that is none":           {h.owner, purser.SetNotices{Ways: []string{"pigeon"}}, purser.InvalidRequest},
+		"a way twice":                  {h.owner, purser.SetNotices{Ways: []string{"mail", "mail"}}, purser.InvalidRequest},
+		"the webhook for one person":   {h.owner, purser.SetNotices{Ways: []string{"webhook"}}, purser.InvalidRequest},
+		"somebody else":                {h.owner, purser.SetNotices{Who: "per_2", Ways: []string{}}, purser.InvalidRequest},
+		"a viewer who silences all":    {viewer, purser.SetNotices{Who: "organization", Ways: []string{}}, purser.Forbidden},
+	} {
+		_, err := do[purser.Notices](h, bad.by, "set_notices", bad.in)
+		if purser.CodeOf(err) != bad.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, agent := h.run(2000)
+	_, err := do[purser.Notices](h, agent, "set_notices", purser.SetNotices{Ways: []string{}})
+	refused(t, err, purser.Forbidden)
+	_, err = do[purser.Notices](h, agent, "list_notices", purser.Page{})
+	refused(t, err, purser.Forbidden)
+}
+
+func TestATestSaysWhatBecameOfIt(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	b.carry = func(n int, take func()) error {
+		if n == 1 {
+			return errors.New("535 wrong password")
+		}
+		take()
+		return nil
+	}
+	n := must[purser.Notice](h, h.owner, "test_notices", purser.None{})
+	if len(n.Deliveries) != 1 || n.Deliveries[0].State != "waiting" || !strings.Contains(n.Deliveries[0].Error, "535") {
+		t.Errorf("%+v", n)
+	}
+	if n = must[purser.Notice](h, h.owner, "test_notices", purser.None{}); n.Deliveries[0].State != "done" {
+		t.Errorf("%+v", n)
+	}
+	_, err := do[purser.Notice](lite(t), h.owner, "test_notices", purser.None{})
+	refused(t, err, purser.InvalidState)
+}
