@@ -14,7 +14,8 @@ import (
 )
 
 // accountDoors are the pages and answers of signing: see the top of static/act.js
-// for what a form of any page can do with them.
+// for what a form of any page can do with them. The screens are listed with the
+// others.
 func (c *Console) accountDoors() map[string]http.Handler {
 	return map[string]http.Handler{
 		"POST /do/{operation}":      http.HandlerFunc(c.perform),
@@ -24,9 +25,6 @@ func (c *Console) accountDoors() map[string]http.Handler {
 		"GET /set-up":               c.open("set_up", c.setUp),
 		"GET /invitation":           c.open("invitation", c.invitation),
 		"GET /recover":              c.open("recover", c.recover),
-		"GET /acts/{act}":           c.screen("act", c.waitingAct),
-		"GET /people":               c.screen("people", c.people),
-		"GET /settings/passkeys":    c.screen("passkeys", c.passkeys),
 	}
 }
 
@@ -247,7 +245,7 @@ func (c *Console) people(v *visit) (page, error) {
 	if p.owner {
 		parts = append(parts, part{id: "invite", body: inviteForm(v, p)})
 	}
-	return page{title: "People", wide: true, parts: append(parts, part{id: "two-people", body: twoPeopleForm(v, p)})}, nil
+	return page{title: "People", parts: append(parts, part{id: "two-people", body: twoPeopleForm(v, p)})}, nil
 }
 
 // peoplePage is what the screen of people shows.

@@ -49,6 +49,7 @@ type Console struct {
 	Config
 	operations map[string]office.Operation
 	reports    atomic.Int64
+	watches    watches
 }
 
 // New makes the door over an office.
@@ -63,16 +64,57 @@ func New(c Config) *Console {
 // Reports is how many violations of the content security policy browsers told of.
 func (c *Console) Reports() int64 { return c.reports.Load() }
 
+// screens are the pages that people look at, by pattern.
+func (c *Console) screens() map[string]screen {
+	return map[string]screen{
+		"GET /{$}":                  {"now", c.now},
+		"GET /approvals":            {"approvals", c.approvals},
+		"GET /approvals/{plan}":     {"approval", c.approval},
+		"GET /terms/{terms}":        {"terms", c.terms},
+		"GET /runs":                 {"runs", c.runs},
+		"GET /runs/{run}":           {"run", c.run},
+		"GET /agents":               {"agents", c.agents},
+		"GET /projects":             {"projects", c.projects},
+		"GET /projects/{project}":   {"project", c.project},
+		"GET /resources/{resource}": {"resource", c.resource},
+		"GET /spend":                {"spend", c.spend},
+		"GET /catalog":              {"catalog", c.catalog},
+		"GET /providers":            {"providers", c.providers},
+		"GET /providers/{provider}": {"provider", c.provider},
+		"GET /audit":                {"audit", c.audit},
+		"GET /audit/{seq}":          {"record", c.record},
+		"GET /settings":             {"settings", c.settings},
+		"GET /stops/{stop}":         {"stopped", c.stopped},
+		"GET /acts/{act}":           {"act", c.waitingAct},
+		"GET /people":               {"people", c.people},
+		"GET /settings/passkeys":    {"passkeys", c.passkeys},
+	}
+}
+
 // Doors lists the handlers by pattern.
 func (c *Console) Doors() map[string]http.Handler {
-	all := map[string]http.Handler{
+	doors := map[string]http.Handler{
 		"GET /static/{name}": http.HandlerFunc(serveStatic),
 		"POST /csp-reports":  http.HandlerFunc(c.report),
 		"POST /theme":        http.HandlerFunc(c.theme),
-		"GET /{$}":           c.screen("now", c.now),
+		"GET /events":        http.HandlerFunc(c.events),
+		"GET /spend.csv":     http.HandlerFunc(c.spendCSV),
+
+		"POST /approvals/{plan}/deny":               c.form("deny", c.deny),
+		"POST /approvals/{plan}/lower":              c.form("lower_ceiling", c.lower),
+		"POST /runs/{run}/end":                      c.form("end_run", c.endRun),
+		"POST /agents/{agent}/revoke":               c.form("revoke_agent", c.revokeAgent),
+		"POST /projects":                            c.form("create_project", c.makeProject),
+		"POST /resources/{resource}/remove":         c.form("remove", c.remove),
+		"POST /subscriptions/{subscription}/cancel": c.form("cancel_subscription", c.cancelSubscription),
+		"POST /budgets":                             c.form("set_budget", c.setBudget),
+		"POST /stops":                               c.form("stop", c.stop),
 	}
-	maps.Copy(all, c.accountDoors())
-	return all
+	for pattern, s := range c.screens() {
+		doors[pattern] = c.door(s)
+	}
+	maps.Copy(doors, c.accountDoors())
+	return doors
 }
 
 // Lost is the page for a path under which there is nothing.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"time"
 
 	"github.com/a-h/templ"
 
@@ -17,10 +20,11 @@ import (
 // page is what a screen shows: parts, in order.
 type page struct {
 	title string
-	wide  bool // the page is a table: use the whole width
+	parts []part
 
-	styles, scripts []string // static files beside the usual ones
-	parts           []part
+	above, abovePath string          // the page that this one belongs to
+	side             templ.Component // beside the heading
+	styles, scripts  []string        // static files beside the usual ones
 }
 
 // part is a piece of a page. One that is live is sent again when it changes.
@@ -28,32 +32,68 @@ type part struct {
 	id    string
 	live  bool
 	class string
+	label string // for who cannot see it, where it has no heading
 	body  templ.Component
+}
+
+// live reports whether anything on the page is sent again.
+func (p page) live() bool {
+	return slices.ContainsFunc(p.parts, func(x part) bool { return x.live })
+}
+
+// allScripts are those of the page, after those of every page.
+func (p page) allScripts() []string {
+	all := []string{"console.js", "act.js"}
+	if p.live() {
+		all = append(all, "htmx.js", "hx-sse.js")
+	}
+	return append(all, p.scripts...)
 }
 
 // visit is one request of a person for a page.
 type visit struct {
-	console *Console
-	ctx     context.Context
-	w       http.ResponseWriter
-	r       *http.Request
-	by      purser.Actor
-	name    string // of the screen
+	console  *Console
+	ctx      context.Context
+	w        http.ResponseWriter
+	r        *http.Request
+	by       purser.Actor
+	name     string          // of the screen
+	overview purser.Overview // of the organization, for the frame
+	zone     *time.Location  // in which times are shown: the organization's
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, name string) *visit {
 	gate.EntryOf(r.Context()).Name("console_" + name)
-	return &visit{console: c, ctx: r.Context(), w: w, r: r, name: name}
+	return &visit{console: c, ctx: r.Context(), w: w, r: r, name: name, zone: time.UTC}
 }
 
-// screen answers with a page, to who is signed in. Anyone else is sent to sign in.
-func (c *Console) screen(name string, show func(*visit) (page, error)) http.Handler {
+// look reads what the frame of a page tells.
+func (v *visit) look() (err error) {
+	if v.overview, err = do[purser.Overview](v, "overview", purser.None{}); err != nil {
+		return err
+	}
+	v.zone, err = time.LoadLocation(v.overview.Timezone)
+	return err
+}
+
+// screen is a page that people look at: its name in the log, and what makes it.
+type screen struct {
+	name string
+	show func(*visit) (page, error)
+}
+
+// door answers with a screen, to who is signed in. Anyone else is sent to sign in.
+func (c *Console) door(s screen) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := c.visit(w, r, name)
+		v := c.visit(w, r, s.name)
 		if !v.admitted() {
 			return
 		}
-		p, err := show(v)
+		err := v.look()
+		var p page
+		if err == nil {
+			p, err = s.show(v)
+		}
 		if err != nil {
 			v.fail(err)
 			return
@@ -62,8 +102,33 @@ func (c *Console) screen(name string, show func(*visit) (page, error)) http.Hand
 	})
 }
 
-// act answers a form: an operation, then a page to go on with. It needs a session.
-func (c *Console) act(name string, do func(*visit) (next string, err error)) http.Handler {
+// find finds the screen under an address of this server, with the request that it
+// is made from.
+func (c *Console) find(ctx context.Context, uri string) (found screen, made *http.Request, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
+	if err != nil || here(uri) != uri {
+		return found, nil, purser.Errorf(purser.InvalidRequest, "this is no page of the console")
+	}
+	mux := http.NewServeMux()
+	for pattern, s := range c.screens() {
+		mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { found, made = s, r })
+	}
+	mux.ServeHTTP(nowhere{http.Header{}}, r) // which fills in what the pattern names
+	if made == nil {
+		return found, nil, purser.Errorf(purser.NotFound, "there is no page under this address")
+	}
+	return found, made, nil
+}
+
+// nowhere takes an answer that nobody reads.
+type nowhere struct{ header http.Header }
+
+func (n nowhere) Header() http.Header       { return n.header }
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) WriteHeader(int)             {}
+
+// form answers a form: an operation, then a page to go on with. It needs a session.
+func (c *Console) form(name string, do func(*visit) (next string, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := c.visit(w, r, name)
 		if !v.admitted() {
@@ -108,7 +173,7 @@ func (v *visit) admitted() bool {
 func (v *visit) show(status int, p page) {
 	var b bytes.Buffer
 	if err := layout(v, p).Render(v.ctx, &b); err != nil {
-		gate.Problem(v.w, v.r, err)
+		gate.Problem(v.w, v.r, fmt.Errorf("making the page %s: %w", v.name, err))
 		return
 	}
 	h := v.w.Header()
@@ -121,6 +186,9 @@ func (v *visit) show(status int, p page) {
 // fail shows what may be shown of an error.
 func (v *visit) fail(err error) {
 	shown := gate.EntryOf(v.ctx).Fail(err)
+	if v.by.Kind == purser.Person && v.overview.Organization == "" {
+		_ = v.look() // without it the frame is empty, and the error is what matters
+	}
 	v.show(shown.Code.Info().HTTP, page{title: title(shown.Code), parts: []part{{id: "error", body: errorPart(shown)}}})
 }
 
@@ -139,4 +207,9 @@ func (v *visit) scheme() string {
 		return c.Value
 	}
 	return ""
+}
+
+// query reads a text of the address, short enough to be shown.
+func (v *visit) query(name string) string {
+	return short(v.r.URL.Query().Get(name), 200)
 }

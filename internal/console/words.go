@@ -1,7 +1,9 @@
 package console
 
 import (
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -84,4 +86,218 @@ func title(code purser.Code) string {
 		return t
 	}
 	return "That did not work"
+}
+
+// major is an amount without its currency: "20.00".
+func major(m purser.Money) string {
+	return strings.TrimSuffix(m.String(), " "+m.Currency)
+}
+
+// plain writes a word of the contract as a person reads it.
+func plain(s string) string { return strings.ReplaceAll(short(s, 60), "_", " ") }
+
+func orWord(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// month writes 2026-11 as a person reads it.
+func month(s string) string {
+	t, err := time.Parse("2006-01", s)
+	if err != nil {
+		return s
+	}
+	return t.Format("January 2006")
+}
+
+// tones say how a state feels: good, busy, warn, bad or nothing.
+var tones = map[string]string{
+	"active": "good", "live": "good", "ok": "good", "done": "good", "accepted": "good", "passed": "good", "ready": "good",
+	"needs_approval": "warn", "buying": "busy", "placed": "busy", "applying": "busy", "pending": "busy", "retiring": "warn", "untested": "warn",
+	"unknown": "bad", "failed": "bad", "stopped": "bad", "payment_required": "bad", "refused": "bad", "frozen": "bad", "unreachable": "bad",
+	"incompatible": "bad", "denied": "bad", "void": "bad", "blocked": "bad", "cut": "bad",
+}
+
+func tone(state string) string { return tones[state] }
+
+// share is a part of a whole in hundredths, for the width of a bar.
+func share(part, whole int64) string {
+	if whole <= 0 || part <= 0 {
+		return "0"
+	}
+	return strconv.FormatFloat(min(100, 100*float64(part)/float64(whole)), 'f', 2, 64)
+}
+
+// gaugeText says what a gauge shows.
+func gaugeText(b purser.BudgetLine) string {
+	m := func(n int64) string { return major(purser.Money{Amount: n, Currency: b.Limit.Currency}) }
+	text := m(b.Captured-b.Refunded) + " spent"
+	if b.Held > 0 {
+		text += ", " + m(b.Held) + " held"
+	}
+	return text + " of " + b.Limit.String() + " " + per(b)
+}
+
+// per says for which time a budget is.
+func per(b purser.BudgetLine) string {
+	switch b.Period {
+	case "run":
+		return "for the run"
+	case "month", "week", "day":
+		return "a " + b.Period
+	}
+	return plain(b.Period)
+}
+
+func budgetName(b purser.BudgetLine) string {
+	if b.Name != "" && b.Name != b.ID {
+		return b.Name
+	}
+	return b.ID
+}
+
+// headline names the most important thing of a plan: what is final, else what
+// costs most, else its first service.
+func headline(t purser.PlanTerms) string {
+	best := -1
+	rank := func(s purser.PlanStep) int64 {
+		r := s.Price.Now + s.Price.Recurring
+		if s.Effect == purser.Final {
+			r += 1 << 50
+		}
+		if s.Kind != purser.LinkStep {
+			r++
+		}
+		return r
+	}
+	for i, s := range t.Steps {
+		if best < 0 || rank(s) > rank(t.Steps[best]) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return "an empty plan"
+	}
+	return t.Steps[best].Item
+}
+
+// runName is what a run is called: its purpose, as the person wrote it.
+func runName(r purser.Run) string {
+	if r.Purpose != "" {
+		return r.Purpose
+	}
+	return "Run without a purpose"
+}
+
+// stopName says what a stop covers.
+func stopName(s purser.StopInfo) string {
+	if s.Scope == "organization" {
+		return "everything"
+	}
+	if n := len(s.Target); (s.Scope == "run" || s.Scope == "agent") && n > 6 {
+		return s.Scope + " …" + s.Target[n-6:]
+	}
+	return plain(s.Scope) + " " + short(s.Target, 60)
+}
+
+// doneEffects counts the revocations of a stop that are carried out.
+func doneEffects(s purser.StopInfo) int {
+	n := 0
+	for _, e := range s.Effects {
+		if e.State == "done" {
+			n++
+		}
+	}
+	return n
+}
+
+// credentialText says how many credentials there are, and of which class.
+func credentialText(r purser.Resource) string {
+	switch len(r.Variables) {
+	case 0:
+		return "none"
+	case 1:
+		return "1, class " + plain(r.Class)
+	}
+	return strconv.Itoa(len(r.Variables)) + ", class " + plain(r.Class)
+}
+
+// priceUnit says for what one component of a price is.
+func priceUnit(p purser.ServicePrice) string {
+	text := ""
+	if p.Unit != "" {
+		text = "per "
+		if p.Per != "" && p.Per != "1" {
+			text += short(p.Per, 20) + " "
+		}
+		text += short(p.Unit, 30)
+	}
+	if p.Period != "" {
+		text += " a " + short(p.Period, 20)
+	}
+	if p.Kind == "one_time" {
+		text += " once"
+	}
+	return strings.TrimSpace(text)
+}
+
+// conformanceWord is the verdict of a text like "passed 2026-11-29".
+func conformanceWord(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	return orWord(word, "untested")
+}
+
+func lastConformance(p purser.ProviderInfo) string {
+	switch {
+	case p.Conformance == nil:
+		return "untested"
+	case p.Conformance.Passed:
+		return "passed"
+	}
+	return "failed"
+}
+
+// counted writes a number with its word.
+func counted(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return strconv.Itoa(n) + " " + word + "s"
+}
+
+// resets says when a budget begins anew.
+func resets(b purser.BudgetLine, zone *time.Location) string {
+	if b.ResetsAt == nil {
+		return ""
+	}
+	return "; starts again on " + b.ResetsAt.In(zone).Format("2 January")
+}
+
+// takes says what a plan takes of a budget.
+func takes(b purser.BudgetLine) string {
+	if b.Needed == 0 {
+		return ""
+	}
+	return "; this takes " + purser.Money{Amount: b.Needed, Currency: b.Limit.Currency}.String()
+}
+
+// changeText names what changed, and in which step.
+func changeText(c purser.Change) string {
+	switch {
+	case c.What == "step" && c.Before == "":
+		return "step added"
+	case c.What == "step":
+		return "step left out"
+	case c.Step == 0:
+		return plain(c.What)
+	}
+	return plain(c.What) + ", step " + strconv.Itoa(c.Step)
+}
+
+// sameKind reports whether a difference is between two names, which are then
+// shown letter by letter.
+func sameKind(d purser.Difference) bool {
+	return d.Asked != "" && d.Found != "" && d.Code != "renews_higher" && d.Code != "above_purpose"
 }

@@ -57,7 +57,9 @@ func (o *Office) overviewMoney(ctx context.Context, q *db.Queries, zone *time.Lo
 	captured, refunded, held, rate := sums{}, sums{}, sums{}, sums{}
 	for _, l := range lines {
 		captured.add(l.Currency, l.Captured)
-		refunded.add(l.Currency, l.Refunded)
+		if l.Refunded > 0 {
+			refunded.add(l.Currency, l.Refunded)
+		}
 	}
 	holds, err := q.HeldNow(ctx, org)
 	if err != nil {

@@ -1,0 +1,77 @@
+package console
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+
+	"github.com/purser-dev/purser"
+)
+
+// audit searches the log, the newest records first.
+func (c *Console) audit(v *visit) (page, error) {
+	words := v.query("words")
+	before, err := strconv.ParseInt(orWord(v.query("before"), "0"), 10, 64)
+	if err != nil {
+		return page{}, purser.Errorf(purser.InvalidRequest, "before is the number of a record")
+	}
+	found, err := do[purser.FoundRecords](v, "search_audit", purser.SearchAudit{Words: words, Before: before, Limit: 50})
+	if err != nil {
+		return page{}, err
+	}
+	next := ""
+	if found.Next > 0 {
+		next = "/audit?" + url.Values{"words": {words}, "before": {strconv.FormatInt(found.Next, 10)}}.Encode()
+	}
+	return page{title: "Audit", side: exportLink(), parts: []part{
+		{id: "search", label: "Search", body: auditSearch(words, found.Size)},
+		{id: "records", live: words == "" && before == 0, label: "Records", body: recordsPart(v, found)},
+		{id: "older", body: more(next)},
+	}}, nil
+}
+
+// record is one record of the log, with the means to check it.
+func (c *Console) record(v *visit) (page, error) {
+	seq, err := strconv.ParseInt(v.r.PathValue("seq"), 10, 64)
+	if err != nil || seq < 1 {
+		return page{}, purser.Errorf(purser.NotFound, "a record has a number")
+	}
+	log, err := do[purser.AuditPage](v, "audit_log", purser.AskAudit{After: seq - 1, Limit: 1})
+	if err != nil {
+		return page{}, err
+	}
+	if len(log.Records) == 0 {
+		return page{}, purser.Errorf(purser.NotFound, "the log has %d records, and not this one", log.Size)
+	}
+	r := log.Records[0]
+	text, err := json.MarshalIndent(r.Record, "", "  ")
+	if err != nil {
+		return page{}, err
+	}
+	return page{title: "Record " + strconv.FormatInt(seq, 10), above: "Audit", abovePath: "/audit", parts: append([]part{
+		{id: "record", label: "The record", body: recordPart(v, r, string(text))},
+	}, c.proof(v, r, log)...)}, nil
+}
+
+// settings shows what holds for the organization, and this server.
+func (c *Console) settings(v *visit) (page, error) {
+	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
+	if err != nil {
+		return page{}, err
+	}
+	return page{title: "Settings", parts: []part{
+		{id: "organization", body: organizationPart(v)},
+		{id: "limits", body: limitsPart(v, budgets.Items)},
+		{id: "server", body: serverPart(c)},
+	}}, nil
+}
+
+// setBudget lowers a limit. Raising one is signed, and goes by the script.
+func (c *Console) setBudget(v *visit) (string, error) {
+	limit, err := purser.ParseMoney(v.r.PostForm.Get("limit"), v.r.PostForm.Get("currency"))
+	if err != nil {
+		return "", purser.Errorf(purser.InvalidRequest, "the limit is an amount like 20.00: %v", err)
+	}
+	_, err = do[purser.BudgetLine](v, "set_budget", purser.SetBudget{Scope: v.r.PostForm.Get("scope"), ID: v.r.PostForm.Get("id"), Limit: limit})
+	return "/settings#limits", err
+}
