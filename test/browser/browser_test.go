@@ -1,0 +1,242 @@
+// Package browser drives the console in a real Chromium, with a virtual authenticator instead of a finger.
+//
+// One Chromium serves all tests; each tab has a profile of its own, as if it were
+// another person's machine.
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/webauthn"
+	"github.com/chromedp/chromedp"
+
+	"github.com/purser-dev/purser/internal/testneed"
+)
+
+// patience is how long a page may take to say something.
+const patience = 10 * time.Second
+
+// chromium is the one browser, started by the first test that needs it.
+var chromium struct {
+	once sync.Once
+	ctx  context.Context
+	end  []context.CancelFunc
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for i := len(chromium.end) - 1; i >= 0; i-- {
+		chromium.end[i]()
+	}
+	os.Exit(code)
+}
+
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path := testneed.Program(t, "chromium")
+	chromium.once.Do(func() {
+		options := append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true),
+			chromedp.Flag("disable-component-update", true),
+		)
+		allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, endBrowser := chromedp.NewContext(allocator)
+		chromium.ctx, chromium.end = ctx, []context.CancelFunc{end, endBrowser}
+		chromium.err = chromedp.Do(ctx) // starts it
+	})
+	if chromium.err != nil {
+		t.Fatalf("starting Chromium: %v", chromium.err)
+	}
+	return chromium.ctx
+}
+
+// tab is one tab of a browser without a past, and its faults: what the page's
+// scripts threw, and what the content security policy forbade.
+type tab struct {
+	t    *testing.T
+	ctx  context.Context
+	url  string // of the server
+	key  webauthn.AuthenticatorID
+	said *faults
+}
+
+type faults struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *faults) add(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, text)
+}
+
+// open opens a tab on a server, with an authenticator that says yes.
+func open(t *testing.T, url string) *tab {
+	t.Helper()
+	said := &faults{}
+	ctx, end := chromedp.NewContext(browser(t), chromedp.WithNewBrowserContext(), chromedp.WithListener(said.listen))
+	t.Cleanup(end)
+	b := &tab{t: t, ctx: ctx, url: url, said: said}
+	// The tab lives as long as the context of its first action: not a shorter one.
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("opening a tab: %v", err)
+	}
+	b.addAuthenticator()
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.explain()
+		}
+		for _, f := range said.list {
+			t.Errorf("the browser reports: %s", f)
+		}
+	})
+	return b
+}
+
+// addAuthenticator gives the tab a passkey device of its own, beside any it has.
+func (b *tab) addAuthenticator() webauthn.AuthenticatorID {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, webauthn.Enable, webauthn.EnableParams{}); err != nil {
+		b.t.Fatalf("enabling authenticators: %v", err)
+	}
+	made, err := chromedp.Call(ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal, HasResidentKey: true,
+		HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+	}})
+	if err != nil {
+		b.t.Fatalf("adding an authenticator: %v", err)
+	}
+	b.key = made.AuthenticatorID
+	return made.AuthenticatorID
+}
+
+// removeAuthenticator takes a device away, as if it was lost.
+func (b *tab) removeAuthenticator(id webauthn.AuthenticatorID) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, webauthn.RemoveVirtualAuthenticator, webauthn.RemoveVirtualAuthenticatorParams{AuthenticatorID: id}); err != nil {
+		b.t.Fatalf("removing an authenticator: %v", err)
+	}
+}
+
+func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.t.Fatalf("in the browser: %v", err)
+	}
+}
+
+// eval runs an expression on the page, or waits for the promise that it is.
+func eval[T any](b *tab, expression string, args ...any) T {
+	b.t.Helper()
+	for i, a := range args {
+		text, err := json.Marshal(a)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		args[i] = string(text)
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	out, err := chromedp.Run(ctx, chromedp.Evaluate[T](fmt.Sprintf(expression, args...), chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("in the browser, %s: %v", expression, err)
+	}
+	return out
+}
+
+// visit opens a path of the server, or a whole address.
+func (b *tab) visit(path string) {
+	b.t.Helper()
+	if strings.HasPrefix(path, "/") {
+		path = b.url + path
+	}
+	b.do(chromedp.Navigate(path))
+}
+
+// fill types into the field of a name, in the form that is found by a selector.
+func (b *tab) fill(form, name, value string) {
+	b.t.Helper()
+	b.do(chromedp.SetValue(form+` [name="`+name+`"]`, value))
+}
+
+// press presses a button of a form.
+func (b *tab) press(form string) {
+	b.t.Helper()
+	b.do(chromedp.Click(form + ` button[type="submit"]`))
+}
+
+// sees waits until the page shows a text.
+func (b *tab) sees(text string) {
+	b.t.Helper()
+	b.until(func() bool { return strings.Contains(b.text(), text) }, func() string { return fmt.Sprintf("the page does not say %q but: %s", text, b.text()) })
+}
+
+// at waits until the page is the one of a path.
+func (b *tab) at(path string) {
+	b.t.Helper()
+	here := func() string { return eval[string](b, `location.pathname + location.search`) }
+	b.until(func() bool { return here() == path }, func() string { return fmt.Sprintf("the page is %s, want %s: %s", here(), path, b.text()) })
+}
+
+func (b *tab) until(ok func() bool, why func() string) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatal(why())
+		}
+	}
+}
+
+func (b *tab) text() string {
+	b.t.Helper()
+	return eval[string](b, `document.body ? document.body.innerText : ""`)
+}
+
+// explain shows a failed test's page.
+func (b *tab) explain() {
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + (document.body ? document.body.innerText : "")`))
+	if err == nil {
+		b.t.Logf("the page at the end: %s", text)
+	}
+	if dir := os.Getenv("PURSER_SCREENSHOTS"); dir != "" {
+		if shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{}); err == nil {
+			_ = os.WriteFile(dir+"/"+strings.ReplaceAll(b.t.Name(), "/", "-")+".png", shot.Data, 0o600)
+		}
+	}
+}
+
+// listen keeps what should never be there: an exception that nothing caught, and
+// whatever the browser's log calls an error, but for answers with a status of 4xx,
+// which refusals have.
+func (f *faults) listen(ev any) {
+	switch e := ev.(type) {
+	case *runtime.EventExceptionThrown:
+		text := e.ExceptionDetails.Text
+		if x := e.ExceptionDetails.Exception; x != nil {
+			text += " " + x.Description
+		}
+		f.add(text)
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			f.add(e.Entry.Text + " " + e.Entry.URL)
+		}
+	}
+}
