@@ -114,7 +114,7 @@ var (
 	testOnly = []string{
 		"internal/doortest", "internal/seller/fakes", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
 		"github.com/letsencrypt/pebble", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "github.com/google/go-cmp",
-		"go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/creack/pty", "github.com/chromedp/chromedp", "testing", "net/http/httptest",
+		"go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/creack/pty", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "testing", "net/http/httptest",
 	}
 
 	// only says which files of a package may import a package: the command line

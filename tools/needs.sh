@@ -51,6 +51,7 @@ has npm || packages="$packages npm"
 has gcc || has cc || packages="$packages gcc libc6-dev"
 has curl || packages="$packages curl ca-certificates"
 has dig || packages="$packages bind9-dnsutils"
+has chromium || packages="$packages chromium"
 if ! has_postgres && [ -z "${PURSER_TEST_POSTGRES:-}" ]; then postgres=missing; else postgres=there; fi
 
 if [ -z "$packages" ] && [ $postgres = there ]; then
@@ -91,6 +92,3 @@ if [ -n "$packages" ] || [ $postgres = missing ]; then
 	exit 1
 fi
 judges
-
-# Chromium (Debian package chromium) and the front-end tools of npm go here once
-# the console has tests in a browser.

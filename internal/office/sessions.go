@@ -84,7 +84,8 @@ func (o *Office) AuthenticateSession(ctx context.Context, cookie, source string)
 		}
 	}
 	return o.personOf(ctx, purser.Actor{
-		Kind: purser.Person, ID: token.Principal, Organization: token.Organization, Token: token.ID, Source: source, ExpiresAt: store.TimeOrNil(token.ExpiresAt),
+		Kind: purser.Person, ID: token.Principal, Organization: token.Organization, Token: token.ID, Source: source, Session: true,
+		ExpiresAt: store.TimeOrNil(token.ExpiresAt),
 	})
 }
 

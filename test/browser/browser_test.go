@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/webauthn"
@@ -93,7 +94,7 @@ func open(t *testing.T, url string) *tab {
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatalf("opening a tab: %v", err)
 	}
-	b.addAuthenticator()
+	b.addAuthenticator(webauthn.AuthenticatorTransportInternal)
 	t.Cleanup(func() {
 		if t.Failed() {
 			b.explain()
@@ -105,8 +106,9 @@ func open(t *testing.T, url string) *tab {
 	return b
 }
 
-// addAuthenticator gives the tab a passkey device of its own, beside any it has.
-func (b *tab) addAuthenticator() webauthn.AuthenticatorID {
+// addAuthenticator gives the tab a passkey device, beside any it has: one that is
+// built in, or a key that is plugged in. Chromium takes only one of the first kind.
+func (b *tab) addAuthenticator(transport webauthn.AuthenticatorTransport) webauthn.AuthenticatorID {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
@@ -114,7 +116,7 @@ func (b *tab) addAuthenticator() webauthn.AuthenticatorID {
 		b.t.Fatalf("enabling authenticators: %v", err)
 	}
 	made, err := chromedp.Call(ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
-		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal, HasResidentKey: true,
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: transport, HasResidentKey: true,
 		HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
 	}})
 	if err != nil {
@@ -130,6 +132,25 @@ func (b *tab) removeAuthenticator(id webauthn.AuthenticatorID) {
 	if _, err := chromedp.Call(b.ctx, webauthn.RemoveVirtualAuthenticator, webauthn.RemoveVirtualAuthenticatorParams{AuthenticatorID: id}); err != nil {
 		b.t.Fatalf("removing an authenticator: %v", err)
 	}
+}
+
+// present says whether somebody touches a device when it is asked.
+func (b *tab) present(id webauthn.AuthenticatorID, yes bool) {
+	b.t.Helper()
+	_, err := chromedp.Call(b.ctx, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: id, Enabled: yes})
+	if err != nil {
+		b.t.Fatalf("touching an authenticator: %v", err)
+	}
+}
+
+// holds counts the passkeys on a device.
+func (b *tab) holds(id webauthn.AuthenticatorID) int {
+	b.t.Helper()
+	got, err := chromedp.Call(b.ctx, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: id})
+	if err != nil {
+		b.t.Fatalf("asking an authenticator: %v", err)
+	}
+	return len(got.Credentials)
 }
 
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
@@ -239,4 +260,49 @@ func (f *faults) listen(ev any) {
 			f.add(e.Entry.Text + " " + e.Entry.URL)
 		}
 	}
+}
+
+// outcome is how a form of the page ended.
+type outcome struct {
+	Done   map[string]any `json:"done"`
+	Code   string         `json:"code"` // of a problem
+	Detail string         `json:"detail"`
+}
+
+// act puts a form on the page, as any page of the console may have one, and sends
+// it: what static/act.js promises at its top.
+func (b *tab) act(form string) outcome {
+	b.t.Helper()
+	text := eval[string](b, `new Promise((ended) => {
+		const box = document.createElement("div");
+		box.innerHTML = %s;
+		document.querySelector("main").append(box);
+		const form = box.querySelector("form");
+		form.dataset.next = "#";
+		form.addEventListener("act:done", (e) => ended(JSON.stringify({ done: e.detail })));
+		form.addEventListener("act:failed", (e) => ended(JSON.stringify({ code: e.detail.code, detail: e.detail.message })));
+		form.requestSubmit();
+	})`, form)
+	var out outcome
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		b.t.Fatalf("%v in %s", err, text)
+	}
+	return out
+}
+
+// cookie is the session that the browser holds.
+func (b *tab) cookie() *network.Cookie {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	got, err := chromedp.Call(ctx, network.GetCookies, network.GetCookiesParams{URLs: []string{b.url}})
+	if err != nil {
+		b.t.Fatalf("reading cookies: %v", err)
+	}
+	for _, c := range got.Cookies {
+		if strings.HasPrefix(c.Name, "purser-") || c.Name == "__Host-purser" {
+			return c
+		}
+	}
+	return nil
 }
