@@ -20,7 +20,7 @@ const origin = "http://localhost:7627"
 // device is an authenticator and its browser in software: what it says can be
 // made wrong in each way that an attacker could.
 type device struct {
-	t          *testing.T
+	t          testing.TB
 	key        crypto.Signer
 	credential []byte
 	counter    uint32
@@ -31,7 +31,7 @@ type device struct {
 	cross      bool
 }
 
-func newDevice(t *testing.T) *device {
+func newDevice(t testing.TB) *device {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

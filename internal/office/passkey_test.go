@@ -17,7 +17,7 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-func codeOf(t *testing.T, link string) string {
+func codeOf(t testing.TB, link string) string {
 	t.Helper()
 	u, err := url.Parse(link)
 	if err != nil || u.Query().Get("code") == "" {
@@ -107,7 +107,9 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 		refused(t, err, purser.WrongSignature)
 		h.books()
 		report := h.verify()
-		if !slices.ContainsFunc(report.Approvers, func(a audit.Approver) bool { return a.Method == "passkey" && string(a.PublicKey) == string(owner.device.spki()) }) {
+		if !slices.ContainsFunc(report.Approvers, func(a audit.Approver) bool {
+			return a.Method == "passkey" && string(a.PublicKey) == string(owner.device.spki())
+		}) {
 			t.Errorf("the verifier names no passkey: %+v", report.Approvers)
 		}
 	})

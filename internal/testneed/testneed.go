@@ -15,7 +15,7 @@ import (
 )
 
 // Require is the environment variable that lists, separated by commas, the
-// needs whose absence fails the test instead of skipping it: postgres,dig,curl,judges.
+// needs whose absence fails the test instead of skipping it: postgres,dig,curl,chromium,judges.
 const Require = "PURSER_REQUIRE"
 
 // Program returns the path of a program on the PATH, or ends the test.

@@ -106,7 +106,9 @@ func TestASecondPasskeyIsAddedAndTheFirstRevoked(t *testing.T) {
 	b.sees("security key")
 
 	b.do(chromedp.Click(`form[data-do="revoke_passkey"]:has(strong) button`)) // the first of the list
-	b.until(func() bool { return eval[int](b, `document.querySelectorAll("form[data-do='revoke_passkey']").length`) == 1 },
+	b.until(func() bool {
+		return eval[int](b, `document.querySelectorAll("form[data-do='revoke_passkey']").length`) == 1
+	},
 		func() string { return "the first passkey is still listed: " + b.text() })
 	b.press(`form[data-do="revoke_passkey"]`)
 	b.sees("it is the last passkey")
