@@ -47,6 +47,13 @@ const (
 	CodeQuoteChanged         = "quote_changed"
 	CodeQuoteExpired         = "quote_expired"
 
+	// Of the generic profile (15.6, 15.7).
+	CodeGrantNotFound      = "grant_not_found"
+	CodeGitHubExchange     = "github_exchange_failed"
+	CodeGitHubUnavailable  = "github_unavailable"
+	CodeEmailUnavailable   = "email_unavailable"
+	CodeBillingUnavailable = "billing_unavailable"
+
 	// CodeInterrupted marks, in answers of get, find and list, a resource whose
 	// create was begun and never finished (a crash). Resending the create under
 	// the same keys finishes it under the same id, without a second payment.

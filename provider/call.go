@@ -29,6 +29,7 @@ type call struct {
 	shape    app.Envelope    // of this route's errors (7.1)
 	changes  bool            // a state-changing route: its HMAC must not repeat (5.5)
 	resource string          // id in the path, or the one allocated
+	param    string          // another id in the path
 	request  string          // id of an account request, echoed
 
 	body    []byte
@@ -130,6 +131,9 @@ func (c *call) find() (func(*call) error, error) {
 		c.shape = app.EnvelopeStatus
 		return c.findResource(segments[2:])
 	}
+	if segments[1] == "github" || segments[1] == "payer" {
+		return c.findPartners(segments[1:])
+	}
 	if len(segments) == 2 {
 		if endpoints, ok := topRoutes[segments[1]]; ok {
 			return c.enter(endpoints)
@@ -155,6 +159,44 @@ var resourceVerbs = map[string]endpoint{
 	"remove":             {http.MethodPost, "remove", app.EnvelopeStatus, true, (*call).remove},
 	"cut":                {http.MethodPost, "cut", app.EnvelopeStatus, true, (*call).cut},
 	"restore":            {http.MethodPost, "restore", app.EnvelopeStatus, true, (*call).restore},
+
+	"github_integration": {http.MethodPost, "github_integration", app.EnvelopeStatus, true, (*call).integrate},
+	"wizard_runs":        {http.MethodPost, "wizard_run", app.EnvelopeStatus, true, (*call).runWizard},
+}
+
+// partnerRoutes are those of 15.6 and 15.7; * stands for an id.
+var partnerRoutes = map[string][]endpoint{
+	"github/grants":                {{http.MethodPost, "github_grant", app.EnvelopeTyped, false, (*call).makeGrant}},
+	"github/grants/*/repositories": {{http.MethodGet, "github_repositories", app.EnvelopeTyped, false, (*call).repositories}},
+	"payer": {
+		{http.MethodGet, "payer", app.EnvelopeTyped, false, (*call).paying},
+		{http.MethodPatch, "change_payer", app.EnvelopeTyped, false, (*call).paying},
+	},
+	"payer/webhook_secret":         {{http.MethodPost, "webhook_secret", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/test_event":             {{http.MethodPost, "test_event", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/organizations":          {{http.MethodGet, "payer_organizations", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/organizations/*/limits": {{http.MethodPatch, "payer_limits", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/invoices":               {{http.MethodGet, "payer_invoices", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/settlements":            {{http.MethodGet, "payer_settlements", app.EnvelopeTyped, false, (*call).paying}},
+	"payer/settlements/*":          {{http.MethodGet, "payer_settlement", app.EnvelopeTyped, false, (*call).paying}},
+}
+
+func (c *call) findPartners(segments []string) (func(*call) error, error) {
+	if endpoints, ok := partnerRoutes[strings.Join(segments, "/")]; ok {
+		return c.enter(endpoints)
+	}
+	if len(segments) > 2 {
+		id, err := url.PathUnescape(segments[2])
+		if err != nil {
+			id = segments[2]
+		}
+		segments[2] = "*"
+		if endpoints, ok := partnerRoutes[strings.Join(segments, "/")]; ok {
+			c.param = id
+			return c.enter(endpoints)
+		}
+	}
+	return nil, flat(app.CodeNotFound, "no such path")
 }
 
 func (c *call) findResource(segments []string) (func(*call) error, error) {

@@ -67,6 +67,11 @@ var statusByCode = map[string]int{
 	app.CodeQuoteChanged:        http.StatusConflict,
 	app.CodeQuoteExpired:        http.StatusConflict,
 	app.CodeInterrupted:         http.StatusConflict,
+	app.CodeGrantNotFound:       http.StatusNotFound,
+	app.CodeGitHubExchange:      http.StatusBadGateway,
+	app.CodeGitHubUnavailable:   http.StatusBadGateway,
+	app.CodeEmailUnavailable:    http.StatusBadGateway,
+	app.CodeBillingUnavailable:  http.StatusBadGateway,
 }
 
 func isNo(err error) bool { return errors.Is(err, ErrNoAccount) }

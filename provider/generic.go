@@ -36,6 +36,11 @@ type Generic struct {
 	// may make accounts and resources.
 	Rights func(ctx context.Context, client PartnerDocument) (PartnerRights, error)
 
+	// GitHub turns the grants of 15.6 on, Payer what a paying partner may read and set
+	// (15.7). nil: not_found.
+	GitHub GitHub
+	Payer  Payer
+
 	// Loopback lets documents be served over http by a loopback host, for tests and
 	// development (4.3). Every other private address is refused always.
 	Loopback bool
@@ -64,6 +69,8 @@ type PartnerRights struct {
 	NoResources bool
 	DeepLinks   bool
 	Attested    bool // by its VerificationToken; raises the limits
+	GitHub      bool // may bring GitHub grants, with a key
+	Payer       bool // pays for its people, with a key, and its organization is verified
 }
 
 // partnerPrefix begins the orchestrator name of a client.
@@ -455,6 +462,7 @@ func (c *call) registered(known *partner, checks []check) error {
 		_, err := c.p.partners.keys(c.ctx, c.p, known.Document.JWKSURI, false)
 		checks = append(checks, check{"jwks", err == nil, reason(err)})
 	}
+	github := c.p.cfg.Generic.GitHub != nil && known.confidential() && known.rights.GitHub
 	var assertion, form string
 	_ = json.Unmarshal(c.members["client_assertion"], &assertion)
 	_ = json.Unmarshal(c.members["client_assertion_type"], &form)
@@ -468,7 +476,7 @@ func (c *call) registered(known *partner, checks []check) error {
 		"provisioning": map[string]bool{
 			"active": true, "can_create_accounts": !known.rights.NoAccounts, "can_provision_resources": !known.rights.NoResources,
 		},
-		"capabilities": map[string]bool{"account_requests": !known.rights.NoAccounts, "github_grants": false, "wizard_runs": false},
+		"capabilities": map[string]bool{"account_requests": !known.rights.NoAccounts, "github_grants": github, "wizard_runs": github},
 		"checks":       checks,
 	})
 }

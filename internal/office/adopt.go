@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -99,7 +100,11 @@ func (o *Office) callAdopt(ctx context.Context, b begun) (sold, error) {
 	if err != nil {
 		return sold{}, err
 	}
-	connection, access, err := o.access(ctx, b.order.Organization, &p)
+	connection, access, err := o.accessFor(ctx, b.order.Organization, &p, &b.order)
+	var page *pageNeeded
+	if errors.As(err, &page) {
+		return sold{consent: &page.consent}, page.why
+	}
 	if err != nil {
 		return sold{}, err
 	}

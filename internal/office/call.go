@@ -89,7 +89,11 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 	if err != nil {
 		return sold{}, err
 	}
-	connection, access, err := o.access(ctx, b.order.Organization, &p)
+	connection, access, err := o.accessFor(ctx, b.order.Organization, &p, &b.order)
+	var page *pageNeeded
+	if errors.As(err, &page) && !repeated(b) {
+		return sold{consent: &page.consent}, page.why
+	}
 	if err != nil && repeated(b) { // this call did nothing; the one before it may have
 		err = unknownOutcome(p.Name, err)
 	}

@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/purser-dev/purser"
@@ -146,6 +147,10 @@ func changed(row db.Resource, target catalog.Entry, set map[string]any) (map[str
 // before and can be seen at the provider is not made again.
 func (o *Office) callUpdate(ctx context.Context, b begun) (sold, error) {
 	row, p, access, err := o.changing(ctx, b)
+	var page *pageNeeded
+	if errors.As(err, &page) && !repeated(b) {
+		return sold{consent: &page.consent}, page.why
+	}
 	if err != nil && repeated(b) {
 		err = unknownOutcome(b.step.Provider, err)
 	}
@@ -180,7 +185,7 @@ func (o *Office) changing(ctx context.Context, b begun) (db.Resource, Provider, 
 	if err != nil {
 		return row, p, seal.Secret{}, err
 	}
-	_, access, err := o.access(ctx, b.order.Organization, &p)
+	_, access, err := o.accessFor(ctx, b.order.Organization, &p, &b.order)
 	return row, p, access, err
 }
 

@@ -2,11 +2,15 @@ package office
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/catalog"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -16,22 +20,32 @@ import (
 // need it, and stored before it is used (APP 17.2). p becomes the provider at the
 // host where the account lives.
 func (o *Office) access(ctx context.Context, org string, p *Provider) (db.Connection, seal.Secret, error) {
+	return o.accessFor(ctx, org, p, nil)
+}
+
+// accessFor is access on behalf of an order, which can wait for a person if the
+// account must be asked for again and its provider wants one.
+func (o *Office) accessFor(ctx context.Context, org string, p *Provider, order *db.Order) (db.Connection, seal.Secret, error) {
 	lock := o.refreshLock(org, p.Name)
 	lock.Lock()
 	defer lock.Unlock()
 	c, err := o.Store.Read().Connection(ctx, db.ConnectionParams{Organization: org, Provider: p.Name})
-	if missing(err) || err == nil && c.State != ConnectionActive {
-		return c, seal.Secret{}, purser.Errorf(purser.InvalidState, "there is no working account at %s", p.Name).WithHint("make a new plan: it links one")
+	if missing(err) {
+		return c, seal.Secret{}, purser.Errorf(purser.InvalidState, "there is no account at %s", p.Name).WithHint("make a new plan: it links one")
 	}
 	if err != nil {
 		return c, seal.Secret{}, err
 	}
+	manifest := *p
 	*p = p.At(c.BaseUrl)
+	if c.State != ConnectionActive {
+		return o.relinked(ctx, manifest, p, c, order)
+	}
 	access, err := o.openText(c.Access, org, "connections", c.ID, "access")
 	if err != nil || !o.ending(c) {
 		return c, access, err
 	}
-	return o.renewAccess(ctx, *p, c)
+	return o.renewAccess(ctx, manifest, p, c, order)
 }
 
 // asked calls a provider with its token, and once more with a renewed one when the
@@ -66,7 +80,7 @@ func (o *Office) renewed(ctx context.Context, org string, p Provider, stale seal
 	if err != nil || !access.Equal(stale) {
 		return access, err
 	}
-	_, access, err = o.renewAccess(ctx, p, c)
+	_, access, err = o.renewAccess(ctx, p, &p, c, nil)
 	return access, err
 }
 
@@ -80,55 +94,180 @@ func (o *Office) refreshLock(org, provider string) *sync.Mutex {
 	return o.refresh[key]
 }
 
-// ending reports that less than a minute remains of a token.
+// ending reports that a token is to be renewed. One that cannot be is used to its end.
 func (o *Office) ending(c db.Connection) bool {
-	return c.ExpiresAt != 0 && store.Time(c.ExpiresAt).Sub(o.Now()) < time.Minute
+	now := store.Micro(o.Now())
+	if c.ExpiresAt == 0 || now >= c.ExpiresAt {
+		return c.ExpiresAt != 0
+	}
+	at := c.RenewAt
+	if at == 0 {
+		at = store.Micro(store.Time(c.ExpiresAt).Add(-time.Minute))
+	}
+	return now >= at
 }
 
-func (o *Office) renewAccess(ctx context.Context, p Provider, c db.Connection) (db.Connection, seal.Secret, error) {
-	expired := func() error {
-		return o.Store.Write(ctx, func(q *db.Queries) error {
-			return q.SetConnectionState(ctx, db.SetConnectionStateParams{Organization: c.Organization, ID: c.ID, State: ConnectionExpired})
-		})
+// renewal is when a token ends, and when to renew it: with less than a minute, or a
+// tenth of its life, to go (APP 17.2). Both are 0 for one that does not end.
+func renewal(now time.Time, t app.Token) (ends, renew int64) {
+	if t.ExpiresIn <= 0 {
+		return 0, 0
 	}
+	life := time.Duration(t.ExpiresIn) * time.Second
+	ends, renew = store.Micro(now.Add(life)), store.Micro(now.Add(life-max(time.Minute, life/10)))
+	if t.RefreshToken == "" {
+		renew = ends
+	}
+	return ends, renew
+}
+
+// renewAccess renews a token. What cannot be renewed is asked for anew, once.
+func (o *Office) renewAccess(ctx context.Context, manifest Provider, p *Provider, c db.Connection, order *db.Order) (db.Connection, seal.Secret, error) {
 	refresh, err := o.openText(c.Refresh, c.Organization, "connections", c.ID, "refresh")
 	if err != nil {
 		return c, seal.Secret{}, err
 	}
-	again := purser.Errorf(purser.InvalidState, "the account at %s must be linked again", p.Name).WithHint("make a new plan: it links the account")
-	if refresh.Empty() {
-		if err := expired(); err != nil {
+	if !refresh.Empty() {
+		token, err := o.Seller.Refresh(ctx, *p, refresh)
+		if err == nil {
+			if token.RefreshToken == "" {
+				token.RefreshToken = refresh.Reveal()
+			}
+			return o.storeAccess(ctx, c, token, c.BaseUrl, func(*store.Turn) error { return nil })
+		}
+		if purser.CodeOf(err) != purser.ProviderFailure {
 			return c, seal.Secret{}, err
 		}
-		return c, seal.Secret{}, again
 	}
-	token, err := o.Seller.Refresh(ctx, p, refresh)
-	if purser.CodeOf(err) == purser.ProviderFailure { // it said no: a loop would not help
-		if err := expired(); err != nil {
-			return c, seal.Secret{}, err
-		}
-		return c, seal.Secret{}, again
+	err = o.Store.Write(ctx, func(q *db.Queries) error {
+		return q.SetConnectionState(ctx, db.SetConnectionStateParams{Organization: c.Organization, ID: c.ID, State: ConnectionExpired})
+	})
+	if err != nil {
+		return c, seal.Secret{}, err
+	}
+	return o.relinked(ctx, manifest, p, c, order)
+}
+
+// relinkPause is how long an account that could not be asked for again is left alone:
+// a provider that says no is not asked in a loop (APP 17.2).
+const relinkPause = time.Minute
+
+// pageNeeded is the error of an account that a person must agree to again.
+type pageNeeded struct {
+	why     *purser.Error
+	consent Consent
+}
+
+func (e *pageNeeded) Error() string { return e.why.Error() }
+func (e *pageNeeded) Unwrap() error { return e.why }
+
+// relinked asks anew for an account whose connection has expired (APP 17.2): on the
+// terms that a person approved when it was linked, for the same address, and only the
+// same account will do. Anything else is a plan's to ask.
+func (o *Office) relinked(ctx context.Context, manifest Provider, p *Provider, c db.Connection, order *db.Order) (db.Connection, seal.Secret, error) {
+	no := purser.Errorf(purser.InvalidState, "the account at %s must be linked again", p.Name).WithHint("purser link %s", p.Name)
+	if order == nil && !o.mayRelink(c.ID) {
+		return c, seal.Secret{}, no
+	}
+	linked, err := o.askAgain(ctx, manifest, c, order)
+	if missing(err) || purser.CodeOf(err) == purser.QuoteChanged {
+		return c, seal.Secret{}, no.WithCause(err)
 	}
 	if err != nil {
 		return c, seal.Secret{}, err
 	}
-	if token.RefreshToken == "" {
-		token.RefreshToken = refresh.Reveal()
+	if linked.Consent != nil && order != nil {
+		return c, seal.Secret{}, &pageNeeded{o.needsConsent(*p, order.ID, c.Email), *linked.Consent}
 	}
-	return o.storeAccess(ctx, c, seal.NewSecret(token.AccessToken), seal.NewSecret(token.RefreshToken), tokenEnd(o.Now(), token.ExpiresIn))
+	if linked.Consent != nil {
+		return c, seal.Secret{}, no
+	}
+	if a := linked.Token.Account; a != nil && (a.ID != "" && c.Account != "" && catalog.Plain(a.ID, 128) != c.Account ||
+		a.PrimaryEmail != "" && !strings.EqualFold(strings.TrimSpace(a.PrimaryEmail), c.Email)) {
+		return c, seal.Secret{}, purser.Errorf(purser.AccountMismatch, "%s answered for another account than the one that was linked", p.Name).
+			WithHint("ask %s which account belongs to %s", p.Name, c.Email)
+	}
+	*p = manifest.At(linked.BaseURL)
+	return o.storeAccess(ctx, c, linked.Token, linked.BaseURL, func(t *store.Turn) error {
+		t.Record(recordOf(system, "relink", c.ID))
+		if order == nil {
+			return nil
+		}
+		return t.SetFlowStatus(ctx, db.SetFlowStatusParams{Organization: t.Org, ID: flowID(order.ID), Status: FlowComplete, UpdatedAt: store.Micro(t.Now)})
+	})
 }
 
-func (o *Office) storeAccess(ctx context.Context, c db.Connection, access, refresh seal.Secret, ends int64) (db.Connection, seal.Secret, error) {
+// mayRelink lets one account be asked for again once in a while, by whoever is first.
+func (o *Office) mayRelink(connection string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.Now()
+	if last, asked := o.relinks[connection]; asked && now.Sub(last) < relinkPause {
+		return false
+	}
+	o.relinks[connection] = now
+	return true
+}
+
+// askAgain sends the account request of the plan that linked the account, under an
+// id that is new for each token that died, or the order's own.
+func (o *Office) askAgain(ctx context.Context, p Provider, c db.Connection, order *db.Order) (Linked, error) {
+	first, step, err := o.linkStep(ctx, c.Organization, c.Provider)
+	if err != nil {
+		return Linked{}, err
+	}
+	if err := o.sameText(ctx, step); err != nil {
+		return Linked{}, err
+	}
+	if order != nil {
+		req, err := o.accountRequest(ctx, p, *order, step)
+		if err != nil {
+			return Linked{}, err
+		}
+		return o.linked(ctx, p, *order, req)
+	}
+	req, err := o.accountRequest(ctx, p, first, step)
+	if err != nil {
+		return Linked{}, err
+	}
+	dead := sha256.Sum256(c.Access)
+	req.ID += "_" + hex.EncodeToString(dead[:8])
+	return o.Seller.Link(ctx, p, req)
+}
+
+// linkStep is the step that linked the account at a provider last, and its order.
+func (o *Office) linkStep(ctx context.Context, org, provider string) (db.Order, purser.PlanStep, error) {
+	order, err := o.Store.Read().OrderThatLinked(ctx, db.OrderThatLinkedParams{Organization: org, Provider: provider})
+	if err != nil {
+		return order, purser.PlanStep{}, err
+	}
+	step, err := o.stepOf(ctx, order)
+	return order, step, err
+}
+
+// storeAccess keeps a new token before it is used, in a turn that also keeps note.
+func (o *Office) storeAccess(ctx context.Context, c db.Connection, token app.Token, base string, note func(*store.Turn) error) (db.Connection, seal.Secret, error) {
+	access := seal.NewSecret(token.AccessToken)
 	a, err := o.sealText(access, c.Organization, "connections", c.ID, "access")
 	if err != nil {
 		return c, access, err
 	}
-	r, err := o.sealText(refresh, c.Organization, "connections", c.ID, "refresh")
+	r, err := o.sealText(seal.NewSecret(token.RefreshToken), c.Organization, "connections", c.ID, "refresh")
 	if err != nil {
 		return c, access, err
 	}
-	err = o.Store.Write(ctx, func(q *db.Queries) error {
-		return q.SetConnectionTokens(ctx, db.SetConnectionTokensParams{Organization: c.Organization, ID: c.ID, Access: a, Refresh: r, ExpiresAt: ends})
+	ends, renew := renewal(o.Now(), token)
+	err = o.turn(context.WithoutCancel(ctx), c.Organization, func(t *store.Turn) error {
+		n, err := t.RenewConnection(ctx, db.RenewConnectionParams{
+			Organization: c.Organization, ID: c.ID, Access: a, Refresh: r, ExpiresAt: ends, RenewAt: renew, BaseUrl: base,
+		})
+		if err == nil && n == 0 {
+			err = purser.Errorf(purser.InvalidState, "the account at %s was unlinked meanwhile", c.Provider).WithHint("purser link %s", c.Provider)
+		}
+		if err != nil {
+			return err
+		}
+		return note(t)
 	})
 	return c, access, err
 }

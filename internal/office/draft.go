@@ -357,6 +357,13 @@ func (d *draft) link(ctx context.Context, p Provider) error {
 	if err != nil && !missing(err) {
 		return err
 	}
+	if err == nil { // expired: it is asked for again on the terms that were approved, and a plan asks for the rest
+		again := p
+		if _, _, err := d.o.access(ctx, d.by.Organization, &again); err == nil {
+			d.linked[p.Name] = true
+			return nil
+		}
+	}
 	person, err := d.person(ctx)
 	if err != nil {
 		return err
@@ -614,13 +621,16 @@ func orName(domain, name string) string {
 
 // accessIfAny is the access token of the connection, or nothing before there is one.
 func (o *Office) accessIfAny(ctx context.Context, q *db.Queries, org string, p *Provider) (seal.Secret, error) {
-	c, err := q.Connection(ctx, db.ConnectionParams{Organization: org, Provider: p.Name})
-	if missing(err) || err == nil && c.State != ConnectionActive {
-		return seal.Secret{}, nil
-	}
-	if err != nil {
-		return seal.Secret{}, err
+	key := db.ConnectionParams{Organization: org, Provider: p.Name}
+	if _, err := q.Connection(ctx, key); err != nil {
+		return seal.Secret{}, ignoreMissing(err)
 	}
 	_, access, err := o.access(ctx, org, p)
+	if err == nil {
+		return access, nil
+	}
+	if c, again := q.Connection(ctx, key); again == nil && c.State != ConnectionActive { // a quote needs no account
+		return seal.Secret{}, nil
+	}
 	return access, err
 }

@@ -57,6 +57,9 @@ func (o *Office) ShowFlow(ctx context.Context, by purser.Actor, id string) (Acco
 		return AccountRequest{}, err
 	}
 	step, err := o.stepOf(ctx, order)
+	if err == nil && step.Account == nil { // an order for which the account is asked for again
+		_, step, err = o.linkStep(ctx, flow.Organization, flow.Provider)
+	}
 	if err != nil {
 		return AccountRequest{}, err
 	}

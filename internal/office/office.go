@@ -152,6 +152,7 @@ type Office struct {
 	news     *news
 	behind   *behind
 	refresh  map[string]*sync.Mutex // one token refresh at a time per connection
+	relinks  map[string]time.Time   // when an expired account was asked for again last, by connection
 	listings map[string]listing     // prepared catalogs by provider
 	daybooks map[string]*daybook    // money by day, by organization
 	tails    map[string]*tail       // newest events of the organizations that somebody watches
@@ -168,7 +169,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	o := &Office{
 		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, guesses: map[string]guesses{},
-		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, listings: map[string]listing{},
+		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, relinks: map[string]time.Time{}, listings: map[string]listing{},
 		daybooks: map[string]*daybook{}, tails: map[string]*tail{},
 	}
 	o.guards = guard.Set{

@@ -241,21 +241,18 @@ func (o *Office) connect(ctx context.Context, t *store.Turn, b begun, s sold) (s
 	if s.link.Account != nil {
 		account, billing = catalog.Plain(s.link.Account.ID, 128), catalog.Plain(s.link.Account.PaymentCredentials, 40)
 	}
+	ends, renew := renewal(t.Now, *s.link)
 	err = t.UpsertConnection(ctx, db.UpsertConnectionParams{
 		Organization: t.Org, ID: id, Provider: b.step.Provider, Account: account, Email: b.step.Account.Email, State: ConnectionActive,
-		Access: access, Refresh: refresh, ExpiresAt: tokenEnd(t.Now, s.link.ExpiresIn), Billing: billing, CreatedAt: store.Micro(t.Now),
+		Access: access, Refresh: refresh, ExpiresAt: ends, Billing: billing, CreatedAt: store.Micro(t.Now),
 	})
 	if err != nil {
 		return "", err
 	}
-	return id, t.SetConnectionBase(ctx, db.SetConnectionBaseParams{Organization: t.Org, ID: id, BaseUrl: s.base})
-}
-
-func tokenEnd(now time.Time, expiresIn int64) int64 {
-	if expiresIn <= 0 {
-		return 0
-	}
-	return store.Micro(now.Add(time.Duration(expiresIn) * time.Second))
+	_, err = t.RenewConnection(ctx, db.RenewConnectionParams{
+		Organization: t.Org, ID: id, Access: access, Refresh: refresh, ExpiresAt: ends, RenewAt: renew, BaseUrl: s.base,
+	})
+	return id, err
 }
 
 // provisioned stores a resource with its sealed credentials, and its subscription.

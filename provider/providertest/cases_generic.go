@@ -102,10 +102,7 @@ var genericCases = []scenario{
 		p.token(p.form(form, unsigned))
 	}},
 	{"G7", "an assertion travels in the query of a GET", "15.3", needFeature("github_grants"), func(p *probe) {
-		query := p.proof(p.assertion(p.partner().key, nil))
-		query.Set("client_id", p.partner().base+keyedClient)
-		r := p.get("provisioning/github/grants/unknown/repositories?"+query.Encode(), unsigned)
-		p.fails(r, 404, app.EnvelopeTyped, "grant_not_found")
+		p.fails(p.get("provisioning/github/grants/unknown/repositories?"+p.proven(), unsigned), 404, app.EnvelopeTyped, app.CodeGrantNotFound)
 	}},
 	{"G8", "an unknown client is not registered, and told which check failed", "15.2", nil, func(p *probe) {
 		r := p.post(registrationPath, map[string]any{"client_id": p.partner().base + "/nothing.json"}, unsigned)
@@ -153,23 +150,88 @@ var genericCases = []scenario{
 		p.fails(p.post(limitsPath, map[string]any{}, unsigned), 401, app.EnvelopeTyped, app.CodeUnauthorized)
 	}},
 	{"G14", "a public client has no payer", "15.7", needFeature("payer"), func(p *probe) {
-		token := p.claim()
-		p.fails(p.get("provisioning/payer", unsigned, bearer(token.AccessToken)), 403, app.EnvelopeTyped, app.CodeForbidden)
+		r := p.post(accountPath, p.asPublic(nil), unsigned)
+		p.succeeds(r, "type", app.AnswerOAuth)
+		token := p.token(p.redeemAs(publicClient, r.text("oauth", "code"), nil))
+		for _, path := range []string{"payer", "payer/organizations", "payer/invoices", "payer/settlements"} {
+			p.fails(p.get("provisioning/"+path, unsigned, bearer(token.AccessToken)), 403, app.EnvelopeTyped, app.CodeForbidden)
+		}
+		p.fails(p.get("provisioning/payer", unsigned), 401, app.EnvelopeTyped, app.CodeUnauthorized)
 	}},
-	{"G15", "a payer's default limits are not changed", "15.7", needFeature("payer"), func(p *probe) {
-		query := p.proof(p.assertion(p.partner().key, nil))
-		query.Set("client_id", p.partner().base+keyedClient)
-		r := p.method(http.MethodPatch, "provisioning/payer?"+query.Encode(), unsigned)
-		p.fails(r, 400, app.EnvelopeTyped, app.CodeInvalidRequest)
+	{"G57", "a client that does not pay has no payer", "15.7", needAll(needFeature("payer"), needHook(HookRights)), func(p *probe) {
+		p.rights(keyedClient, map[string]any{"payer": false}, func() {
+			p.fails(p.get("provisioning/payer?"+p.proven(), unsigned), 403, app.EnvelopeTyped, app.CodeForbidden)
+		})
+	}},
+	{"G15", "a payer's default limits are not changed, and the field is named", "15.7", needFeature("payer"), func(p *probe) {
+		for _, path := range []string{"payer", "payer/organizations/00000000-0000-4000-8000-000000000000/limits"} {
+			r := p.patch("provisioning/"+path+"?"+p.proven(), map[string]any{"default_limits_usd": map[string]string{"analytics": "5.00"}})
+			p.fails(r, 400, app.EnvelopeTyped, app.CodeInvalidRequest)
+			p.check(r, strings.Contains(string(r.body), "default_limits_usd"), "the name of the field in the message")
+		}
+		p.fails(p.patch("provisioning/payer?"+p.proven(), map[string]any{"spend_alert_usd": 250}), 400, app.EnvelopeTyped, app.CodeInvalidRequest)
+	}},
+	{"G58", "a payer reads and sets what is its own", "15.7", needFeature("payer"), func(p *probe) {
+		r := p.patch("provisioning/payer?"+p.proven(), map[string]any{"spend_alert_usd": "250.00", "webhook_url": "https://client.example/hook"})
+		p.ok(r)
+		now := p.get("provisioning/payer?"+p.proven(), unsigned)
+		p.ok(now)
+		p.check(now, now.text("spend_alert_usd") == "250.00" && now.text("webhook_url") == "https://client.example/hook", "what was set")
+		secret := p.post("provisioning/payer/webhook_secret?"+p.proven(), map[string]any{}, unsigned)
+		p.ok(secret)
+		p.check(secret, strings.HasPrefix(secret.text("secret"), "whsec_") && secret.text("created_at") != "" && secret.header.Get("Cache-Control") == "no-store",
+			"a secret beginning with whsec_, created_at, and Cache-Control: no-store")
+		event := p.post("provisioning/payer/test_event?"+p.proven(), map[string]any{}, unsigned)
+		p.ok(event)
+		p.check(event, event.text("event_id") != "", "event_id")
+		p.ok(p.get("provisioning/payer/organizations?limit=10&offset=0&"+p.proven(), unsigned))
+		p.ok(p.get("provisioning/payer/invoices?"+p.proven(), unsigned))
+		p.ok(p.get("provisioning/payer/settlements?"+p.proven(), unsigned))
 	}},
 	{"G16", "a grant without a code is refused", "15.6", needFeature("github_grants"), func(p *probe) {
 		r := p.post("provisioning/github/grants", p.asKeyed(p.assertion(p.partner().key, nil)), unsigned)
 		p.fails(r, 400, app.EnvelopeTyped, app.CodeInvalidRequest)
 	}},
+	{"G59", "what GitHub answers to a code is told by its own code", "15.6", needGitHub, func(p *probe) {
+		for _, c := range []struct{ input, code string }{
+			{"failing", app.CodeGitHubExchange}, {"down", app.CodeGitHubUnavailable}, {"denied", app.CodeEmailUnavailable},
+		} {
+			p.fails(p.grant(p.config.GitHubCodes[c.input]), 502, app.EnvelopeTyped, c.code)
+		}
+		r := p.grant(p.config.GitHubCodes["no_email"])
+		p.ok(r)
+		p.check(r, r.text("email") == "" && r.text("grant_id") != "", "a grant whose email is null")
+	}},
+	{"G60", "a grant lists its repositories, and connects a resource with an installation of its own", "15.6", needGitHub, func(p *probe) {
+		r := p.grant(p.config.GitHubCodes["good"])
+		p.ok(r)
+		p.check(r, r.text("gh_login") != "" && r.number("expires_in") > 0, "gh_login and expires_in")
+		id := r.text("grant_id")
+		list := p.get("provisioning/github/grants/"+id+"/repositories?"+p.proven(), unsigned)
+		p.ok(list)
+		var access struct {
+			Installations []struct{ ID int64 }
+			Repositories  []struct {
+				FullName string `json:"full_name"`
+			}
+		}
+		_ = json.Unmarshal(list.body, &access)
+		p.check(list, len(access.Installations) > 0 && len(access.Repositories) > 0, "an installation and a repository")
+		token := p.claim()
+		made := p.post(resourcesPath, map[string]any{"orchestrator_resource_id": "conf_" + p.unique(), "environment": "dev"}, unsigned, bearer(token.AccessToken))
+		p.succeeds(made, "status", app.StatusComplete)
+		at := resourcesPath + "/" + made.text("id")
+		connect := func(grant string, installation int64) *reply {
+			return p.post(at+"/github_integration", map[string]any{"grant_id": grant, "installation_id": installation}, unsigned, bearer(token.AccessToken))
+		}
+		p.fails(connect("none", access.Installations[0].ID), 404, app.EnvelopeStatus, app.CodeGrantNotFound)
+		p.fails(connect(id, -1), 400, app.EnvelopeStatus, app.CodeInvalidRequest)
+		p.ok(connect(id, access.Installations[0].ID))
+		p.fails(p.post(at+"/wizard_runs", map[string]any{}, unsigned, bearer(token.AccessToken)), 400, app.EnvelopeStatus, app.CodeInvalidRequest)
+		p.ok(p.post(at+"/wizard_runs", map[string]any{"repository": access.Repositories[0].FullName}, unsigned, bearer(token.AccessToken)))
+	}},
 	{"G17", "an unknown grant is not found", "15.6", needFeature("github_grants"), func(p *probe) {
-		query := p.proof(p.assertion(p.partner().key, nil))
-		query.Set("client_id", p.partner().base+keyedClient)
-		p.fails(p.get("provisioning/github/grants/none/repositories?"+query.Encode(), unsigned), 404, app.EnvelopeTyped, "grant_not_found")
+		p.fails(p.get("provisioning/github/grants/none/repositories?"+p.proven(), unsigned), 404, app.EnvelopeTyped, app.CodeGrantNotFound)
 	}},
 	{"G19", "the consent page gives no code by itself, and keeps the state", "9.6", needAll(missingExisting, needHook(HookPage)), func(p *probe) {
 		state := p.waiting()
@@ -218,6 +280,40 @@ var genericCases = []scenario{
 	}},
 }
 
+// needGitHub: the grants, and codes that bring GitHub into each state.
+func needGitHub(c Config) string {
+	if why := needFeature("github_grants")(c); why != "" {
+		return why
+	}
+	for _, state := range []string{"good", "failing", "down", "denied", "no_email"} {
+		if c.GitHubCodes[state] == "" {
+			return "github_codes has no " + state
+		}
+	}
+	return ""
+}
+
+// proven is a fresh proof of the client with a key, for a query.
+func (p *probe) proven() string {
+	query := p.proof(p.assertion(p.partner().key, nil))
+	query.Set("client_id", p.partner().base+keyedClient)
+	return query.Encode()
+}
+
+func (p *probe) grant(code string) *reply {
+	body := p.asKeyed(p.assertion(p.partner().key, nil))
+	body["code"] = code
+	return p.post("provisioning/github/grants", body, unsigned)
+}
+
+func (p *probe) patch(path string, v any) *reply {
+	body, err := json.Marshal(v)
+	if err != nil {
+		p.failf("encoding request: %v", err)
+	}
+	return p.send(http.MethodPatch, p.config.BaseURL+path, body, "application/json", []option{unsigned})
+}
+
 func (p *probe) proof(assertion string) url.Values {
 	return url.Values{"client_assertion": {assertion}, "client_assertion_type": {assertionType}}
 }
@@ -234,8 +330,8 @@ func (p *probe) waiting() string {
 // rights changes a client's rights while f runs.
 func (p *probe) rights(document string, change map[string]any, f func()) {
 	id := p.partner().base + document
-	in := map[string]any{"client_id": id, "accounts": true, "enabled": true}
-	back := map[string]any{"client_id": id, "accounts": true, "enabled": true}
+	in := map[string]any{"client_id": id, "accounts": true, "enabled": true, "payer": true}
+	back := map[string]any{"client_id": id, "accounts": true, "enabled": true, "payer": true}
 	for name, value := range change {
 		in[name] = value
 	}

@@ -43,7 +43,7 @@ const (
 	HookBreakRotation  = "break_rotation"   // {on}: the backend cannot rotate
 	HookBreakRemoval   = "break_removal"    // {on}: the backend cannot remove
 	HookAsk            = "ask"              // {email}: this account request needs information
-	HookRights         = "rights"           // {client_id, accounts, enabled, scopes}: what a generic partner may do
+	HookRights         = "rights"           // {client_id, accounts, enabled, payer}: what a generic partner may do
 	HookConsent        = "consent"          // {state, email, decision, workspace}: answer as this person -> {status, body}
 	HookPage           = "page"             // {state, email}: open the page as this person -> {status}
 )

@@ -92,7 +92,13 @@ var variants = []variant{
 		c.Hooks.Quote, c.Hooks.Rotate, c.Hooks.Update, c.Hooks.Link, c.Hooks.Cut = nil, nil, nil, nil, nil
 	}, func(c *providertest.Config) { c.Capabilities, c.DeepLinkPurpose = nil, "" }},
 	{"interop", nil, func(c *providertest.Config) { c.Interop = true }},
-	{"generic", func(c *provider.Config) {}, func(c *providertest.Config) { c.Profile = providertest.Generic }},
+	{"generic", func(c *provider.Config) {
+		backend := &hub{}
+		c.Generic.GitHub, c.Generic.Payer = backend, backend
+	}, func(c *providertest.Config) {
+		c.Profile, c.Features = providertest.Generic, []string{"github_grants", "payer"}
+		c.GitHubCodes = map[string]string{"good": "good", "failing": "failing", "down": "down", "denied": "denied", "no_email": "no_email"}
+	}},
 }
 
 func freeform(text string, minor app.Minor) app.Pricing {
@@ -241,7 +247,10 @@ func (h *house) config(path string) provider.Config {
 		Generic: &provider.Generic{Loopback: true, DefaultService: "thing", Rights: func(_ context.Context, d provider.PartnerDocument) (provider.PartnerRights, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			return h.rights[d.ClientID], nil
+			if r, said := h.rights[d.ClientID]; said {
+				return r, nil
+			}
+			return provider.PartnerRights{GitHub: true, Payer: true}, nil
 		}},
 		Hooks: h.hooks(),
 	}
@@ -391,7 +400,7 @@ func (h *house) hook(w http.ResponseWriter, r *http.Request) {
 		Exists                         bool
 		ID, Workspace                  any
 		ClientID                       string `json:"client_id"`
-		Accounts, Enabled              bool
+		Accounts, Enabled, Payer       bool
 		AccountRequests                int `json:"account_requests"`
 		TokenExchanges                 int `json:"token_exchanges"`
 		ResourceCreates                int `json:"resource_creates"`
@@ -434,7 +443,7 @@ func (h *house) hook(w http.ResponseWriter, r *http.Request) {
 	case providertest.HookAsk:
 		h.asked[email] = true
 	case providertest.HookRights:
-		h.rights[in.ClientID] = provider.PartnerRights{Disabled: !in.Enabled, NoAccounts: !in.Accounts}
+		h.rights[in.ClientID] = provider.PartnerRights{Disabled: !in.Enabled, NoAccounts: !in.Accounts, GitHub: true, Payer: in.Payer}
 	case providertest.HookSessionOf:
 		for _, one := range h.accounts {
 			if strings.Contains(in.Cookie, "session="+one.ID) || strings.Contains(in.Cookie, `session="`+one.ID) {

@@ -93,6 +93,10 @@ type Config struct {
 	// offers: github_grants, payer.
 	Features []string `json:"features,omitempty"`
 
+	// GitHubCodes are codes of a person's sign-in at GitHub, by what comes of them: good,
+	// failing, down, denied (the email), no_email.
+	GitHubCodes map[string]string `json:"github_codes,omitempty"`
+
 	// TestHooks are URLs by name that put the provider into a state, or tell of one,
 	// which no client can (the cases marked H). See the constants beginning with Hook.
 	TestHooks map[string]string `json:"test_hooks,omitempty"`

@@ -787,9 +787,13 @@ var wrongProviders = []struct {
 		on: "generic",
 	},
 	{
-		name:   "lets every partner do everything",
-		change: func(c *provider.Config) { c.Generic.Rights = nil },
-		on:     "generic",
+		name: "lets every partner do everything",
+		change: func(c *provider.Config) {
+			c.Generic.Rights = func(context.Context, provider.PartnerDocument) (provider.PartnerRights, error) {
+				return provider.PartnerRights{GitHub: true, Payer: true}, nil
+			}
+		},
+		on: "generic",
 	},
 	{
 		name: "spends a partner's budget on refusals",
@@ -860,6 +864,86 @@ var wrongProviders = []struct {
 			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
 				if at(r, "/client_registration") && rec.Code == http.StatusBadRequest {
 					says(rec, http.StatusOK, `{"registered":true,"checks":[]}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "opens the payer to anybody",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if strings.Contains(r.URL.Path, "/payer") && (rec.Code == http.StatusForbidden || rec.Code == http.StatusUnauthorized) {
+					says(rec, http.StatusOK, `{"data":[]}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "passes over what a payer may not change",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if r.Method == http.MethodPatch && rec.Code == http.StatusBadRequest {
+					says(rec, http.StatusOK, `{"webhook_url":null,"spend_alert_usd":null}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "forgets what a payer sets",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if r.Method == http.MethodGet && at(r, "/payer") && rec.Code == http.StatusOK {
+					says(rec, http.StatusOK, `{"webhook_url":null,"spend_alert_usd":null}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "makes a grant without a code",
+		tamper: func() func(http.Handler) http.Handler {
+			return requests(func(r *http.Request, body []byte) {
+				var m map[string]any
+				if at(r, "/github/grants") && json.Unmarshal(body, &m) == nil && m["code"] == nil {
+					m["code"] = "good"
+					raw, _ := json.Marshal(m)
+					setBody(r, raw)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "hides what GitHub says",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/github/grants") && rec.Code == http.StatusBadGateway {
+					says(rec, http.StatusInternalServerError, `{"type":"error","error":{"code":"server_error","message":"internal error"}}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "shows any grant to anybody",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/repositories") && rec.Code == http.StatusNotFound {
+					says(rec, http.StatusOK, `{"gh_login":"ada","installations":[],"repositories":[]}`)
+				}
+			})
+		},
+		on: "generic",
+	},
+	{
+		name: "connects any installation",
+		tamper: func() func(http.Handler) http.Handler {
+			return answers(func(r *http.Request, rec *httptest.ResponseRecorder) {
+				if at(r, "/github_integration") && rec.Code == http.StatusBadRequest {
+					says(rec, http.StatusOK, `{"status":"complete","id":"res_1"}`)
 				}
 			})
 		},

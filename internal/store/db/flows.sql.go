@@ -209,21 +209,6 @@ func (q *Queries) ReplaceInstallationValue(ctx context.Context, arg ReplaceInsta
 	return result.RowsAffected()
 }
 
-const setConnectionBase = `-- name: SetConnectionBase :exec
-UPDATE connections SET base_url = $3 WHERE organization = $1 AND id = $2
-`
-
-type SetConnectionBaseParams struct {
-	Organization string
-	ID           string
-	BaseUrl      string
-}
-
-func (q *Queries) SetConnectionBase(ctx context.Context, arg SetConnectionBaseParams) error {
-	_, err := q.db.ExecContext(ctx, setConnectionBase, arg.Organization, arg.ID, arg.BaseUrl)
-	return err
-}
-
 const setFlowStatus = `-- name: SetFlowStatus :exec
 UPDATE flows SET status = $3, updated_at = $4 WHERE organization = $1 AND id = $2
 `

@@ -108,6 +108,7 @@ type Connection struct {
 	BaseUrl      string
 	Billing      string
 	CreatedAt    int64
+	RenewAt      int64
 }
 
 type Delivery struct {

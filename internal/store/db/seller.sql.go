@@ -9,6 +9,49 @@ import (
 	"context"
 )
 
+const orderThatLinked = `-- name: OrderThatLinked :one
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND provider = $2 AND kind = 'link' AND state = 'live' ORDER BY created_at DESC LIMIT 1
+`
+
+type OrderThatLinkedParams struct {
+	Organization string
+	Provider     string
+}
+
+// OrderThatLinked is the order that made or found the account at a provider last.
+func (q *Queries) OrderThatLinked(ctx context.Context, arg OrderThatLinkedParams) (Order, error) {
+	row := q.db.QueryRowContext(ctx, orderThatLinked, arg.Organization, arg.Provider)
+	var i Order
+	err := row.Scan(
+		&i.Organization,
+		&i.ID,
+		&i.Plan,
+		&i.Step,
+		&i.Run,
+		&i.Project,
+		&i.Env,
+		&i.Agent,
+		&i.Provider,
+		&i.Kind,
+		&i.What,
+		&i.Target,
+		&i.Currency,
+		&i.Amount,
+		&i.State,
+		&i.Hold,
+		&i.Resource,
+		&i.Quote,
+		&i.Attempts,
+		&i.LeaseUntil,
+		&i.BegunAt,
+		&i.Epoch,
+		&i.Error,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
 const providerInUseBeside = `-- name: ProviderInUseBeside :one
 SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.id <> $2 AND orders.state IN ('placed', 'buying', 'unknown'))
      + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy
@@ -25,4 +68,34 @@ func (q *Queries) ProviderInUseBeside(ctx context.Context, arg ProviderInUseBesi
 	var busy int32
 	err := row.Scan(&busy)
 	return busy, err
+}
+
+const renewConnection = `-- name: RenewConnection :execrows
+UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active' WHERE organization = $1 AND id = $2
+`
+
+type RenewConnectionParams struct {
+	Organization string
+	ID           string
+	Access       []byte
+	Refresh      []byte
+	ExpiresAt    int64
+	RenewAt      int64
+	BaseUrl      string
+}
+
+func (q *Queries) RenewConnection(ctx context.Context, arg RenewConnectionParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, renewConnection,
+		arg.Organization,
+		arg.ID,
+		arg.Access,
+		arg.Refresh,
+		arg.ExpiresAt,
+		arg.RenewAt,
+		arg.BaseUrl,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }

@@ -115,7 +115,7 @@ func (q *Queries) Agents(ctx context.Context, organization string) ([]Agent, err
 }
 
 const connection = `-- name: Connection :one
-SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at FROM connections WHERE organization = $1 AND provider = $2
+SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at FROM connections WHERE organization = $1 AND provider = $2
 `
 
 type ConnectionParams struct {
@@ -139,12 +139,13 @@ func (q *Queries) Connection(ctx context.Context, arg ConnectionParams) (Connect
 		&i.BaseUrl,
 		&i.Billing,
 		&i.CreatedAt,
+		&i.RenewAt,
 	)
 	return i, err
 }
 
 const connections = `-- name: Connections :many
-SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at FROM connections WHERE organization = $1 ORDER BY provider
+SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at FROM connections WHERE organization = $1 ORDER BY provider
 `
 
 func (q *Queries) Connections(ctx context.Context, organization string) ([]Connection, error) {
@@ -169,6 +170,7 @@ func (q *Queries) Connections(ctx context.Context, organization string) ([]Conne
 			&i.BaseUrl,
 			&i.Billing,
 			&i.CreatedAt,
+			&i.RenewAt,
 		); err != nil {
 			return nil, err
 		}
@@ -794,29 +796,6 @@ type SetConnectionStateParams struct {
 
 func (q *Queries) SetConnectionState(ctx context.Context, arg SetConnectionStateParams) error {
 	_, err := q.db.ExecContext(ctx, setConnectionState, arg.Organization, arg.ID, arg.State)
-	return err
-}
-
-const setConnectionTokens = `-- name: SetConnectionTokens :exec
-UPDATE connections SET access = $3, refresh = $4, expires_at = $5, state = 'active' WHERE organization = $1 AND id = $2
-`
-
-type SetConnectionTokensParams struct {
-	Organization string
-	ID           string
-	Access       []byte
-	Refresh      []byte
-	ExpiresAt    int64
-}
-
-func (q *Queries) SetConnectionTokens(ctx context.Context, arg SetConnectionTokensParams) error {
-	_, err := q.db.ExecContext(ctx, setConnectionTokens,
-		arg.Organization,
-		arg.ID,
-		arg.Access,
-		arg.Refresh,
-		arg.ExpiresAt,
-	)
 	return err
 }
 

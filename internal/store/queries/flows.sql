@@ -29,9 +29,6 @@ UPDATE flows SET code = '' WHERE organization = $1 AND id = $2 AND code <> '';
 -- name: SetFlowStatus :exec
 UPDATE flows SET status = $3, updated_at = $4 WHERE organization = $1 AND id = $2;
 
--- name: SetConnectionBase :exec
-UPDATE connections SET base_url = $3 WHERE organization = $1 AND id = $2;
-
 -- name: Answer :one
 SELECT * FROM answers WHERE organization = $1 AND order_id = $2;
 

@@ -2,3 +2,10 @@
 -- ProviderInUseBeside counts what still needs a provider, in every organization, beside one order.
 SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = sqlc.arg(provider) AND orders.id <> sqlc.arg(order_id) AND orders.state IN ('placed', 'buying', 'unknown'))
      + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = sqlc.arg(provider) AND subscriptions.state IN ('active', 'payment_required')) AS busy;
+
+-- name: RenewConnection :execrows
+UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active' WHERE organization = $1 AND id = $2;
+
+-- name: OrderThatLinked :one
+-- OrderThatLinked is the order that made or found the account at a provider last.
+SELECT * FROM orders WHERE organization = $1 AND provider = $2 AND kind = 'link' AND state = 'live' ORDER BY created_at DESC LIMIT 1;

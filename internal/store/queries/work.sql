@@ -82,9 +82,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (organization, provider) DO UPDATE SET account = excluded.account, email = excluded.email, state = excluded.state,
   access = excluded.access, refresh = excluded.refresh, expires_at = excluded.expires_at, billing = excluded.billing;
 
--- name: SetConnectionTokens :exec
-UPDATE connections SET access = $3, refresh = $4, expires_at = $5, state = 'active' WHERE organization = $1 AND id = $2;
-
 -- name: SetConnectionState :exec
 UPDATE connections SET state = $3 WHERE organization = $1 AND id = $2;
 
