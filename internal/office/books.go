@@ -12,26 +12,27 @@ import (
 )
 
 // CheckBooks walks everything, in a snapshot so that nothing moves meanwhile and
-// nobody waits:
-// postings sum to zero, each window is the sum of its holds, each hold is what its
-// movements say, each order has its hold, each hold its record.
+// nobody waits: postings sum to zero, each hold is what its movements say, each
+// window is the sum of its holds, each order has its hold and the other way round,
+// each hold its record, records are dense, epochs only grow.
+//
+// It reads pages and keeps sums, so its memory does not grow with the books. Only
+// when a sum says that something is wrong are the rows compared one by one, and the
+// first of them are named.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
 	err = o.Store.Dump(ctx, func(snapshot *store.Snapshot) error {
 		org, err := snapshot.Organization(ctx, by.Organization)
 		if err != nil {
 			return err
 		}
-		b := &books{Queries: snapshot.Queries, ctx: ctx, org: org.ID, seq: org.Seq}
-		if err := b.load(); err != nil {
-			return err
+		b := &books{
+			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
+			marks: map[string][]windowMark{},
 		}
-		b.checkMovements()
-		if err := b.checkWindows(); err != nil {
-			return err
-		}
-		b.checkHolds()
-		if err := b.checkOrders(); err != nil {
-			return err
+		for _, check := range []func() error{b.records, b.movements, b.holds, b.windows, b.orders, b.compare} {
+			if err := check(); err != nil {
+				return err
+			}
 		}
 		sort.Strings(b.faults)
 		out = b.out
@@ -41,125 +42,350 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 	return out, err
 }
 
+const (
+	booksPage   = 2000 // rows in memory at a time
+	booksFaults = 20   // rows that one kind of fault names
+	booksMarks  = 5000 // lists of windows whose marks are kept
+)
+
 type books struct {
 	*db.Queries
-	org       string
-	seq       int64
-	ctx       context.Context
-	out       purser.Books
-	faults    []string
-	all       []db.Hold
-	movements []db.Movement
+	ctx     context.Context
+	org     db.Organization
+	stops   []db.BooksStopsRow
+	moved   *ledger.Tally // movements, and what holds say of them
+	kept    *ledger.Tally // windows, and what holds say of them
+	ordered *ledger.Tally // orders, and what holds say of them
+	marks   map[string][]windowMark
+	out     purser.Books
+	faults  []string
 }
+
+// windowMark are the numbers of one window's three amounts.
+type windowMark struct{ held, captured, refunded ledger.Mark }
 
 func (b *books) fault(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }
 
-func (b *books) load() (err error) {
-	if b.all, err = b.Holds(b.ctx, b.org); err != nil {
+// records looks at the log as a row of numbers: dense from 1 to where the
+// organization is. What they say is audit verify's to check.
+func (b *books) records() error {
+	all, err := b.BooksRecords(b.ctx, b.org.ID)
+	if err != nil {
 		return err
 	}
-	if b.movements, err = b.AllMovements(b.ctx, b.org); err != nil {
-		return err
+	if all.Records > 0 && all.First != 1 {
+		b.fault("the log begins with record %d", all.First)
 	}
-	b.out.Movements, b.out.Holds = int64(len(b.movements)), int64(len(b.all))
-	return nil
-}
-
-func (b *books) checkMovements() {
-	var ledgers ledger.Books
-	for _, m := range b.movements {
-		ledgers.Post(ledger.Posting{
-			Seq: m.Seq, N: m.N, Kind: ledger.Kind(m.Kind), Provider: m.Provider, Debit: m.Debit, Credit: m.Credit, Currency: m.Currency, Amount: m.Amount,
-		})
-		if m.Seq > b.seq {
-			b.fault("movement %d.%d has no record", m.Seq, m.N)
-		}
+	if all.Last != b.org.Seq {
+		b.fault("the log ends with record %d, and the organization is at %d", all.Last, b.org.Seq)
 	}
-	b.faults = append(b.faults, ledgers.Faults()...)
-}
-
-// checkWindows compares each window with the sum of the holds that were decided
-// against it.
-func (b *books) checkWindows() error {
-	type sum struct{ held, captured, refunded int64 }
-	want := map[string]sum{}
-	for _, h := range b.all {
-		keys, err := fromJSON[[]windowKey](h.Windows)
+	if all.Records != all.Last {
+		gaps, err := b.BooksGaps(b.ctx, db.BooksGapsParams{Organization: b.org.ID, RowLimit: booksFaults})
 		if err != nil {
 			return err
 		}
-		for _, k := range keys {
-			id := k.Scope + ":" + k.Target + ":" + h.Currency + ":" + k.Name
-			s := want[id]
-			want[id] = sum{s.held + left(h), s.captured + h.Captured, s.refunded + h.Refunded}
+		for _, seq := range gaps {
+			b.fault("record %d is missing", seq)
 		}
 	}
-	rows, err := b.Windows(b.ctx, b.org)
-	if err != nil {
+	if b.stops, err = b.BooksStops(b.ctx, b.org.ID); err != nil {
 		return err
 	}
-	b.out.Budgets = int64(len(rows))
-	for _, w := range rows {
-		id := w.Scope + ":" + w.Target + ":" + w.Currency + ":" + w.Name
-		if got := (sum{w.Held, w.Captured, w.Refunded}); got != want[id] {
-			b.fault("budget %s has held, captured, refunded %v; its holds say %v", id, got, want[id])
+	for i, s := range b.stops {
+		if i > 0 && s.Epoch <= b.stops[i-1].Epoch || s.Epoch > b.org.Epoch || s.Seq > b.org.Seq {
+			b.fault("the stop of record %d made epoch %d, out of order", s.Seq, s.Epoch)
 		}
-		delete(want, id)
-	}
-	for id := range want {
-		b.fault("budget %s is missing", id)
 	}
 	return nil
 }
 
-// checkHolds compares each hold with its movements and its state.
-func (b *books) checkHolds() {
-	moved := map[string]map[ledger.Kind]int64{}
-	for _, m := range b.movements {
-		if moved[m.Hold] == nil {
-			moved[m.Hold] = map[ledger.Kind]int64{}
+func (b *books) movements() error {
+	var ledgers ledger.Books
+	at, n := db.BooksMovementsParams{Organization: b.org.ID, RowLimit: booksPage}, int64(0)
+	for {
+		rows, err := b.BooksMovements(b.ctx, at)
+		if err != nil {
+			return err
 		}
-		moved[m.Hold][ledger.Kind(m.Kind)] += m.Amount
-	}
-	for _, h := range b.all {
-		m := moved[h.ID]
-		if m[ledger.Hold]+m[ledger.Charge] != h.Amount || m[ledger.Capture]+m[ledger.Charge] != h.Captured || m[ledger.Release] != h.Released || m[ledger.Refund] != h.Refunded {
-			b.fault("hold %s says %d, %d, %d, %d; its movements say %v", h.ID, h.Amount, h.Captured, h.Released, h.Refunded, m)
+		for _, m := range rows {
+			ledgers.Post(ledger.Posting{
+				Seq: m.Seq, N: m.N, Kind: ledger.Kind(m.Kind), Provider: m.Provider, Debit: m.Debit, Credit: m.Credit, Currency: m.Currency, Amount: m.Amount,
+			})
+			if n++; m.Seq != at.After {
+				n = 1
+			}
+			if m.Seq < 1 || m.Seq > b.org.Seq || m.N != n {
+				b.faulty("movement %d.%d has no record, or is out of order", m.Seq, m.N)
+			}
+			b.tally(m)
+			at.After, at.AfterN = m.Seq, m.N
 		}
-		if h.State == holdClosed && left(h) != 0 {
-			b.fault("hold %s is closed and still holds %d", h.ID, left(h))
+		b.out.Movements += int64(len(rows))
+		if len(rows) < booksPage {
+			b.faults = append(b.faults, ledgers.Faults()...)
+			return nil
 		}
-		if h.Seq < 1 || h.Seq > b.seq {
-			b.fault("hold %s has no record", h.ID)
-		}
-		delete(moved, h.ID)
-	}
-	for id := range moved {
-		b.fault("movements of hold %s, which is not there", id)
 	}
 }
 
-// checkOrders checks that each order has its hold, open exactly while it is unsettled.
-func (b *books) checkOrders() error {
-	rows, err := b.Orders(b.ctx, b.org)
+// faulty names a fault of a kind that one mistake may make a million times.
+func (b *books) faulty(format string, args ...any) {
+	if len(b.faults) < booksFaults*booksFaults {
+		b.fault(format, args...)
+	}
+}
+
+// tally says what a movement makes of its hold.
+func (b *books) tally(m db.BooksMovementsRow) {
+	switch ledger.Kind(m.Kind) {
+	case ledger.Hold:
+		b.moved.Left(b.moved.Mark(m.Hold, "amount"), m.Amount)
+	case ledger.Capture:
+		b.moved.Left(b.moved.Mark(m.Hold, "captured"), m.Amount)
+	case ledger.Charge:
+		b.moved.Left(b.moved.Mark(m.Hold, "amount"), m.Amount)
+		b.moved.Left(b.moved.Mark(m.Hold, "captured"), m.Amount)
+	case ledger.Release:
+		b.moved.Left(b.moved.Mark(m.Hold, "released"), m.Amount)
+	case ledger.Refund:
+		b.moved.Left(b.moved.Mark(m.Hold, "refunded"), m.Amount)
+	}
+}
+
+func (b *books) holds() error {
+	at := db.BooksHoldsParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksHolds(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, h := range rows {
+			if err := b.hold(h); err != nil {
+				return err
+			}
+			at.After = h.ID
+		}
+		b.out.Holds += int64(len(rows))
+		if len(rows) < booksPage {
+			break
+		}
+	}
+	bare, err := b.BooksUnrecorded(b.ctx, db.BooksUnrecordedParams{Organization: b.org.ID, RowLimit: booksFaults})
+	for _, h := range bare {
+		b.fault("hold %s has no record: number %d is not of it", h.ID, h.Seq)
+	}
+	return err
+}
+
+func (b *books) hold(h db.BooksHoldsRow) error {
+	rest := h.Amount - h.Captured - h.Released
+	if over := h.State != holdHeld && h.State != holdBegun && h.State != "unknown"; over && rest != 0 {
+		b.faulty("hold %s is %s and still holds %d", h.ID, h.State, rest)
+	}
+	// What was decided after a stop has the stop's epoch, or a later one.
+	i := sort.Search(len(b.stops), func(i int) bool { return b.stops[i].Seq >= h.Seq })
+	if i > 0 && h.Epoch < b.stops[i-1].Epoch || h.Epoch > b.org.Epoch {
+		b.faulty("hold %s of record %d has epoch %d", h.ID, h.Seq, h.Epoch)
+	}
+	b.moved.Right(b.moved.Mark(h.ID, "amount"), h.Amount)
+	b.moved.Right(b.moved.Mark(h.ID, "captured"), h.Captured)
+	b.moved.Right(b.moved.Mark(h.ID, "released"), h.Released)
+	b.moved.Right(b.moved.Mark(h.ID, "refunded"), h.Refunded)
+	if h.OrderID != "" {
+		b.ordered.Right(b.ordered.Mark(h.OrderID, h.ID, settledWord(h.State == holdClosed)), 1)
+	}
+	marks, err := b.marksOf(h)
+	for _, m := range marks {
+		b.kept.Left(m.held, rest)
+		b.kept.Left(m.captured, h.Captured)
+		b.kept.Left(m.refunded, h.Refunded)
+	}
+	return err
+}
+
+func settledWord(settled bool) string {
+	if settled {
+		return "settled"
+	}
+	return "open"
+}
+
+// marksOf are the numbers of the windows of a hold. Most holds have a list of
+// windows that many others have too.
+func (b *books) marksOf(h db.BooksHoldsRow) ([]windowMark, error) {
+	name := h.Currency + h.Windows
+	if marks, ok := b.marks[name]; ok {
+		return marks, nil
+	}
+	keys, err := fromJSON[[]windowKey](h.Windows)
+	if err != nil {
+		return nil, err
+	}
+	marks := make([]windowMark, len(keys))
+	for i, k := range keys {
+		marks[i] = b.window(k.Scope, k.Target, h.Currency, k.Name)
+	}
+	if len(b.marks) >= booksMarks {
+		clear(b.marks)
+	}
+	b.marks[name] = marks
+	return marks, nil
+}
+
+func (b *books) window(parts ...string) windowMark {
+	mark := func(amount string) ledger.Mark { return b.kept.Mark(append(parts[:len(parts):len(parts)], amount)...) }
+	return windowMark{mark("held"), mark("captured"), mark("refunded")}
+}
+
+func (b *books) windows() error {
+	at := db.BooksWindowsParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksWindows(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, w := range rows {
+			m := b.window(w.Scope, w.Target, w.Currency, w.Name)
+			b.kept.Right(m.held, w.Held)
+			b.kept.Right(m.captured, w.Captured)
+			b.kept.Right(m.refunded, w.Refunded)
+			at.Scope, at.Target, at.Currency, at.Name = w.Scope, w.Target, w.Currency, w.Name
+		}
+		b.out.Budgets += int64(len(rows))
+		if len(rows) < booksPage {
+			return nil
+		}
+	}
+}
+
+// orders counts each order as one thing together with its hold and whether it is
+// settled: then the hold must be closed.
+func (b *books) orders() error {
+	at := db.BooksOrdersParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksOrders(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, o := range rows {
+			state := purser.OrderState(o.State)
+			settled := state == purser.OrderLive || state == purser.OrderFailed || state == purser.OrderRemoved
+			b.ordered.Left(b.ordered.Mark(o.ID, o.Hold, settledWord(settled)), 1)
+			at.After = o.ID
+		}
+		b.out.Orders += int64(len(rows))
+		if len(rows) < booksPage {
+			return nil
+		}
+	}
+}
+
+// compare finds the rows where sums do not agree.
+func (b *books) compare() error {
+	if !b.moved.Agree() {
+		if err := b.misheld(); err != nil {
+			return err
+		}
+	}
+	if !b.kept.Agree() {
+		if err := b.mismatched(); err != nil {
+			return err
+		}
+	}
+	if b.ordered.Agree() {
+		return nil
+	}
+	orders, err := b.BooksMisordered(b.ctx, db.BooksMisorderedParams{Organization: b.org.ID, RowLimit: booksFaults})
+	for _, o := range orders {
+		switch {
+		case o.HoldOrder != o.ID:
+			b.fault("order %s has no hold", o.ID)
+		default:
+			b.fault("order %s is %s and its hold is %s", o.ID, o.State, o.HoldState)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	b.out.Orders = int64(len(rows))
-	byID := map[string]db.Hold{}
-	for _, h := range b.all {
-		byID[h.ID] = h
+	holds, err := b.BooksOrphans(b.ctx, db.BooksOrphansParams{Organization: b.org.ID, RowLimit: booksFaults})
+	for _, h := range holds {
+		b.fault("hold %s is of order %s, which has another", h.ID, h.OrderID)
 	}
-	for _, o := range rows {
-		h, ok := byID[o.Hold]
-		settled := purser.OrderState(o.State) == purser.OrderLive || purser.OrderState(o.State) == purser.OrderFailed || purser.OrderState(o.State) == purser.OrderRemoved
-		switch {
-		case !ok:
-			b.fault("order %s has no hold", o.ID)
-		case settled != (h.State == holdClosed):
-			b.fault("order %s is %s and its hold is %s", o.ID, o.State, h.State)
+	if len(orders)+len(holds) == 0 {
+		b.fault("orders and holds do not fit each other")
+	}
+	return err
+}
+
+func (b *books) misheld() error {
+	holds, err := b.BooksMisheld(b.ctx, db.BooksMisheldParams{Org: b.org.ID, RowLimit: booksFaults})
+	for _, h := range holds {
+		b.fault("hold %s says %d, %d, %d, %d; its movements say %d, %d, %d, %d", h.ID, h.Amount, h.Captured, h.Released, h.Refunded,
+			h.MovedHeld, h.MovedCaptured, h.MovedReleased, h.MovedRefunded)
+	}
+	if err != nil {
+		return err
+	}
+	bare, err := b.BooksUnheld(b.ctx, db.BooksUnheldParams{Organization: b.org.ID, RowLimit: booksFaults})
+	for _, m := range bare {
+		b.fault("movement %d.%d is of hold %s, which is not there", m.Seq, m.N, m.Hold)
+	}
+	if len(holds)+len(bare) == 0 {
+		b.fault("holds and movements do not fit each other")
+	}
+	return err
+}
+
+// mismatched adds up each window again. Its memory grows with the windows, not
+// with the holds.
+func (b *books) mismatched() error {
+	type amounts struct{ held, captured, refunded int64 }
+	want := map[string]amounts{}
+	holds := db.BooksHoldsParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksHolds(b.ctx, holds)
+		if err != nil {
+			return err
+		}
+		for _, h := range rows {
+			keys, err := fromJSON[[]windowKey](h.Windows)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				id := k.Scope + ":" + k.Target + ":" + h.Currency + ":" + k.Name
+				s := want[id]
+				want[id] = amounts{s.held + h.Amount - h.Captured - h.Released, s.captured + h.Captured, s.refunded + h.Refunded}
+			}
+			holds.After = h.ID
+		}
+		if len(rows) < booksPage {
+			break
+		}
+	}
+	at := db.BooksWindowsParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksWindows(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, w := range rows {
+			id := w.Scope + ":" + w.Target + ":" + w.Currency + ":" + w.Name
+			if got := (amounts{w.Held, w.Captured, w.Refunded}); got != want[id] {
+				b.faulty("budget %s has held, captured, refunded %v; its holds say %v", id, got, want[id])
+			}
+			delete(want, id)
+			at.Scope, at.Target, at.Currency, at.Name = w.Scope, w.Target, w.Currency, w.Name
+		}
+		if len(rows) < booksPage {
+			break
+		}
+	}
+	for id, missing := range want {
+		if missing != (amounts{}) {
+			b.faulty("budget %s is missing", id)
 		}
 	}
 	return nil

@@ -400,7 +400,7 @@ func domain(name string) purser.StepRequest {
 	return purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": name}}
 }
 
-func refused(t *testing.T, err error, want purser.Code) *purser.Error {
+func refused(t testing.TB, err error, want purser.Code) *purser.Error {
 	t.Helper()
 	if purser.CodeOf(err) != want {
 		t.Fatalf("got %v, want %s", explainOrNil(err), want)

@@ -1,0 +1,190 @@
+package office_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/testpg"
+)
+
+// Whatever is changed behind the office's back, the walk names it. Each case is one
+// row of a house that bought, was refunded and refused.
+func TestTheBooksNameWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ name, change, want string }{
+		{"the amount of a movement", "UPDATE movements SET amount = amount + 1 WHERE organization = $1 AND kind = 'capture'", "its movements say"},
+		{"an account of a movement", "UPDATE movements SET debit = 'held' WHERE organization = $1 AND kind = 'capture'", "is posted from"},
+		{"a movement that is gone", "DELETE FROM movements WHERE organization = $1 AND kind = 'capture'", "its movements say"},
+		{"a movement of a hold that is not there", "UPDATE movements SET hold = 'hld_none' WHERE organization = $1 AND kind = 'hold'", "of hold hld_none, which is not there"},
+		{"a movement of a record that is not there", "UPDATE movements SET seq = 100000 WHERE organization = $1 AND kind = 'capture'", "has no record"},
+		{"what a hold captured", "UPDATE holds SET captured = captured - 1, released = released + 1 WHERE organization = $1 AND captured > 0", "its movements say"},
+		{"a closed hold that still holds", "UPDATE holds SET amount = amount + 5 WHERE organization = $1", "still holds 5"},
+		{"what is captured of a budget", "UPDATE windows SET captured = captured - 1 WHERE organization = $1 AND scope = 'provider' AND captured > 0", "its holds say"},
+		{"what is held of a budget", "UPDATE windows SET held = held + 1 WHERE organization = $1 AND scope = 'run'", "its holds say"},
+		{"a budget that is gone", "DELETE FROM windows WHERE organization = $1 AND scope = 'run' AND captured > 0", "is missing"},
+		{"an order of another hold", "UPDATE orders SET hold = 'hld_none' WHERE organization = $1", "has no hold"},
+		{"a hold of another order", "UPDATE holds SET order_id = 'ord_none' WHERE organization = $1", "has no hold"},
+		{"an order that is open again", "UPDATE orders SET state = 'buying' WHERE organization = $1", "and its hold is closed"},
+		{"a hold of another record", "UPDATE holds SET seq = 1 WHERE organization = $1", "has no record"},
+		{"a hold of no record", "UPDATE holds SET seq = 100000 WHERE organization = $1", "has no record"},
+		{"a record that is gone", "DELETE FROM audit WHERE organization = $1 AND seq = 3", "record 3 is missing"},
+		{"the first record", "DELETE FROM audit WHERE organization = $1 AND seq = 1", "begins with record 2"},
+		{"the end of the log", "UPDATE organizations SET seq = seq + 1 WHERE id = $1", "and the organization is at"},
+		{"an epoch to come", "UPDATE holds SET epoch = 7 WHERE organization = $1", "has epoch 7"},
+		{"an epoch that went back", "UPDATE stops SET epoch = 9 WHERE organization = $1", "out of order"},
+	}
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, fresh(t, database))
+		h.seller.pay = h.rail()
+		_, agent := h.run(5000)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		h.once(1200)
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "test"})
+		h.books()
+		h.disarm()
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				undo := h.keep()
+				h.sql(c.change, h.owner.Organization)
+				b, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
+				if err != nil || b.OK || !strings.Contains(strings.Join(b.Faults, "\n"), c.want) {
+					t.Errorf("%v, %v; want %q", b.Faults, err, c.want)
+				}
+				undo()
+			})
+		}
+		h.books()
+	})
+}
+
+// keep remembers the tables that the walk reads, and returns what puts them back.
+func (h *house) keep() (undo func()) {
+	h.t.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	conn.SetMaxOpenConns(1) // the copies are this connection's
+	run := func(statements ...string) {
+		for _, s := range statements {
+			if _, err := conn.ExecContext(h.ctx, s); err != nil {
+				h.t.Fatalf("%s: %v", s, err)
+			}
+		}
+	}
+	tables := []string{"movements", "holds", "windows", "orders", "audit", "stops"}
+	for _, t := range tables {
+		run("CREATE TEMP TABLE kept_" + t + " AS SELECT * FROM " + t)
+	}
+	seq := h.ask("SELECT seq FROM organizations WHERE id = $1", h.owner.Organization)
+	return func() {
+		for _, t := range tables {
+			run("DELETE FROM "+t, "INSERT INTO "+t+" SELECT * FROM kept_"+t, "DROP TABLE kept_"+t)
+		}
+		run(fmt.Sprintf("UPDATE organizations SET seq = %d WHERE id = '%s'", seq, h.owner.Organization))
+		_ = conn.Close()
+	}
+}
+
+// million fills the books of a house with n charges of one cent, each with its
+// hold, its movement and its record of a usual size, as the engine would leave them.
+func (h *house) million(tb testing.TB, n int64, run purser.Run) {
+	tb.Helper()
+	org, first := h.owner.Organization, h.ask("SELECT seq FROM organizations WHERE id = $1", h.owner.Organization)
+	id := "'hld_' || substr('00000000000000000000000000' || i, -26)"
+	if strings.HasPrefix(h.db, "postgres") {
+		id = "'hld_' || lpad(CAST(i AS TEXT), 26, '0')"
+	}
+	month := time.Now().UTC().Format("2006-01")
+	var keys []string
+	for scope, target := range map[string]string{"organization": org, "project": run.Project, "provider": "local"} {
+		keys = append(keys, fmt.Sprintf(`{"scope":"%s","target":"%s","name":"%s"}`, scope, target, month))
+		h.mustSQL(tb, fmt.Sprintf("DELETE FROM windows WHERE organization = '%s' AND scope = '%s'", org, scope))
+		h.mustSQL(tb, fmt.Sprintf("INSERT INTO windows (organization, scope, target, currency, name, captured, guard_ceiling) VALUES ('%s', '%s', '%s', 'USD', '%s', %d, %d)",
+			org, scope, target, month, n, 10*n))
+	}
+	numbers := fmt.Sprintf("FROM (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) SELECT i FROM c) AS numbers", n)
+	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO holds (organization, id, run, project, provider, currency, amount, captured, state, epoch, expires_at, windows, seq, created_at)
+		SELECT '%s', %s, '%s', '%s', 'local', 'USD', 1, 1, 'captured', 0, 0, '[%s]', %d + i, 0 %s`, org, id, run.ID, run.Project, strings.Join(keys, ","), first, numbers))
+	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit)
+		SELECT '%s', %d + i, 1, 0, 'charge', 'USD', 1, %s, '%s', '%s', 'local', 'spent:local', 'available' %s`, org, first, id, run.ID, run.Project, numbers))
+	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO audit (organization, seq, at, leaf) SELECT '%s', %d + i, 0, '{"detail":{"hold":"' || %s || '"},"filler":"%s"}' %s`,
+		org, first, id, strings.Repeat("x", 900), numbers))
+	h.mustSQL(tb, fmt.Sprintf("UPDATE organizations SET seq = %d WHERE id = '%s'", first+n, org))
+}
+
+func (h *house) mustSQL(tb testing.TB, statement string) {
+	tb.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(h.ctx, statement); err != nil {
+		tb.Fatalf("%.200s: %v", statement, err)
+	}
+}
+
+// The walk keeps no rows: what it holds in memory does not grow with the books.
+func TestTheWalkOfTheBooksNeedsNoMemoryForThem(t *testing.T) {
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	run, _ := h.run(5000)
+	h.million(t, 20_000, run)
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most, end := live(), uint64(0), make(chan struct{})
+	done := make(chan purser.Books, 1)
+	go func() {
+		defer close(end)
+		b, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
+		if err != nil {
+			t.Error(err)
+		}
+		done <- b
+	}()
+	for walking := true; walking; {
+		select {
+		case <-end:
+			walking = false
+		default:
+			most = max(most, live())
+		}
+	}
+	b := <-done
+	if !b.OK || b.Holds < 20_000 || b.Movements < 20_000 {
+		t.Errorf("%+v", b)
+	}
+	// 20,000 holds with their movements are over 15 MB as rows.
+	if most > before+8<<20 {
+		t.Errorf("the walk held %d KiB", (most-before)>>10)
+	}
+}
+
+// BenchmarkBooksOfAMillion walks 1,000,000 decisions; it must take seconds.
+func BenchmarkBooksOfAMillion(b *testing.B) {
+	const n = 1_000_000
+	walk := func(b *testing.B, database string) {
+		h := open(b, database)
+		run, _ := h.run(5000)
+		h.million(b, n, run)
+		b.ReportAllocs()
+		b.ResetTimer()
+		for b.Loop() {
+			books, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
+			if err != nil || !books.OK || books.Holds < n {
+				b.Fatalf("%+v, %v", books.Faults, err)
+			}
+		}
+	}
+	b.Run("sqlite", func(b *testing.B) { walk(b, filepath.Join(b.TempDir(), "purser.db")) })
+	b.Run("postgres", func(b *testing.B) { walk(b, testpg.Open(b)) })
+}
