@@ -86,6 +86,7 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 }
 
 func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func(what, hint string, err error, good string, args ...any)) {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := c.Health(ctx)
@@ -109,7 +110,9 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func
 			len(told.Untold), told.Untold[0].Subject, delivered(told.Untold[0]))
 	}
 	add("notices", "purser notices test", err, "people are told %s", ways)
-	books, err := c.CheckBooks(ctx, purser.None{})
+	walk, end := context.WithTimeout(whole, time.Minute) // a million decisions take seconds
+	defer end()
+	books, err := c.CheckBooks(walk, purser.None{})
 	if err == nil && !books.OK {
 		err = purser.Errorf(purser.BooksBroken, "%s", strings.Join(books.Faults, "; "))
 	}

@@ -116,6 +116,7 @@ func (h *house) million(tb testing.TB, n int64, run purser.Run) {
 		SELECT '%s', %d + i, 1, 0, 'charge', 'USD', 1, %s, '%s', '%s', 'local', 'spent:local', 'available' %s`, org, first, id, run.ID, run.Project, numbers))
 	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO audit (organization, seq, at, leaf) SELECT '%s', %d + i, 0, '{"detail":{"hold":"' || %s || '"},"filler":"%s"}' %s`,
 		org, first, id, strings.Repeat("x", 900), numbers))
+	h.touched = true
 	h.mustSQL(tb, fmt.Sprintf("UPDATE organizations SET seq = %d WHERE id = '%s'", first+n, org))
 }
 
