@@ -447,6 +447,30 @@ func TestAnExportIsWholeOrBroken(t *testing.T) {
 	}
 }
 
+// Each form of the export has one address, a name and a kind: what a page of the
+// console links to.
+func TestAnExportIsAFileToKeep(t *testing.T) {
+	s, _ := serve(t)
+	for query, want := range map[string][2]string{
+		"":                          {"application/jsonl", `attachment; filename="audit.jsonl"`},
+		"?format=jsonl":             {"application/jsonl", `attachment; filename="audit.jsonl"`},
+		"?format=ocsf":              {"application/jsonl", `attachment; filename="audit.ocsf.jsonl"`},
+		"?format=focus":             {"text/csv; charset=utf-8; header=present", `attachment; filename="costs.focus.csv"`},
+		"?format=ocsf&log=refused":  {"application/problem+json", ""},
+		"?format=ocsf&format=jsonl": {"application/problem+json", ""},
+		"?after=3":                  {"application/problem+json", ""},
+	} {
+		resp, _ := ask(t, http.MethodGet, s.URL+"/v1/audit/export"+query, "", "Authorization", "Bearer "+doortest.Person)
+		if got := [2]string{resp.Header.Get("Content-Type"), resp.Header.Get("Content-Disposition")}; got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+		resp, _ = ask(t, http.MethodGet, s.URL+"/v1/audit/export"+query, "", "Authorization", "Bearer "+doortest.Agent)
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%q: an agent gets %d", query, resp.StatusCode)
+		}
+	}
+}
+
 func TestReadinessFollowsTheDatabaseAndHealthDoesNot(t *testing.T) {
 	s, o := serve(t)
 	o.Down = errors.New("dialling " + doortest.Secret)
