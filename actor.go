@@ -9,6 +9,7 @@ const (
 	Person   ActorKind = "person"
 	Agent    ActorKind = "agent"
 	Provider ActorKind = "provider" // a provider's connection to the rail
+	Platform ActorKind = "platform" // a program that meters what agents spend
 	System   ActorKind = "system"   // renewals, recovery, the first start
 )
 

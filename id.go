@@ -29,6 +29,8 @@ const (
 	PrefixNotice       = "ntc"
 	PrefixPasskey      = "psk"
 	PrefixInvitation   = "inv"
+	PrefixPlatform     = "plt"
+	PrefixRepeat       = "rpt"
 )
 
 // crockford is the base32 alphabet of TypeID: lower case, without i, l, o, u.

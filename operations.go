@@ -19,6 +19,7 @@ type Who int
 const (
 	Anyone     Who = iota
 	People         // a person's token
+	Spenders       // an agent's or a platform's token, which the deciding turn looks at again
 	Agents         // a person's or an agent's token
 	Providers      // a provider's key, at the rail
 	MayApprove     // a person with the role owner or approver
@@ -137,6 +138,19 @@ var operations = []Operation{
 	{"show_device", "Show which device asks to sign in with a code.", "GET", "/v1/devices/{code}", People, false, false, false},
 	{"confirm_device", "Sign in the device that shows this code, from a browser.", "POST", "/v1/devices/{code}/confirm", People, false, true, false},
 	{"deny_device", "Refuse the device that shows this code.", "POST", "/v1/devices/{code}/deny", People, false, true, false},
+	{"place_hold", "Reserve money for something that is about to be used.", "POST", "/v1/holds", Spenders, false, true, true},
+	{"list_holds", "List holds that are not over.", "GET", "/v1/holds", Agents, false, false, true},
+	{"begin_hold", "Ask leave to act on a hold, now.", "POST", "/v1/holds/{hold}/begin", Spenders, false, true, true},
+	{"capture_hold", "Say what the effect of a begun hold has cost.", "POST", "/v1/holds/{hold}/capture", Spenders, false, true, true},
+	{"release_hold", "Give back what a hold still covers.", "POST", "/v1/holds/{hold}/release", Spenders, false, true, true},
+	{"resolve_hold", "Say that nothing more will be charged on a hold.", "POST", "/v1/holds/{hold}/resolve", MayApprove, true, true, false},
+	{"charge_usage", "Reserve and spend at once, for metered use.", "POST", "/v1/charges", Spenders, false, true, true},
+	{"refund_hold", "Record that captured money was given back.", "POST", "/v1/refunds", Spenders, false, true, false},
+	{"allow_repeat", "Say that an order may come once more.", "POST", "/v1/repeats", MayApprove, true, true, false},
+	{"set_labels", "Label a project or a run; taking a label away needs a signed act.", "PUT", "/v1/labels", People, true, true, false},
+	{"create_platform", "Register a program that meters what agents spend; its token is shown once.", "POST", "/v1/platforms", MayApprove, true, true, false},
+	{"list_platforms", "List registered platforms.", "GET", "/v1/platforms", People, false, false, false},
+	{"revoke_platform", "Revoke a platform and its token.", "POST", "/v1/platforms/{platform}/revoke", People, false, true, false},
 
 	{"charge", "Charge a payment token.", "POST", "/v1/rail/charges", Providers, false, true, false},
 	{"refund", "Refund a charge.", "POST", "/v1/rail/refunds", Providers, false, true, false},

@@ -44,10 +44,11 @@ var allowed = map[string]string{
 
 	// The middle.
 	"internal/seal":     "",
-	"internal/store":    ". internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
+	"internal/spend":    ". internal/audit internal/guard internal/ledger",
+	"internal/store":    ". internal/spend internal/notice internal/store/db internal/audit internal/canonical internal/guard internal/ledger internal/seal",
 	"internal/store/db": "",
 	"internal/office": ". app internal/act internal/audit internal/canonical internal/catalog internal/consent internal/domainname internal/guard " +
-		"internal/identity internal/ledger internal/notice internal/oauth internal/question internal/rail internal/review internal/seal internal/store internal/store/db",
+		"internal/identity internal/ledger internal/notice internal/oauth internal/question internal/rail internal/review internal/seal internal/spend internal/store internal/store/db",
 	"internal/courier":  "internal/notice",
 	"internal/witness":  "internal/notice",
 	"internal/identity": ". internal/act",
@@ -95,7 +96,7 @@ var (
 	standardOnly = []string{".", "app", "provider", "provider/providertest", "provider/sqlstore", "client"}
 
 	// pure packages compute; whoever calls them reads and writes.
-	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/oauth", "internal/rail", "internal/review"}
+	pure   = []string{".", "internal/act", "internal/audit", "internal/canonical", "internal/catalog", "internal/consent", "internal/domainname", "internal/edit", "internal/guard", "internal/ledger", "internal/notice", "internal/oauth", "internal/rail", "internal/review", "internal/spend"}
 	noPure = []string{"os", "os/exec", "os/signal", "net", "net/http", "database/sql", "log", "log/slog", "syscall"}
 
 	// forbidden are imports that would tie a room to what it must not know.

@@ -78,6 +78,7 @@ type CreateRun struct {
 	Providers []string   `json:"providers,omitempty"` // empty: every registered one
 	Purpose   string     `json:"purpose,omitempty"`
 	Reveal    []string   `json:"reveal,omitempty"` // credential classes the agent may have: runtime, operator
+	Labels    []string   `json:"labels,omitempty"` // name=value; each may have a budget
 	Act       *Signature `json:"act,omitempty"`
 }
 
@@ -381,8 +382,8 @@ type BudgetLine struct {
 	Scope      string     `json:"scope"`          // organization, project, provider, run, category, label
 	ID         string     `json:"id"`             // of what it covers; of a label itself, like team=search
 	Name       string     `json:"name,omitempty"` // of what it covers
-	Period     string     `json:"period"`         // run, day, week, month, total
-	Window     string     `json:"window"`         // 2026-11-29, 2026-W48, 2026-11, total, or the run's identifier
+	Period     string     `json:"period"`         // run, hour, day, week, month, total
+	Window     string     `json:"window"`         // 2026-11-29T14, 2026-11-29, 2026-W48, 2026-11, total, or the run's identifier
 	Limit      Money      `json:"limit"`
 	Held       int64      `json:"held"` // minor units of the limit's currency, as all below
 	Captured   int64      `json:"captured"`
@@ -397,7 +398,7 @@ type BudgetLine struct {
 type SetBudget struct {
 	Scope      string     `json:"scope"` // organization, project, provider, run, category, label
 	ID         string     `json:"id,omitempty"`
-	Period     string     `json:"period,omitempty"` // day, week, month, total; left out: month, or a run's whole life
+	Period     string     `json:"period,omitempty"` // hour, day, week, month, total; left out: month, or a run's whole life
 	Limit      Money      `json:"limit"`
 	Thresholds []int      `json:"thresholds,omitempty"` // 1 to 10 percentages of the limit, each told once a window; left out: as they are, at first 50, 80, 100
 	Act        *Signature `json:"act,omitempty"`
@@ -418,6 +419,7 @@ const (
 // (ISO 8601).
 const (
 	PeriodRun   = "run" // the life of a run
+	PeriodHour  = "hour"
 	PeriodDay   = "day"
 	PeriodWeek  = "week"
 	PeriodMonth = "month"
@@ -511,11 +513,12 @@ type StopInfo struct {
 	LiftedBy string       `json:"lifted_by,omitempty"`
 }
 
-// OpenItem is a purchase whose effect began before the stop.
+// OpenItem is a purchase, or a hold without one, whose effect began before the stop.
 type OpenItem struct {
-	Order string     `json:"order"`
+	Order string     `json:"order,omitempty"`
+	Hold  string     `json:"hold,omitempty"`
 	What  string     `json:"what"`
-	State OrderState `json:"state"`
+	State OrderState `json:"state"` // of a hold: begun or unknown
 	Held  Money      `json:"held"`
 }
 

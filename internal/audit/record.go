@@ -11,7 +11,6 @@ import (
 	"fmt"
 
 	"github.com/purser-dev/purser/internal/act"
-	"github.com/purser-dev/purser/internal/canonical"
 )
 
 // MaxLeaf is the largest record in bytes; the verifier's memory is bound by it.
@@ -142,10 +141,11 @@ func (r Record) Leaf() ([]byte, error) {
 	case r.Org == "" || r.Action == "" || r.Outcome == "" || r.Actor.Kind == "" || r.Actor.ID == "":
 		return nil, fmt.Errorf("%w: org, action, outcome or actor is empty", ErrRecord)
 	}
-	leaf, err := canonical.JSON(r)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	w := writer{to: make([]byte, 0, 1024)}
+	if w.record(&r); w.err != nil {
+		return nil, w.err
 	}
+	leaf := w.to
 	if len(leaf) > MaxLeaf {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRecord, len(leaf), MaxLeaf)
 	}

@@ -78,7 +78,7 @@ func seedTenant(ctx context.Context, s *store.Store, i int) (t tenant, err error
 		}
 		err = turn.InsertRun(ctx, db.InsertRunParams{
 			Organization: org, ID: run, Project: id[purser.PrefixProject], Agent: id[purser.PrefixAgent], Person: person, Currency: "USD",
-			Providers: "[]", Reveal: "[]", CreatedAt: at, ExpiresAt: end,
+			Providers: "[]", Reveal: "[]", Labels: "[]", CreatedAt: at, ExpiresAt: end,
 		})
 		if err != nil {
 			return err

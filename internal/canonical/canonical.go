@@ -95,7 +95,7 @@ func (p *parser) object(dst []byte, depth int) ([]byte, error) {
 		}
 		members = append(members, m)
 	}
-	slices.SortFunc(members, func(a, b member) int { return compareUTF16(a.key, b.key) })
+	slices.SortFunc(members, func(a, b member) int { return CompareUTF16(a.key, b.key) })
 	dst = append(dst, '{')
 	for i, m := range members {
 		if i > 0 {
@@ -104,7 +104,7 @@ func (p *parser) object(dst []byte, depth int) ([]byte, error) {
 			}
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, m.key), ':')
+		dst = append(AppendString(dst, m.key), ':')
 		dst = append(dst, m.value...)
 	}
 	return append(dst, '}'), nil

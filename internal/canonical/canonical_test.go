@@ -192,8 +192,8 @@ func FuzzKeysAreOrderedByUTF16Units(f *testing.F) {
 				want = 1
 			}
 		}
-		if got := compareUTF16(a, b); (got < 0) != (want < 0) || (got > 0) != (want > 0) {
-			t.Errorf("compareUTF16(%q, %q) = %d, want %d", a, b, got, want)
+		if got := CompareUTF16(a, b); (got < 0) != (want < 0) || (got > 0) != (want > 0) {
+			t.Errorf("CompareUTF16(%q, %q) = %d, want %d", a, b, got, want)
 		}
 	})
 }

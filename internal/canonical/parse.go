@@ -50,7 +50,7 @@ func (p *parser) value(dst []byte, depth int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return appendString(dst, s), nil
+		return AppendString(dst, s), nil
 	}
 	for _, word := range []string{"true", "false", "null"} {
 		if strings.HasPrefix(string(p.in[p.at:min(p.at+5, len(p.in))]), word) {
@@ -176,10 +176,10 @@ func (p *parser) hex4() (rune, bool) {
 	return r, true
 }
 
-// appendString writes s as RFC 8785 section 3.2.2.2 does: the two-character
+// AppendString writes s as RFC 8785 section 3.2.2.2 does: the two-character
 // escapes where JSON has them, \u00xx in lower case for the other control
 // characters, everything else as it is.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
 	for i := range len(s) {
@@ -207,10 +207,10 @@ func shortEscape(c byte) byte {
 	return 0
 }
 
-// compareUTF16 orders two valid UTF-8 strings by their UTF-16 code units. It
+// CompareUTF16 orders two valid UTF-8 strings by their UTF-16 code units. It
 // differs from the order of bytes only where a character above U+FFFF, whose
 // units begin at D800, meets one between U+E000 and U+FFFF.
-func compareUTF16(a, b string) int {
+func CompareUTF16(a, b string) int {
 	for a != "" && b != "" {
 		ra, na := utf8.DecodeRuneInString(a)
 		rb, nb := utf8.DecodeRuneInString(b)

@@ -190,7 +190,7 @@ func (a name) precedes(b name) bool {
 	if a.plain && b.plain {
 		return bytes.Compare(a.written, b.written) < 0
 	}
-	return compareUTF16(decode(a.written), decode(b.written)) < 0
+	return CompareUTF16(decode(a.written), decode(b.written)) < 0
 }
 
 // decode takes the escapes out of a string that was walked already.

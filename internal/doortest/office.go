@@ -51,6 +51,9 @@ func (o *Office) Made() []Call {
 	return made
 }
 
+// Known knows nobody.
+func (o *Office) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
+
 // Authenticate knows the tokens above.
 func (o *Office) Authenticate(_ context.Context, bearer, _ string) (purser.Actor, error) {
 	switch bearer {
@@ -270,6 +273,19 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.OrderRef, purser.Order](o, "show_order", nil),
 		do[purser.Inform, purser.Order](o, "inform", nil),
 		do[purser.Exec, purser.Variables](o, "exec", nil),
+		do[purser.PlaceHold, purser.Hold](o, "place_hold", nil),
+		do[purser.AskHolds, purser.List[purser.Hold]](o, "list_holds", nil),
+		do[purser.BeginHold, purser.Hold](o, "begin_hold", nil),
+		do[purser.CaptureHold, purser.Hold](o, "capture_hold", nil),
+		do[purser.HoldRef, purser.Hold](o, "release_hold", nil),
+		do[purser.ResolveHold, purser.Hold](o, "resolve_hold", nil),
+		do[purser.ChargeUsage, purser.Hold](o, "charge_usage", nil),
+		do[purser.RefundHold, purser.Hold](o, "refund_hold", nil),
+		do[purser.AllowRepeat, purser.Accepted](o, "allow_repeat", nil),
+		do[purser.SetLabels, purser.Labelled](o, "set_labels", nil),
+		do[purser.CreatePlatform, purser.PlatformInfo](o, "create_platform", nil),
+		do[purser.None, purser.List[purser.PlatformInfo]](o, "list_platforms", nil),
+		do[purser.PlatformRef, purser.PlatformInfo](o, "revoke_platform", nil),
 		do[purser.Stop, purser.StopInfo](o, "stop", nil),
 		do[purser.StopRef, purser.StopInfo](o, "show_stop", nil),
 		do[purser.Page, purser.List[purser.StopInfo]](o, "list_stops", nil),

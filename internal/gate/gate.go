@@ -23,6 +23,8 @@ import (
 // stop is in force is stopped.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
+	// Known is Authenticate from memory: the credential may have ended since.
+	Known(bearer string) (purser.Actor, bool)
 }
 
 // Sessions finds out whose a browser's cookie is; errors as of Authenticator.
@@ -279,12 +281,25 @@ func (g *Gate) trusts(a netip.Addr) bool {
 // Admit finds out who sends a request. No valid credential is not_signed_in; too
 // many of those from one source are too_many_tries. A valid one always passes,
 // so nobody is locked out by a neighbour.
-func (g *Gate) Admit(r *http.Request) (purser.Actor, error) {
+func (g *Gate) Admit(r *http.Request) (purser.Actor, error) { return g.admit(r, false) }
+
+// AdmitKnown is Admit for an operation whose deciding turn looks at the credential
+// again, so that one of a short time ago does: no question to the database stands
+// before the decision.
+func (g *Gate) AdmitKnown(r *http.Request) (purser.Actor, error) { return g.admit(r, true) }
+
+func (g *Gate) admit(r *http.Request, fromMemory bool) (purser.Actor, error) {
 	source := g.Source(r)
 	bearer, err := Bearer(r)
 	if err == nil {
-		var by purser.Actor
-		if by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source); err == nil {
+		by, known := purser.Actor{}, false
+		if fromMemory {
+			by, known = g.config.Authenticator.Known(bearer)
+		}
+		if !known {
+			by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source)
+		}
+		if err == nil {
 			by.Source = source
 			EntryOf(r.Context()).Sent(by)
 			if g.config.MeantFor == nil {

@@ -20,6 +20,8 @@ import (
 
 type keeper struct{}
 
+func (keeper) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
+
 func (keeper) Authenticate(_ context.Context, bearer, source string) (purser.Actor, error) {
 	if bearer == "good" {
 		return purser.Actor{Kind: purser.Agent, ID: "agt_1"}, nil

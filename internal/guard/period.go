@@ -17,6 +17,10 @@ func Window(period, target string, now time.Time, zone *time.Location) (name str
 	switch period {
 	case purser.PeriodRun:
 		return target, time.Time{}
+	case purser.PeriodHour:
+		// By the clock of UTC: where clocks go back, a local hour comes twice.
+		hour := now.UTC().Truncate(time.Hour)
+		return hour.Format("2006-01-02T15"), hour.Add(time.Hour)
 	case purser.PeriodDay:
 		return local.Format(time.DateOnly), midnight(year, month, day+1, zone)
 	case purser.PeriodWeek:
@@ -50,6 +54,8 @@ func midnight(year int, month time.Month, day int, zone *time.Location) time.Tim
 // WindowsLike is an SQL pattern for the names of all windows of a period.
 func WindowsLike(period, target string) string {
 	switch period {
+	case purser.PeriodHour:
+		return "____-__-__T__"
 	case purser.PeriodDay:
 		return "____-__-__"
 	case purser.PeriodWeek:
@@ -65,15 +71,15 @@ func WindowsLike(period, target string) string {
 // CheckPeriod refuses a period that there is not, or that does not fit the scope.
 func CheckPeriod(scope, period string) *purser.Error {
 	switch period {
-	case purser.PeriodDay, purser.PeriodWeek, purser.PeriodMonth, purser.PeriodTotal:
+	case purser.PeriodHour, purser.PeriodDay, purser.PeriodWeek, purser.PeriodMonth, purser.PeriodTotal:
 		return nil
 	case purser.PeriodRun:
 		if scope == purser.ScopeRun {
 			return nil
 		}
-		return purser.Errorf(purser.InvalidRequest, "the period run is a run's own; for a %s: day, week, month or total", scope)
+		return purser.Errorf(purser.InvalidRequest, "the period run is a run's own; for a %s: hour, day, week, month or total", scope)
 	}
-	return purser.Errorf(purser.InvalidRequest, "a budget's period is day, week, month, total, or for a run its whole life: run; not %q", period)
+	return purser.Errorf(purser.InvalidRequest, "a budget's period is hour, day, week, month, total, or for a run its whole life: run; not %q", period)
 }
 
 // CheckLabel refuses what is not name=value: lower-case letters, digits, dot,

@@ -181,8 +181,11 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (d *door) actor(r *http.Request) (purser.Actor, error) {
-	if d.op.Who == purser.Anyone {
+	switch d.op.Who {
+	case purser.Anyone:
 		return d.gate.Anonymous(r)
+	case purser.Spenders:
+		return d.gate.AdmitKnown(r)
 	}
 	return d.gate.Admit(r)
 }

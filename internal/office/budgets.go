@@ -10,6 +10,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -20,21 +21,6 @@ type windowKey struct {
 	Scope  string `json:"scope"`
 	Target string `json:"target"`
 	Name   string `json:"name"`
-}
-
-// scopes are what can cover a spend, widest first.
-func scopes(org, project, provider, category, run string, labels []string) [][2]string {
-	all := [][2]string{{purser.ScopeOrganization, org}, {purser.ScopeProject, project}, {purser.ScopeProvider, provider}}
-	if category != "" {
-		all = append(all, [2]string{purser.ScopeCategory, category})
-	}
-	for _, l := range labels {
-		all = append(all, [2]string{purser.ScopeLabel, l})
-	}
-	if run != "" {
-		all = append(all, [2]string{purser.ScopeRun, run})
-	}
-	return all
 }
 
 // labelsOf are those of the project and of the run, each once.
@@ -52,18 +38,7 @@ func (o *Office) labelsOf(ctx context.Context, q *db.Queries, org, project, run 
 		return nil, notFound(err, "run", run)
 	}
 	own, err := fromJSON[[]string](r.Labels)
-	return together(labels, own), err
-}
-
-// together is two lists as one in which nothing stands twice.
-func together(a, b []string) []string {
-	all := slices.Clone(a)
-	for _, l := range b {
-		if !slices.Contains(all, l) {
-			all = append(all, l)
-		}
-	}
-	return all
+	return spend.Together(labels, own), err
 }
 
 // covering loads every budget that covers a spend, in the window that this turn
@@ -77,8 +52,8 @@ func (o *Office) covering(ctx context.Context, t *store.Turn, project, provider,
 		return nil, err
 	}
 	var out []guard.Budget
-	for _, s := range scopes(t.Org, project, provider, category, run, labels) {
-		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: s[0], Target: s[1]})
+	for _, s := range spend.Scopes(t.Org, project, provider, category, run, labels) {
+		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: s.Scope, Target: s.Target})
 		if err != nil {
 			return nil, fmt.Errorf("loading budgets: %w", err)
 		}

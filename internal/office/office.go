@@ -156,6 +156,10 @@ type Office struct {
 	listings map[string]listing     // prepared catalogs by provider
 	daybooks map[string]*daybook    // money by day, by organization
 	tails    map[string]*tail       // newest events of the organizations that somebody watches
+
+	queues sync.Map // *queue by organization: what waits for decisions
+	facts  sync.Map // store.RunFacts by run: what to load for its spends
+	known  known
 }
 
 // New makes an office over an open store. Close waits for what it began.
@@ -247,6 +251,10 @@ func (o *Office) Operations() []Operation {
 		On("audit_log", o.AuditLog), On("prove", o.Prove), On("checkpoint", o.ShowCheckpoint), On("check_books", o.CheckBooks),
 		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
 		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
+		On("place_hold", o.PlaceHold), On("list_holds", o.ListHolds), On("begin_hold", o.BeginHold), On("capture_hold", o.CaptureHold),
+		On("release_hold", o.ReleaseHold), On("resolve_hold", o.ResolveHold), On("charge_usage", o.ChargeUsage), On("refund_hold", o.RefundHold),
+		On("allow_repeat", o.AllowRepeat), On("set_labels", o.SetLabels),
+		On("create_platform", o.CreatePlatform), On("list_platforms", o.ListPlatforms), On("revoke_platform", o.RevokePlatform),
 		On("charge", o.Charge), On("refund", o.Refund),
 		On("show_authorization", o.ShowAuthorization), On("grant", o.Grant), On("decline", o.Decline),
 		On("list_grants", o.ListGrants), On("revoke_grant", o.RevokeGrant),

@@ -8,17 +8,10 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
-
-// sticky reports that a key keeps a refusal: all that were decided for good.
-// Anything that a person, time or another try can change is not stored, and the
-// same key goes on (RULES 10); a fault of ours is no decision.
-func sticky(code purser.Code) bool {
-	fault := code == purser.Internal || code == purser.BooksBroken || code == purser.NewerDatabase
-	return code.Info().Class == purser.ClassFinal && !fault
-}
 
 // once does f in the organization's turn, and remembers the answer under the
 // actor's idempotency key: the same key with the same request gets the same
@@ -50,7 +43,7 @@ func onceIn[In, Out any](ctx context.Context, o *Office, t *store.Turn, by purse
 	out, err = f()
 	code := purser.Code("")
 	if err != nil {
-		if code = purser.CodeOf(err); !sticky(code) {
+		if code = purser.CodeOf(err); !spend.Sticky(code) {
 			return out, err
 		}
 	}

@@ -307,6 +307,14 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 // a provider's key. What belongs in a cookie is none. A token that a stop ended answers stopped, not
 // not_signed_in (RULES 21).
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
+	by, err := o.authenticate(ctx, bearer, source)
+	if err == nil {
+		o.remember(bearer, by)
+	}
+	return by, err
+}
+
+func (o *Office) authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
 	if strings.HasPrefix(bearer, "ey") { // a signed one begins with a JSON object
 		return o.granted(ctx, bearer, source)
 	}
@@ -338,6 +346,11 @@ func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purse
 	}
 	if token.RevokedAt != 0 || token.Form != bearerForm || store.Micro(o.Now()) >= token.ExpiresAt {
 		return purser.Actor{}, notSignedIn("the token has ended")
+	}
+	if by.Kind == purser.Platform {
+		p, err := o.Store.Read().Platform(ctx, db.PlatformParams{Organization: by.Organization, ID: by.ID})
+		by.Name, by.DelegatedBy = p.Name, p.Person
+		return by, err
 	}
 	return o.personOf(ctx, by)
 }

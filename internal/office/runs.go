@@ -63,7 +63,7 @@ func (o *Office) makeRun(ctx context.Context, t *store.Turn, by purser.Actor, in
 	}
 	run := db.InsertRunParams{
 		Organization: t.Org, Project: project.ID, Agent: agent.ID, Person: by.ID, Purpose: in.Purpose, Currency: in.Budget.Currency, Threshold: in.Threshold.Amount,
-		Providers: toJSON(orEmpty(in.Providers)), Reveal: toJSON(orEmpty(in.Reveal)), CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(life)),
+		Providers: toJSON(orEmpty(in.Providers)), Reveal: toJSON(orEmpty(in.Reveal)), Labels: toJSON(orEmpty(in.Labels)), CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(life)),
 	}
 	return run, o.openRun(ctx, t, &run, in.Budget)
 }
@@ -91,6 +91,9 @@ func (o *Office) checkRun(in *purser.CreateRun) (time.Duration, error) {
 		return 0, purser.Errorf(purser.InvalidRequest, "the threshold must be an amount in %s, as the budget is", in.Budget.Currency)
 	case !nameForm.MatchString(in.Agent):
 		return 0, purser.Errorf(purser.InvalidRequest, "%q is not an agent's name", in.Agent)
+	}
+	if err := checkLabels(in.Labels); err != nil {
+		return 0, err
 	}
 	for _, class := range in.Reveal {
 		if class != ClassRuntime && class != ClassOperator {
@@ -166,7 +169,7 @@ func (o *Office) implicitRun(ctx context.Context, t *store.Turn, by purser.Actor
 	budget := o.Defaults.RunBudget
 	run := db.InsertRunParams{
 		Organization: t.Org, Project: project, Person: by.ID, Purpose: "a person's own work", Currency: budget.Currency,
-		Providers: "[]", Reveal: "[]", CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
+		Providers: "[]", Reveal: "[]", Labels: "[]", CreatedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
 	}
 	if err := o.openRun(ctx, t, &run, budget); err != nil {
 		return row, err

@@ -18,7 +18,8 @@ import (
 // Kinds and states of what follows a stop.
 const (
 	effectToken = "token"
-	effectHold  = "hold"
+	effectHold  = "hold"  // of an order that did not begin
+	effectHolds = "holds" // all others in scope that did not begin
 
 	effectPending = "pending"
 	effectDone    = "done"
@@ -31,6 +32,7 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Reason == "" {
 		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
 	}
+	ctx = store.Urgent(ctx)
 	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
 		target, err := o.stopTarget(ctx, t, by, in)
 		if err != nil {
@@ -180,6 +182,35 @@ func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo
 			Order: order.ID, What: order.What, State: purser.OrderState(order.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
 		})
 	}
+	return o.holdsAt(ctx, t, out)
+}
+
+// mostOpen is how many holds an acknowledgement lists; list_holds has them all.
+const mostOpen = 500
+
+// holdsAt lists the holds without an order whose effect began. Those that did not
+// begin are void from this turn on; giving them back follows.
+func (o *Office) holdsAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+	holds, err := t.HoldsAtStop(ctx, db.HoldsAtStopParams{Organization: t.Org, RowLimit: mostOpen})
+	if err != nil {
+		return err
+	}
+	void := false
+	for _, h := range holds {
+		path := guard.Path{Organization: t.Org, Project: h.Project, Provider: h.Provider, Agent: h.Agent, Run: h.Run}
+		switch {
+		case !path.Covered(out.Scope, out.Target):
+		case h.State == purser.HoldHeld:
+			void = true
+		default:
+			out.Open = append(out.Open, purser.OpenItem{
+				Hold: h.ID, What: h.Provider, State: purser.OrderState(h.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
+			})
+		}
+	}
+	if void || len(holds) == mostOpen {
+		out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHolds, Target: out.Scope + ":" + out.Target, State: effectPending})
+	}
 	return nil
 }
 
@@ -221,6 +252,12 @@ func (o *Office) revoke(ctx context.Context, org, stop string) {
 func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 	ctx, cancel := context.WithTimeout(ctx, o.Defaults.StopDeadline)
 	defer cancel()
+	if e.Kind == effectHolds {
+		if err := o.overdue(ctx, org); err != nil {
+			o.Log.Error("giving holds back after a stop", "stop", e.Stop, "error", err)
+			return // it stays pending, and Recover tries again
+		}
+	}
 	err := o.turn(ctx, org, func(t *store.Turn) error {
 		r := recordOf(system, "stop_effect", e.Kind+":"+e.Target)
 		r.Detail = map[string]string{"stop": e.Stop}
@@ -228,6 +265,8 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 			if _, err := t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)}); err != nil {
 				return err
 			}
+			t.Record(r)
+		} else if e.Kind == effectHolds {
 			t.Record(r)
 		} else if err := o.voidOrder(ctx, t, e.Target, r); err != nil {
 			return err

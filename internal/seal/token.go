@@ -21,6 +21,7 @@ const (
 	PersonToken   Kind = "pur_per_"
 	ProviderToken Kind = "pur_prv_"
 	SessionToken  Kind = "pur_ses_" // in a cookie of a browser, and nowhere else
+	PlatformToken Kind = "pur_plt_"
 	// What leads to a token, and is none.
 	GrantCode    Kind = "pur_cod_" // an authorization code
 	RefreshToken Kind = "pur_ref_" // of a client's grant
@@ -28,7 +29,7 @@ const (
 	ClientSecret Kind = "pur_cli_" // of a client that registered
 )
 
-var kinds = []Kind{AgentToken, PersonToken, ProviderToken, SessionToken, GrantCode, RefreshToken, DeviceCode, ClientSecret}
+var kinds = []Kind{AgentToken, PersonToken, ProviderToken, PlatformToken, SessionToken, GrantCode, RefreshToken, DeviceCode, ClientSecret}
 
 const tokenBytes = 32 // 256 bits: a stored SHA-256 needs no salt and no stretching
 

@@ -1,12 +1,13 @@
 package store
 
 import (
-	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/purser-dev/purser/internal/store/db"
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
 )
 
 // Rows of one statement come in these numbers, so that few texts exist and each
@@ -60,9 +61,9 @@ func (l list) text(rows int) string {
 	return t.(string)
 }
 
-// each cuts rows, whose members stand one after the other in args, into as many
+// cut cuts rows, whose members stand one after the other in args, into as many
 // statements as the numbers of rows need.
-func (l list) each(args []any, f func(text string, args []any) error) error {
+func (l list) cut(args []any, f func(text string, args []any)) {
 	for rows := len(args) / l.columns; rows > 0; {
 		n := 1
 		for _, c := range rowCounts {
@@ -71,26 +72,35 @@ func (l list) each(args []any, f func(text string, args []any) error) error {
 				break
 			}
 		}
-		if err := f(l.text(n), args[:n*l.columns]); err != nil {
-			return err
-		}
+		f(l.text(n), args[:n*l.columns])
 		args, rows = args[n*l.columns:], rows-n
 	}
-	return nil
 }
 
-// exec writes rows inside a transaction.
-func (l list) exec(ctx context.Context, tx db.DBTX, args []any) error {
-	return l.each(args, func(text string, args []any) error {
-		_, err := tx.ExecContext(ctx, text, args...)
-		return err
-	})
+// stmts are the statements that write rows.
+func (l list) stmts(args []any) []Stmt {
+	var out []Stmt
+	l.cut(args, func(text string, args []any) { out = append(out, Stmt{Text: text, Args: args}) })
+	return out
 }
 
-var (
-	insertAudit = list{before: "INSERT INTO audit (organization, seq, at, leaf) VALUES ", columns: 4}
-	insertMoves = list{
-		before:  "INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit) VALUES ",
-		columns: 15,
+var insertAudit = list{before: "INSERT INTO audit (organization, seq, at, leaf) VALUES ", columns: 4}
+
+// OneRow reports that a batch failed by what one row of it says (a constraint, a
+// value of the wrong form), so that the others can be decided without it.
+func OneRow(err error) bool {
+	var postgres *pgconn.PgError
+	if errors.As(err, &postgres) {
+		// Classes 22, data, and 23, integrity constraint (PostgreSQL, appendix A).
+		return strings.HasPrefix(postgres.Code, "22") || strings.HasPrefix(postgres.Code, "23")
 	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqliteConstraint || lite.Code()&0xff == sqliteMismatch || lite.Code()&0xff == sqliteTooBig)
+}
+
+// Result codes of SQLite.
+const (
+	sqliteTooBig     = 18
+	sqliteConstraint = 19
+	sqliteMismatch   = 20
 )

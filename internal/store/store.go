@@ -4,6 +4,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,17 @@ type Store struct {
 
 	mu  sync.Mutex
 	txs int64
+
+	lanes lanes
+	zones sync.Map // *time.Location by name
+	// lastZones is each organization's, as of its last batch: a guess at what to load.
+	lastZones sync.Map
+
+	// batches are the connections of Batch, and urgent those of stops: on SQLite the
+	// writer's one, with the statements that were prepared on it.
+	batches, urgent *sql.DB
+	preparedOn      driver.Conn
+	stmts           map[string]driver.Stmt
 }
 
 // What Trace is told of the end of a transaction.
@@ -56,6 +68,9 @@ const (
 	Commit    = "COMMIT"
 	Committed = "COMMITTED"
 )
+
+// batchConns is how many organizations can have a batch under way at once.
+const batchConns = 32
 
 // Dialects.
 const (
@@ -134,6 +149,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return fmt.Errorf("opening %s: %w", path, err)
 	}
 	s.writer.SetMaxOpenConns(1)
+	s.batches, s.urgent = s.writer, s.writer
 	// The first connection makes the file and its mode before a reader sees it.
 	if err := s.writer.PingContext(ctx); err != nil {
 		return fmt.Errorf("opening %s: %w", path, err)
@@ -159,9 +175,26 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	s.writer.SetMaxOpenConns(16)
 	s.writer.SetMaxIdleConns(8)
 	s.reader = s.writer
+	// A stop waits for no connection that others use (SPEND.md K9).
+	s.urgent = stdlib.OpenDB(*cfg)
+	s.urgent.SetMaxOpenConns(2)
+	// A plan that was made while a table was empty stays in force when it is not
+	// (SPEND.md 4), so the batches' connections may not make one that scans.
+	batches := cfg.Copy()
+	for _, scan := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
+		batches.RuntimeParams[scan] = "off"
+	}
+	s.batches = stdlib.OpenDB(*batches)
+	s.batches.SetMaxOpenConns(batchConns)
+	s.batches.SetMaxIdleConns(batchConns)
 	var isolation string
 	if err := s.writer.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(&isolation); err != nil {
 		return fmt.Errorf("reaching PostgreSQL: %w", err)
+	}
+	// A pooler that hands out connections per transaction takes no settings at start,
+	// and would give one turn's statements to another.
+	if err := s.batches.PingContext(ctx); err != nil {
+		return fmt.Errorf("reaching PostgreSQL directly (a transaction pooler cannot stand between): %w", err)
 	}
 	// A turn reads what other turns committed while it waited for the row; any
 	// stricter level would make it fail instead (RULES 19).
@@ -174,6 +207,11 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 // Close ends all connections.
 func (s *Store) Close() error {
 	err := s.writer.Close()
+	for _, pool := range []*sql.DB{s.batches, s.urgent} {
+		if pool != nil && pool != s.writer {
+			err = errors.Join(err, pool.Close())
+		}
+	}
 	if s.reader != nil && s.reader != s.writer {
 		err = errors.Join(err, s.reader.Close())
 	}
@@ -196,11 +234,30 @@ func (s *Store) Read() *db.Queries { return db.New(s.reader) }
 // Write changes what no turn protects: sign-in challenges, catalogs, blobs,
 // tokens of people. Budgets, holds, orders and audit change in a Turn only.
 func (s *Store) Write(ctx context.Context, f func(*db.Queries) error) error {
+	if s.dialect == SQLite {
+		leave, err := s.lanes.take(ctx, s.laneOf(""), isUrgent(ctx))
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	return s.transact(ctx, func(tx db.DBTX) error { return f(db.New(tx)) })
 }
 
+// laneOf is whom a turn waits for: on SQLite everybody, since it has one writer.
+func (s *Store) laneOf(org string) string {
+	if s.dialect == SQLite {
+		return ""
+	}
+	return org
+}
+
 func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error) {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	pool := s.writer
+	if isUrgent(ctx) {
+		pool = s.urgent
+	}
+	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}

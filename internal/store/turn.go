@@ -25,7 +25,7 @@ type Turn struct {
 	Skew  time.Duration
 	Zone  *time.Location
 
-	tx      db.DBTX
+	send    func(context.Context, []Stmt) error
 	first   int64
 	edge    []byte
 	moves   map[int64]int64
@@ -45,8 +45,13 @@ var ErrNoOrganization = errors.New("no such organization")
 // Turn runs f inside the organization's turn. An error of f, but for *Refused,
 // undoes all that f wrote, its records included.
 func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error {
+	leave, err := s.lanes.take(ctx, s.laneOf(org), isUrgent(ctx))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var refused *Refused
-	err := s.transact(ctx, func(tx db.DBTX) error {
+	err = s.transact(ctx, func(tx db.DBTX) error {
 		t, err := s.begin(ctx, tx, org)
 		if err != nil {
 			return err
@@ -54,7 +59,11 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 		if err := f(t); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		return s.end(ctx, t)
+		last, err := t.last(ctx)
+		if err != nil {
+			return err
+		}
+		return t.send(ctx, last)
 	})
 	if err == nil && refused != nil {
 		return refused.Err
@@ -62,31 +71,105 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 	return err
 }
 
+// What every turn begins and ends with, besides its records (RULES 19).
+const (
+	takeTurn = `UPDATE organizations SET turn = turn + 1 WHERE id = $1
+RETURNING seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT)`
+	endTurn           = `UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1`
+	insertAuditHashes = `INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3)`
+)
+
+// turnRow is what the turn's first statement gives.
+type turnRow struct {
+	found              bool
+	seq, epoch, clock  int64
+	edge               []byte
+	zone, databaseTime string
+}
+
+func (r *turnRow) scan(scan func(...any) error) error {
+	r.found = true
+	return scan(&r.seq, &r.epoch, &r.clock, &r.edge, &r.zone, &r.databaseTime)
+}
+
 func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error) {
-	q, asked := db.New(tx), s.now()
-	row, err := q.TakeTurn(ctx, org)
+	asked, row := s.now(), turnRow{}
+	err := row.scan(tx.QueryRowContext(ctx, takeTurn, org).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNoOrganization
+		row, err = turnRow{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn of %s: %w", org, err)
 	}
-	zone, err := time.LoadLocation(row.Timezone)
+	t, err := s.turnOf(tx, org, asked, row)
+	if err != nil {
+		return nil, err
+	}
+	t.send = func(ctx context.Context, all []Stmt) error { return sendOn(ctx, tx, all) }
+	return t, nil
+}
+
+// sendOn runs statements one after the other inside a transaction.
+func sendOn(ctx context.Context, tx db.DBTX, all []Stmt) error {
+	for _, stmt := range all {
+		if err := runOn(ctx, tx, stmt); err != nil {
+			return fmt.Errorf("%.60s: %w", stmt.Text, err)
+		}
+	}
+	return nil
+}
+
+func runOn(ctx context.Context, tx db.DBTX, stmt Stmt) error {
+	if stmt.Each == nil {
+		_, err := tx.ExecContext(ctx, stmt.Text, stmt.Args...)
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, stmt.Text, stmt.Args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := stmt.Each(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// turnOf makes the turn of what its first statement gave.
+func (s *Store) turnOf(tx db.DBTX, org string, asked time.Time, row turnRow) (*Turn, error) {
+	if !row.found {
+		return nil, ErrNoOrganization
+	}
+	zone, err := s.zone(row.zone)
 	if err != nil {
 		return nil, fmt.Errorf("reading the time zone of %s: %w", org, err)
 	}
 	now := s.now().UTC().Truncate(time.Microsecond)
-	skew, err := skewOf(asked, now, Time(row.Clock), row.DatabaseClock)
+	skew, err := skewOf(asked, now, Time(row.clock), row.databaseTime)
 	if err != nil {
 		return nil, err
 	}
-	if last := Time(row.Clock); now.Before(last) {
+	if last := Time(row.clock); now.Before(last) {
 		now = last
 	}
 	return &Turn{
-		Queries: q, Org: org, tx: tx, Seq: row.Seq, first: row.Seq, edge: row.Edge, Epoch: row.Epoch, Now: now, Skew: skew, Zone: zone,
+		Queries: db.New(tx), Org: org, Seq: row.seq, first: row.seq, edge: row.edge, Epoch: row.epoch, Now: now, Skew: skew, Zone: zone,
 		moves: map[int64]int64{},
 	}, nil
+}
+
+// zone is a time zone, read from the machine's files once.
+func (s *Store) zone(name string) (*time.Location, error) {
+	if z, ok := s.zones.Load(name); ok {
+		return z.(*time.Location), nil
+	}
+	z, err := time.LoadLocation(name)
+	if err == nil {
+		s.zones.Store(name, z)
+	}
+	return z, err
 }
 
 // skewOf is how far this machine's clock is from the database's, which has a
@@ -128,37 +211,6 @@ func (t *Turn) Record(r audit.Record) int64 {
 func (t *Turn) NextMove(seq int64) int64 {
 	t.moves[seq]++
 	return t.moves[seq]
-}
-
-// end writes the records, the tree's new hashes and the organization's new
-// clock: the last statement of the transaction (RULES 19).
-func (s *Store) end(ctx context.Context, t *Turn) error {
-	leaves, rows := make([][]byte, len(t.records)), make([]any, 0, 4*len(t.records))
-	for i, r := range t.records {
-		leaf, err := r.Leaf()
-		if err != nil {
-			return fmt.Errorf("recording %s: %w", r.Action, err)
-		}
-		leaves[i] = leaf
-		rows = append(rows, t.Org, r.Seq, r.TS, string(leaf))
-	}
-	if err := insertAudit.exec(ctx, t.tx, rows); err != nil {
-		return fmt.Errorf("writing records %d to %d: %w", t.first+1, t.Seq, err)
-	}
-	edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
-	if err != nil {
-		return err
-	}
-	if hashes := edge.Append(leaves); len(hashes) > 0 {
-		err := t.InsertAuditHashes(ctx, db.InsertAuditHashesParams{Organization: t.Org, N: audit.FirstHash(t.first), Hashes: hashes})
-		if err != nil {
-			return fmt.Errorf("writing the tree: %w", err)
-		}
-	}
-	if err := t.EndTurn(ctx, db.EndTurnParams{ID: t.Org, Seq: t.Seq, Epoch: t.Epoch, Clock: Micro(t.Now), Edge: edge.Bytes()}); err != nil {
-		return fmt.Errorf("ending the turn: %w", err)
-	}
-	return nil
 }
 
 // hashReader reads stored hashes of one log. It keeps the row that it read last:

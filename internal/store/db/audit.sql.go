@@ -107,21 +107,6 @@ func (q *Queries) Checkpoints(ctx context.Context, organization string) ([]Check
 	return items, nil
 }
 
-const insertAuditHashes = `-- name: InsertAuditHashes :exec
-INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3)
-`
-
-type InsertAuditHashesParams struct {
-	Organization string
-	N            int64
-	Hashes       []byte
-}
-
-func (q *Queries) InsertAuditHashes(ctx context.Context, arg InsertAuditHashesParams) error {
-	_, err := q.db.ExecContext(ctx, insertAuditHashes, arg.Organization, arg.N, arg.Hashes)
-	return err
-}
-
 const insertCheckpoint = `-- name: InsertCheckpoint :execrows
 INSERT INTO checkpoints (organization, size, note, at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, size) DO NOTHING
 `

@@ -69,29 +69,6 @@ func (q *Queries) DropOldChallenges(ctx context.Context, arg DropOldChallengesPa
 	return err
 }
 
-const endTurn = `-- name: EndTurn :exec
-UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1
-`
-
-type EndTurnParams struct {
-	ID    string
-	Seq   int64
-	Epoch int64
-	Clock int64
-	Edge  []byte
-}
-
-func (q *Queries) EndTurn(ctx context.Context, arg EndTurnParams) error {
-	_, err := q.db.ExecContext(ctx, endTurn,
-		arg.ID,
-		arg.Seq,
-		arg.Epoch,
-		arg.Clock,
-		arg.Edge,
-	)
-	return err
-}
-
 const extendTokensOfRun = `-- name: ExtendTokensOfRun :execrows
 UPDATE tokens SET expires_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0
 `
@@ -511,36 +488,6 @@ func (q *Queries) SetInstallationValue(ctx context.Context, arg SetInstallationV
 		return 0, err
 	}
 	return result.RowsAffected()
-}
-
-const takeTurn = `-- name: TakeTurn :one
-UPDATE organizations SET turn = turn + 1 WHERE id = $1
-RETURNING seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_clock
-`
-
-type TakeTurnRow struct {
-	Seq           int64
-	Epoch         int64
-	Clock         int64
-	Edge          []byte
-	Timezone      string
-	DatabaseClock string
-}
-
-// TakeTurn locks the organization until the transaction ends. All that one turn
-// decides is decided in one order, on SQLite and on PostgreSQL (RULES 19).
-func (q *Queries) TakeTurn(ctx context.Context, id string) (TakeTurnRow, error) {
-	row := q.db.QueryRowContext(ctx, takeTurn, id)
-	var i TakeTurnRow
-	err := row.Scan(
-		&i.Seq,
-		&i.Epoch,
-		&i.Clock,
-		&i.Edge,
-		&i.Timezone,
-		&i.DatabaseClock,
-	)
-	return i, err
 }
 
 const tokenByHash = `-- name: TokenByHash :one

@@ -352,8 +352,8 @@ func (q *Queries) InsertProject(ctx context.Context, arg InsertProjectParams) (i
 }
 
 const insertRun = `-- name: InsertRun :exec
-INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, labels, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type InsertRunParams struct {
@@ -367,6 +367,7 @@ type InsertRunParams struct {
 	Threshold    int64
 	Providers    string
 	Reveal       string
+	Labels       string
 	CreatedAt    int64
 	ExpiresAt    int64
 }
@@ -383,6 +384,7 @@ func (q *Queries) InsertRun(ctx context.Context, arg InsertRunParams) error {
 		arg.Threshold,
 		arg.Providers,
 		arg.Reveal,
+		arg.Labels,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 	)

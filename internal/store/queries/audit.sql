@@ -1,6 +1,3 @@
--- name: InsertAuditHashes :exec
-INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3);
-
 -- name: AuditHashes :one
 -- AuditHashes is the row in which hash n stands.
 SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY n DESC LIMIT 1;

@@ -1,12 +1,3 @@
--- name: TakeTurn :one
--- TakeTurn locks the organization until the transaction ends. All that one turn
--- decides is decided in one order, on SQLite and on PostgreSQL (RULES 19).
-UPDATE organizations SET turn = turn + 1 WHERE id = $1
-RETURNING seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_clock;
-
--- name: EndTurn :exec
-UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1;
-
 -- name: InsertOrganization :exec
 INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING;
 

@@ -26,8 +26,8 @@ SELECT * FROM agents WHERE organization = $1 ORDER BY id;
 UPDATE agents SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
 -- name: InsertRun :exec
-INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, labels, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: Run :one
 SELECT * FROM runs WHERE organization = $1 AND id = $2;

@@ -41,7 +41,7 @@ ALTER TABLE holds ADD COLUMN agent TEXT NOT NULL DEFAULT '';
 ALTER TABLE holds ADD COLUMN kind TEXT NOT NULL DEFAULT 'order';
 ALTER TABLE holds ADD COLUMN target TEXT NOT NULL DEFAULT '';
 DROP INDEX holds_by_state;
-CREATE INDEX holds_open ON holds (organization, expires_at) WHERE state IN ('held', 'begun');
+CREATE INDEX holds_open ON holds (organization, expires_at) WHERE state IN ('held', 'begun', 'unknown');
 CREATE INDEX holds_of_run ON holds (organization, run, created_at) WHERE principal <> '' AND kind = 'order';
 
 -- A platform meters what its agents spend: model tokens, API calls.

@@ -1,0 +1,263 @@
+package office
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+const (
+	holdDefault = time.Hour
+	holdLongest = 30 * 24 * time.Hour
+	// mostMinor is the largest amount of one decision: sums of very many stay exact
+	// in JSON (canonical.MaxInteger).
+	mostMinor = 1 << 40
+	mostLabel = 8
+)
+
+// payeeForm is who can be paid by a hold: a provider's name, or one of its models
+// or services.
+var payeeForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,63}$`)
+
+// PlaceHold reserves money, against every budget that covers it.
+func (o *Office) PlaceHold(ctx context.Context, by purser.Actor, in purser.PlaceHold) (purser.Hold, error) {
+	r := spend.Request{
+		Op: spend.Place, By: by, Run: in.Run, Provider: in.Provider, Category: in.Category, Labels: in.Labels, Kind: in.Kind, Target: in.Target,
+		Amount: purser.Money{Amount: in.AmountMinor, Currency: in.Currency}, Lifetime: time.Duration(in.LifetimeSeconds) * time.Second,
+	}
+	if err := o.completed(&r); err != nil {
+		return purser.Hold{}, err
+	}
+	return o.await(ctx, r)
+}
+
+// ChargeUsage holds and captures at once.
+func (o *Office) ChargeUsage(ctx context.Context, by purser.Actor, in purser.ChargeUsage) (purser.Hold, error) {
+	r := spend.Request{
+		Op: spend.Charge, By: by, Run: in.Run, Provider: in.Provider, Category: in.Category, Labels: in.Labels,
+		Amount: purser.Money{Amount: in.AmountMinor, Currency: in.Currency},
+	}
+	if err := o.completed(&r); err != nil {
+		return purser.Hold{}, err
+	}
+	return o.await(ctx, r)
+}
+
+// completed fills in what may be left out of a new hold, and refuses what is no
+// request at all: nothing of that is a decision.
+func (o *Office) completed(r *spend.Request) (err error) {
+	if r.Run == "" {
+		r.Run = r.By.Run
+	}
+	if r.Kind == "" {
+		r.Kind = purser.KindUsage
+	}
+	if r.Lifetime == 0 {
+		r.Lifetime = holdDefault
+	}
+	invalid := func(format string, args ...any) error { return purser.Errorf(purser.InvalidRequest, format, args...) }
+	switch {
+	case r.Run == "":
+		return invalid("run: a platform says for which run it spends")
+	case r.Amount.Amount <= 0 || r.Amount.Amount > mostMinor:
+		return invalid("amount_minor: from 1 to %d", int64(mostMinor))
+	case !purser.ValidCurrency(r.Amount.Currency):
+		return invalid("currency: three capital letters, like USD")
+	case !payeeForm.MatchString(r.Provider):
+		return invalid("provider: 1 to 64 letters, digits and . _ - / name who is paid")
+	case r.Category != "" && !payeeForm.MatchString(r.Category):
+		return invalid("category: 1 to 64 letters, digits and . _ - /")
+	case r.Kind != purser.KindUsage && r.Kind != purser.KindOrder:
+		return invalid("kind: %s or %s", purser.KindUsage, purser.KindOrder)
+	case (r.Kind == purser.KindOrder) != (r.Target != "") || len(r.Target) > 200 || r.Target != catalog.Plain(r.Target, 200):
+		return invalid("target: an order names what it buys, in one line of at most 200 characters; usage names nothing")
+	case r.Lifetime < time.Second || r.Lifetime > holdLongest:
+		return invalid("lifetime_seconds: from 1 to %d", int64(holdLongest/time.Second))
+	}
+	if err := checkLabels(r.Labels); err != nil {
+		return err
+	}
+	r.ID, err = o.newID(purser.PrefixHold)
+	return err
+}
+
+// BeginHold asks leave to act on a hold.
+func (o *Office) BeginHold(ctx context.Context, by purser.Actor, in purser.BeginHold) (purser.Hold, error) {
+	return o.await(ctx, spend.Request{Op: spend.Begin, By: by, Hold: in.Hold})
+}
+
+// CaptureHold says what the effect of a begun hold has cost.
+func (o *Office) CaptureHold(ctx context.Context, by purser.Actor, in purser.CaptureHold) (purser.Hold, error) {
+	if in.AmountMinor < 0 || in.AmountMinor == 0 && !in.Final {
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0, or 0 with final")
+	}
+	return o.await(ctx, spend.Request{Op: spend.Capture, By: by, Hold: in.Hold, Part: in.AmountMinor, Final: in.Final})
+}
+
+// ReleaseHold gives back what a hold still covers.
+func (o *Office) ReleaseHold(ctx context.Context, by purser.Actor, in purser.HoldRef) (purser.Hold, error) {
+	return o.await(ctx, spend.Request{Op: spend.Release, By: by, Hold: in.Hold})
+}
+
+// RefundHold records that captured money was given back.
+func (o *Office) RefundHold(ctx context.Context, by purser.Actor, in purser.RefundHold) (purser.Hold, error) {
+	if in.AmountMinor <= 0 {
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0")
+	}
+	return o.await(ctx, spend.Request{Op: spend.Refund, By: by, Hold: in.Hold, Part: in.AmountMinor})
+}
+
+// ResolveHold is a person's word that nothing more will be charged on a hold. One
+// whose effect began needs a signature: the money may be gone (RULES 2).
+func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.ResolveHold) (out purser.Hold, err error) {
+	return once(ctx, o, by, "resolve_hold", in, func(t *store.Turn) (purser.Hold, error) {
+		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold}
+		r.By.Key, r.By.Token = "", "" // the key is kept by once
+		if in.Act != nil {
+			if r.Signed, err = o.signed(ctx, t, by, "resolve_hold", in, in.Act); err != nil {
+				return out, o.refuseAct(t, by, "resolve_hold", in.Hold, err)
+			}
+		}
+		var outcome spend.Outcome
+		err := o.Store.SpendIn(ctx, t, o.batchOf([]spend.Request{r}, func(all []spend.Outcome) { outcome = all[0] }))
+		if err == nil && outcome.Err != nil {
+			err = &store.Refused{Err: outcome.Err}
+		}
+		return outcome.Hold, err
+	})
+}
+
+// AllowRepeat says that an order may come once more (RULES 9).
+func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.AllowRepeat) (purser.Accepted, error) {
+	return once(ctx, o, by, "allow_repeat", in, func(t *store.Turn) (purser.Accepted, error) {
+		if _, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.Run}); err != nil {
+			return purser.Accepted{}, notFound(err, "run", in.Run)
+		}
+		r := recordOf(by, "allow_repeat", in.Run)
+		var err error
+		if r.Attach, err = o.signed(ctx, t, by, "allow_repeat", in, in.Act); err != nil {
+			return purser.Accepted{}, o.refuseAct(t, by, "allow_repeat", in.Run, err)
+		}
+		id, err := o.newID(purser.PrefixRepeat)
+		if err != nil {
+			return purser.Accepted{}, err
+		}
+		r.Run, r.Detail = in.Run, map[string]string{"target": catalog.Plain(in.Target, 200), "amount": purser.Money{Amount: in.AmountMinor, Currency: in.Currency}.String()}
+		t.Record(r)
+		return purser.Accepted{OK: true}, t.InsertRepeat(ctx, db.InsertRepeatParams{
+			Organization: t.Org, ID: id, Run: in.Run, Target: in.Target, Currency: in.Currency, Amount: in.AmountMinor, ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
+		})
+	})
+}
+
+// ListHolds lists holds that are not over; an agent sees its run's.
+func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHolds) (purser.List[purser.Hold], error) {
+	if by.Kind == purser.Agent {
+		in.Run = by.Run
+	}
+	limit := page(in.Page)
+	rows, err := o.Store.Read().OpenHolds(ctx, db.OpenHoldsParams{Organization: by.Organization, Run: in.Run, After: in.Cursor, RowLimit: limit + 1})
+	if err != nil {
+		return purser.List[purser.Hold]{}, err
+	}
+	show := func(h db.Hold) purser.Hold {
+		return purser.Hold{
+			ID: h.ID, Seq: h.Seq, Epoch: h.Epoch, State: h.State, Run: h.Run, Provider: h.Provider, AmountMinor: h.Amount, Currency: h.Currency,
+			CapturedMinor: h.Captured, RefundedMinor: h.Refunded, LeftMinor: left(h), ExpiresAt: store.TimeOrNil(h.ExpiresAt),
+		}
+	}
+	return cut(rows, limit, show, func(h db.Hold) string { return h.ID }), nil
+}
+
+// SetLabels puts labels on a project or a run.
+func (o *Office) SetLabels(ctx context.Context, by purser.Actor, in purser.SetLabels) (purser.Labelled, error) {
+	if err := checkLabels(in.Labels); err != nil {
+		return purser.Labelled{}, err
+	}
+	return once(ctx, o, by, "set_labels", in, func(t *store.Turn) (purser.Labelled, error) {
+		id, old, err := o.labelled(ctx, t, by, in)
+		if err != nil {
+			return purser.Labelled{}, err
+		}
+		r := recordOf(by, "set_labels", in.Scope+":"+id)
+		// What loses a label is not held to its budget any more.
+		loosens := slices.ContainsFunc(old, func(l string) bool { return !slices.Contains(in.Labels, l) })
+		if loosens || in.Act != nil {
+			if r.Attach, err = o.signed(ctx, t, by, "set_labels", in, in.Act); err != nil {
+				return purser.Labelled{}, o.refuseAct(t, by, "set_labels", in.Scope+":"+id, err)
+			}
+		}
+		labels := orEmpty(slices.Compact(slices.Sorted(slices.Values(in.Labels))))
+		r.Detail = map[string]string{"labels": toJSON(labels)}
+		t.Record(r)
+		if in.Scope == purser.ScopeRun {
+			err = t.SetRunLabels(ctx, db.SetRunLabelsParams{Organization: t.Org, ID: id, Labels: toJSON(labels)})
+		} else {
+			err = t.SetProjectLabels(ctx, db.SetProjectLabelsParams{Organization: t.Org, ID: id, Labels: toJSON(labels)})
+		}
+		return purser.Labelled{Scope: in.Scope, ID: id, Labels: labels}, err
+	})
+}
+
+func checkLabels(labels []string) error {
+	if len(labels) > mostLabel {
+		return purser.Errorf(purser.InvalidRequest, "labels: at most %d", mostLabel)
+	}
+	for _, l := range labels {
+		if err := guard.CheckLabel(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Office) labelled(ctx context.Context, t *store.Turn, by purser.Actor, in purser.SetLabels) (id string, labels []string, err error) {
+	switch in.Scope {
+	case purser.ScopeProject:
+		p, err := o.project(ctx, t.Queries, by, in.ID)
+		if err != nil {
+			return "", nil, err
+		}
+		labels, err = fromJSON[[]string](p.Labels)
+		return p.ID, labels, err
+	case purser.ScopeRun:
+		r, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.ID})
+		if err != nil {
+			return "", nil, notFound(err, "run", in.ID)
+		}
+		labels, err = fromJSON[[]string](r.Labels)
+		return r.ID, labels, err
+	}
+	return "", nil, purser.Errorf(purser.InvalidRequest, "labels are put on a project or a run, not on a %q", in.Scope)
+}
+
+// spendHash is what an idempotency key stands for: each member with its length
+// before it, so that no two requests write the same bytes (RULES 10).
+func spendHash(r *spend.Request) string {
+	b := make([]byte, 0, 256)
+	for _, s := range []string{string(r.Op), r.By.Run, r.Run, r.Provider, r.Category, r.Kind, r.Target, r.Amount.Currency, r.Hold} {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	for _, n := range []int64{r.Amount.Amount, int64(r.Lifetime), r.Part, int64(len(r.Labels))} {
+		b = binary.AppendVarint(b, n)
+	}
+	if r.Final {
+		b = append(b, 1)
+	}
+	for _, l := range r.Labels {
+		b = append(binary.AppendUvarint(b, uint64(len(l))), l...)
+	}
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

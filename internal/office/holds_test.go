@@ -1,0 +1,388 @@
+package office_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+)
+
+func usage(cents int64) purser.ChargeUsage {
+	return purser.ChargeUsage{Provider: "models/large", Category: "models", AmountMinor: cents, Currency: "USD"}
+}
+
+func holdOf(cents int64) purser.PlaceHold {
+	return purser.PlaceHold{Provider: "models/large", Category: "models", AmountMinor: cents, Currency: "USD"}
+}
+
+// platform registers one and gives its actor.
+func (h *house) platform() purser.Actor {
+	h.t.Helper()
+	in := purser.CreatePlatform{Name: "meter"}
+	in.Act = h.sign("create_platform", in)
+	made := must[purser.PlatformInfo](h, h.owner, "create_platform", in)
+	by, err := h.o.Authenticate(h.ctx, made.Token, "test")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return by
+}
+
+// left is what a budget has left, in minor units; -1 where there is none.
+func (h *house) left(scope, id string) int64 {
+	h.t.Helper()
+	for _, b := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.Page{}).Items {
+		if b.Scope == scope && b.ID == id {
+			return b.Left
+		}
+	}
+	return -1
+}
+
+func TestAHoldIsBegunCapturedInPartsAndTheRestGoesBack(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		held := must[purser.Hold](h, agent, "place_hold", holdOf(600))
+		if held.State != purser.HoldHeld || held.LeftMinor != 600 || h.left("run", run.ID) != 400 || h.left("provider", "models/large") != 9400 {
+			t.Errorf("held: %+v, run has %d left", held, h.left("run", run.ID))
+		}
+		_, err := do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 1})
+		refused(t, err, purser.InvalidState) // nothing may act on it yet
+		begun := must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: held.ID})
+		if begun.State != purser.HoldBegun || begun.Seq <= held.Seq {
+			t.Errorf("begun: %+v", begun)
+		}
+		must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 100})
+		_, err = do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 501})
+		refused(t, err, purser.InvalidState)
+		over := must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 200, Final: true})
+		if over.State != purser.HoldCaptured || over.CapturedMinor != 300 || over.LeftMinor != 0 || h.left("run", run.ID) != 700 {
+			t.Errorf("over: %+v, run has %d left", over, h.left("run", run.ID))
+		}
+		_, err = do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 1})
+		refused(t, err, purser.InvalidState)
+		if charged := must[purser.Hold](h, agent, "charge_usage", usage(50)); charged.State != purser.HoldCaptured || charged.CapturedMinor != 50 {
+			t.Errorf("charged: %+v", charged)
+		}
+		if h.left("run", run.ID) != 650 {
+			t.Errorf("the run has %d left", h.left("run", run.ID))
+		}
+		h.books()
+		h.verify()
+	})
+}
+
+// RULES 2: who may give money back.
+func TestMoneyIsGivenBackByThePartyThatCanKnow(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		meter := h.platform()
+		placed := holdOf(300)
+		placed.Run = run.ID
+		held := must[purser.Hold](h, meter, "place_hold", placed)
+		must[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: held.ID})
+		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 300})
+
+		_, err := do[purser.Hold](h, agent, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 1})
+		refused(t, err, purser.Forbidden)
+		_, err = do[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 301})
+		refused(t, err, purser.InvalidState)
+		must[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 200})
+		_, err = do[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 101})
+		refused(t, err, purser.InvalidState)
+		if h.left("run", run.ID) != 900 {
+			t.Errorf("the run has %d left", h.left("run", run.ID))
+		}
+
+		own := must[purser.Hold](h, agent, "place_hold", holdOf(100))
+		_, err = do[purser.Hold](h, meter, "release_hold", purser.HoldRef{Hold: own.ID})
+		refused(t, err, purser.Forbidden)
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: own.ID})
+		_, err = do[purser.Hold](h, agent, "release_hold", purser.HoldRef{Hold: own.ID})
+		refused(t, err, purser.Forbidden) // what it costs may still come
+		_, err = do[purser.Hold](h, h.owner, "resolve_hold", purser.ResolveHold{Hold: own.ID})
+		refused(t, err, purser.NeedsPerson)
+		in := purser.ResolveHold{Hold: own.ID}
+		in.Act = h.sign("resolve_hold", in)
+		if out := must[purser.Hold](h, h.owner, "resolve_hold", in); out.State != purser.HoldReleased {
+			t.Errorf("resolved: %+v", out)
+		}
+		unbegun := must[purser.Hold](h, agent, "place_hold", holdOf(100))
+		if out := must[purser.Hold](h, agent, "release_hold", purser.HoldRef{Hold: unbegun.ID}); out.State != purser.HoldReleased {
+			t.Errorf("released: %+v", out)
+		}
+		_, err = do[purser.Hold](h, h.owner, "charge_usage", usage(1))
+		refused(t, err, purser.Forbidden) // a person's token on disk spends nothing
+		h.books()
+		h.verify()
+	})
+}
+
+// RULES 2, 7: the hold of an order belongs to its payment token.
+func TestAnAgentCannotTouchTheHoldOfAnOrder(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(5000)
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+		hold := h.someHold()
+		for name, in := range map[string]any{
+			"release_hold": purser.HoldRef{Hold: hold}, "begin_hold": purser.BeginHold{Hold: hold}, "capture_hold": purser.CaptureHold{Hold: hold, AmountMinor: 1},
+		} {
+			_, err := do[purser.Hold](h, agent, name, in)
+			refused(t, err, purser.Forbidden)
+		}
+		h.books()
+	})
+}
+
+func (h *house) someHold() string {
+	h.t.Helper()
+	for _, r := range h.records() {
+		if id := r.Detail["hold"]; id != "" {
+			return id
+		}
+	}
+	h.t.Fatal("no hold was placed")
+	return ""
+}
+
+func TestARefusalNamesEveryBudgetThatFails(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000, func(in *purser.CreateRun) { in.Labels = []string{"team=search"} })
+		for _, b := range []purser.SetBudget{
+			{Scope: "label", ID: "team=search", Period: purser.PeriodDay, Limit: usd(200)},
+			{Scope: "category", ID: "models", Period: purser.PeriodHour, Limit: usd(150)},
+			{Scope: "project", ID: h.project.ID, Period: purser.PeriodWeek, Limit: usd(5000)},
+			{Scope: "organization", Period: purser.PeriodTotal, Limit: usd(300)},
+		} {
+			b.Act = h.sign("set_budget", b)
+			must[purser.BudgetLine](h, h.owner, "set_budget", b)
+		}
+		must[purser.Hold](h, agent, "charge_usage", usage(100))
+		_, err := do[purser.Hold](h, agent, "charge_usage", usage(201))
+		var failed []string
+		for _, b := range refused(t, err, purser.BudgetExceeded).Budgets {
+			failed = append(failed, fmt.Sprintf("%s %s %d", b.Scope, b.Period, b.Left))
+			if b.Needed != 201 || b.Period != purser.PeriodTotal && (b.ResetsAt == nil || !b.ResetsAt.After(time.Now())) {
+				t.Errorf("%+v", b)
+			}
+		}
+		if want := []string{"organization total 200", "category hour 50", "label day 100"}; !slices.Equal(failed, want) {
+			t.Errorf("failed: %q, want %q", failed, want)
+		}
+		// A limit below what is used refuses what is new, and reverses nothing.
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(40)})
+		_, err = do[purser.Hold](h, agent, "charge_usage", usage(1))
+		refused(t, err, purser.BudgetExceeded)
+		if h.left("run", run.ID) != 0 {
+			t.Errorf("the run has %d left", h.left("run", run.ID))
+		}
+		_, err = do[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models/large", AmountMinor: 1, Currency: "EUR"})
+		refused(t, err, purser.CurrencyNotBudgeted)
+		h.books()
+		h.verify()
+	})
+}
+
+// RULES 10: one decision a key, whoever asks at the same time; a replay says so.
+func TestOneKeyIsOneDecision(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		agent.Key = "one"
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		ids, fresh := map[string]int{}, 0
+		for range 64 {
+			wg.Go(func() {
+				out := must[purser.Hold](h, agent, "charge_usage", usage(10))
+				mu.Lock()
+				defer mu.Unlock()
+				ids[out.ID]++
+				if !out.Replay {
+					fresh++
+				}
+			})
+		}
+		wg.Wait()
+		if len(ids) != 1 || fresh != 1 || h.left("run", run.ID) != 990 {
+			t.Errorf("%d decisions, %d of them fresh, %d left", len(ids), fresh, h.left("run", run.ID))
+		}
+		_, err := do[purser.Hold](h, agent, "charge_usage", usage(11))
+		refused(t, err, purser.KeyReused)
+		_, err = do[purser.Hold](h, agent, "place_hold", holdOf(10))
+		refused(t, err, purser.KeyReused)
+
+		agent.Key = "two"
+		_, err = do[purser.Hold](h, agent, "charge_usage", usage(991))
+		refused(t, err, purser.BudgetExceeded)
+		in := purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(5000)}
+		in.Act = h.sign("set_budget", in)
+		must[purser.BudgetLine](h, h.owner, "set_budget", in)
+		_, err = do[purser.Hold](h, agent, "charge_usage", usage(991))
+		refused(t, err, purser.BudgetExceeded) // decided for good under its key
+		h.restart()
+		agent.Key = "one"
+		if out := must[purser.Hold](h, agent, "charge_usage", usage(10)); !out.Replay || ids[out.ID] != 64 {
+			t.Errorf("after a restart: %+v", out)
+		}
+		h.books()
+	})
+}
+
+// T3: many callers at a limit; never above it, and what fits is not refused.
+func TestAHotLimitIsNeverPassed(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(5000)
+		var spent, refusals atomic.Int64
+		var wg sync.WaitGroup
+		for n := range int64(256) {
+			wg.Go(func() {
+				for amount := 1 + n%37; amount > 0; amount /= 2 { // at last 1, which fits until nothing is left
+					_, err := do[purser.Hold](h, agent, "charge_usage", usage(amount))
+					switch {
+					case err == nil:
+						spent.Add(amount)
+					case purser.CodeOf(err) == purser.BudgetExceeded:
+						refusals.Add(1)
+					default:
+						t.Error(explain(err))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if left := h.left("run", run.ID); left+spent.Load() != 5000 || refusals.Load() > 0 && left != 0 {
+			t.Errorf("spent %d, left %d, refused %d times", spent.Load(), left, refusals.Load())
+		}
+		if n := h.counted("charge_usage", audit.Accepted) + h.counted("charge_usage", audit.Refused); n < 256 {
+			t.Errorf("%d records", n)
+		}
+		h.books()
+		h.verify()
+	})
+}
+
+// SPEND.md K1, K3, K8: what a stop leaves of a hold.
+func TestAStopMakesUnbegunHoldsVoidAndLetsBegunOnesSettle(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(1000)
+		meter := h.platform()
+		in := holdOf(100)
+		in.Run = run.ID
+		waits, begun := must[purser.Hold](h, meter, "place_hold", in), must[purser.Hold](h, meter, "place_hold", in)
+		must[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: begun.ID})
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+		if !slices.ContainsFunc(stop.Open, func(i purser.OpenItem) bool { return i.Hold == begun.ID }) {
+			t.Errorf("the begun hold is not listed as open: %+v", stop.Open)
+		}
+		_, err := do[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: waits.ID})
+		refused(t, err, purser.Stopped)
+		_, err = do[purser.Hold](h, meter, "place_hold", in)
+		refused(t, err, purser.Stopped)
+		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 60})
+		h.resume(stop)
+		_, err = do[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: waits.ID})
+		refused(t, err, purser.Stopped) // a resume revives nothing
+		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: begun.ID, Final: true})
+		h.tick()
+		if left := h.left("run", run.ID); left != 940 {
+			t.Errorf("%d left: the void hold was not given back", left)
+		}
+		h.books()
+		h.verify()
+	})
+}
+
+func TestAHoldExpiresUnlessItsEffectBegan(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		in := holdOf(100)
+		in.LifetimeSeconds = 1
+		waits, begun := must[purser.Hold](h, agent, "place_hold", in), must[purser.Hold](h, agent, "place_hold", in)
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: begun.ID})
+		h.later(2 * time.Second)
+		_, err := do[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: waits.ID})
+		refused(t, err, purser.InvalidState)
+		h.tick()
+		open := must[purser.List[purser.Hold]](h, agent, "list_holds", purser.AskHolds{}).Items
+		if len(open) != 1 || open[0].ID != begun.ID || open[0].State != purser.HoldUnknown || h.left("run", run.ID) != 900 {
+			t.Errorf("open: %+v, left %d", open, h.left("run", run.ID))
+		}
+		h.tick() // once is enough
+		if n := h.counted("expire_hold", audit.Unknown) + h.counted("expire_hold", audit.Accepted); n != 2 {
+			t.Errorf("%d records of what expired", n)
+		}
+		must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 10, Final: true})
+		if h.left("run", run.ID) != 990 {
+			t.Errorf("%d left", h.left("run", run.ID))
+		}
+		h.books()
+		h.verify()
+	})
+}
+
+func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(10000)
+		in := purser.PlaceHold{Provider: "printer", Kind: purser.KindOrder, Target: "100 leaflets", AmountMinor: 900, Currency: "USD"}
+		must[purser.Hold](h, agent, "place_hold", in)
+		_, err := do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.LooksLikeDuplicate)
+		allow := purser.AllowRepeat{Run: run.ID, Target: in.Target, AmountMinor: 900, Currency: "USD"}
+		_, err = do[purser.Accepted](h, agent, "allow_repeat", allow)
+		refused(t, err, purser.SelfApproval)
+		allow.Act = h.sign("allow_repeat", allow)
+		must[purser.Accepted](h, h.owner, "allow_repeat", allow)
+		must[purser.Hold](h, agent, "place_hold", in)
+		_, err = do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.LooksLikeDuplicate) // once
+		in.Target, in.AmountMinor = "1000 leaflets", 1001
+		_, err = do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.NeedsApproval)
+		h.books()
+		h.verify()
+	})
+}
+
+// The door takes a credential from memory for a short time; the turn does not.
+func TestARevokedTokenSpendsNothing(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(1000)
+		meter := h.platform()
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		must[purser.AgentInfo](h, h.owner, "revoke_agent", purser.AgentRef{Agent: agent.ID})
+		_, err := do[purser.Hold](h, agent, "charge_usage", usage(1))
+		refused(t, err, purser.RunEnded) // with its agent
+		must[purser.PlatformInfo](h, h.owner, "revoke_platform", purser.PlatformRef{Platform: meter.ID})
+		run, _ := h.run(1000)
+		in := usage(1)
+		in.Run = run.ID
+		_, err = do[purser.Hold](h, meter, "charge_usage", in)
+		refused(t, err, purser.NotSignedIn)
+	})
+}

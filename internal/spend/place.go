@@ -1,0 +1,210 @@
+package spend
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/ledger"
+)
+
+// Scopes are what can cover a spend, widest first.
+func Scopes(org, project, provider, category, run string, labels []string) []Scope {
+	all := make([]Scope, 0, 5+len(labels))
+	all = append(all, Scope{purser.ScopeOrganization, org}, Scope{purser.ScopeProject, project}, Scope{purser.ScopeProvider, provider})
+	if category != "" {
+		all = append(all, Scope{purser.ScopeCategory, category})
+	}
+	for _, l := range labels {
+		all = append(all, Scope{purser.ScopeLabel, l})
+	}
+	if run != "" {
+		all = append(all, Scope{purser.ScopeRun, run})
+	}
+	return all
+}
+
+// Together is two lists of labels as one in which nothing stands twice.
+func Together(a, b []string) []string {
+	if len(b) == 0 {
+		return a
+	}
+	all := slices.Clone(a)
+	for _, l := range b {
+		if !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// place decides a hold, or a hold and its capture at once.
+func (s *State) place(r *Request) Outcome {
+	rec := s.record(r, nil)
+	rec.Target = r.Provider
+	run := s.Runs[r.Run]
+	switch {
+	case run == nil, r.By.Kind == purser.Agent && r.Run != r.By.Run:
+		return s.refuse(r, rec, purser.Errorf(purser.NotFound, "no run is called %q here", r.Run).WithHint("purser run list"))
+	}
+	rec.Run, rec.Project = run.ID, run.Project
+	money := &audit.Money{Amount: r.Amount.Amount, Currency: r.Amount.Currency}
+	rec.Money = &audit.Amounts{Expected: money, Ceiling: money}
+	sp := guard.Spend{
+		Now: s.Now, Skew: s.Skew, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
+		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
+		Stops: s.inForce(), Recent: s.Recent[run.ID],
+	}
+	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
+	sp.Meant = sp.Order && s.Repeats[repeat] > 0
+	var windows []*Window
+	sp.Budgets, windows = s.covering(Scopes(s.Org, run.Project, r.Provider, r.Category, run.ID, Together(run.Labels, r.Labels)), r.Amount.Currency)
+	if no := s.forbidden(r, run, sp); no != nil {
+		return s.refuse(r, rec, no)
+	}
+	h := &Hold{
+		ID: r.ID, Principal: r.By.ID, Agent: run.Agent, Run: run.ID, Project: run.Project, Provider: r.Provider, Category: r.Category, Kind: r.Kind,
+		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, State: purser.HoldHeld, Epoch: s.Epoch,
+		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Seq: s.Seq + 1, opened: true,
+	}
+	for _, w := range windows {
+		h.Windows = append(h.Windows, w.WindowKey)
+	}
+	kind := ledger.Hold
+	if r.Op == Charge {
+		kind = ledger.Charge
+		h.State, h.Captured = purser.HoldCaptured, h.Amount
+		rec.Money = &audit.Amounts{Actual: money}
+	}
+	rec.Target = h.ID
+	rec.Budgets = s.move(h, kind, h.Amount, s.Seq+1, h.Amount)
+	rec.Detail = map[string]string{"provider": r.Provider}
+	if r.Category != "" {
+		rec.Detail["category"] = r.Category
+	}
+	if r.Target != "" {
+		rec.Detail["target"] = r.Target
+	}
+	s.Opened = append(s.Opened, h)
+	s.Holds[h.ID] = h
+	if sp.Order {
+		s.Recent[run.ID] = append(s.Recent[run.ID], guard.Recent{Target: r.Target, Amount: r.Amount.Amount, At: s.Now, SameRun: true})
+		if sp.Meant {
+			s.Repeats[repeat]--
+			s.Used = append(s.Used, repeat)
+		}
+	}
+	seq := s.write(rec)
+	return Outcome{Hold: s.show(h, seq), Seq: seq}
+}
+
+// forbidden is the first no: the run's, the guards', and a person's who was not
+// asked.
+func (s *State) forbidden(r *Request, run *Run, sp guard.Spend) *purser.Error {
+	if refusals := s.Guards.Refusals(sp); len(refusals) > 0 {
+		return refusals[0]
+	}
+	// Promise 4: what is dear is a plan that a person signs.
+	if sp.Order && r.Amount.Amount > run.Threshold {
+		return purser.Errorf(purser.NeedsApproval, "an order of %s is above the run's threshold of %s", r.Amount, purser.Money{Amount: run.Threshold, Currency: r.Amount.Currency}).
+			WithHint("plan it, so that a person can approve it: purser plan %s", r.Provider)
+	}
+	return nil
+}
+
+// inForce are the stops that nobody lifted.
+func (s *State) inForce() []purser.StopInfo {
+	for i := range s.Stops {
+		if s.Stops[i].LiftedAt != nil { // rare: a hold is older than a lifted stop
+			return slices.DeleteFunc(slices.Clone(s.Stops), func(i purser.StopInfo) bool { return i.LiftedAt != nil })
+		}
+	}
+	return s.Stops
+}
+
+// covering are the budgets in a currency that cover a spend, each with the window
+// that now falls into; a window that is new is opened.
+func (s *State) covering(scopes []Scope, currency string) ([]guard.Budget, []*Window) {
+	lines, windows := make([]guard.Budget, 0, len(scopes)), make([]*Window, 0, len(scopes))
+	for _, scope := range scopes {
+		rows := s.Budgets[scope]
+		if len(rows) == 0 && scope.Scope == purser.ScopeProvider {
+			rows = s.defaultLimit(scope)
+		}
+		for _, b := range rows {
+			if b.Currency != currency {
+				continue
+			}
+			p := s.period(b)
+			w := s.window(WindowKey{b.Scope.Scope, b.Target, b.Currency, p.name}, b)
+			windows = append(windows, w)
+			lines = append(lines, guard.Budget{BudgetLine: line(b, w, p.next)})
+		}
+	}
+	return lines, windows
+}
+
+// defaultLimit gives a provider the monthly limit of a first spend (CONTROLS, defaults).
+func (s *State) defaultLimit(scope Scope) []*Budget {
+	limit := s.DefaultProvider
+	b := &Budget{Scope: scope, Period: purser.PeriodMonth, Currency: limit.Currency, Limit: limit.Amount, Thresholds: []int{50, 80, 100}}
+	s.Budgets[scope] = []*Budget{b}
+	s.Default = append(s.Default, scope)
+	s.write(audit.Record{
+		Actor: audit.Actor{Kind: string(purser.System), ID: "purser"}, Action: "default_budget", Target: "provider:" + scope.Target, Outcome: audit.Accepted,
+		Detail: map[string]string{"limit": limit.String(), "period": purser.PeriodMonth},
+	})
+	return s.Budgets[scope]
+}
+
+func (s *State) window(k WindowKey, b *Budget) *Window {
+	w := s.Windows[k]
+	if w == nil {
+		w = &Window{WindowKey: k, Ceiling: b.Limit, New: true}
+		s.Windows[k] = w
+	}
+	w.of = b
+	return w
+}
+
+// line shows a budget in a window. Use beyond what its columns can add up is
+// refused by the guard before it can be stored.
+func line(b *Budget, w *Window, next time.Time) purser.BudgetLine {
+	out := purser.BudgetLine{
+		Scope: b.Scope.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.Limit, Currency: b.Currency},
+		Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Left: max(0, b.Limit-w.Held-w.Captured+w.Refunded), Thresholds: b.Thresholds,
+	}
+	if !next.IsZero() {
+		out.ResetsAt = &next
+	}
+	return out
+}
+
+// Check finds a state that no sequence of decisions can reach, before it is written
+// (SPEND.md 6.3). It finds nothing unless the program errs.
+func (s *State) Check() error {
+	for _, w := range s.Moved {
+		switch {
+		case w.Held < 0 || w.Captured < 0 || w.Refunded < 0 || w.Refunded > w.Captured:
+			return fmt.Errorf("budget %s:%s %s would have held %d, captured %d, refunded %d", w.Scope, w.Target, w.Name, w.Held, w.Captured, w.Refunded)
+		case w.Use() > w.Ceiling:
+			return fmt.Errorf("budget %s:%s %s would be at %d of %d", w.Scope, w.Target, w.Name, w.Use(), w.Ceiling)
+		}
+	}
+	for _, list := range [][]*Hold{s.Opened, s.Changed} {
+		for _, h := range list {
+			if h.Left() < 0 || h.Captured < 0 || h.Released < 0 || h.Refunded > h.Captured || !h.Open() && h.Left() != 0 {
+				return fmt.Errorf("hold %s would be %s with %d captured, %d released and %d refunded of %d", h.ID, h.State, h.Captured, h.Released, h.Refunded, h.Amount)
+			}
+		}
+	}
+	for i, r := range s.Records {
+		if r.Seq != s.Seq-int64(len(s.Records))+1+int64(i) {
+			return fmt.Errorf("record %d of the turn would have the number %d", i, r.Seq)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,454 @@
+// Package spend decides spends: a pure function from what one turn loaded and the requests that wait to decisions, changed rows and records. It does no I/O.
+//
+// The office gathers what waits, loads the rows that it touches, lets Decide
+// change them, and writes what changed, all in one turn (DESIGN.md section 5).
+// Requests are decided in their order; each outcome is the same as if the request
+// had come alone. The same State and requests always give the same outcomes.
+package spend
+
+import (
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/ledger"
+)
+
+// Op is what is asked. Its text is the action of the record.
+type Op string
+
+const (
+	Place   Op = "place_hold"
+	Charge  Op = "charge_usage"
+	Begin   Op = "begin_hold"
+	Capture Op = "capture_hold"
+	Release Op = "release_hold"
+	Refund  Op = "refund_hold"
+	Resolve Op = "resolve_hold" // a person's Release
+	Expire  Op = "expire_hold" // by the system: its time is over
+	Void    Op = "void_hold"   // by the system: a stop came before its effect began
+)
+
+// Request is one request as it was admitted: who asks is known, the form is right.
+type Request struct {
+	Op   Op
+	By   purser.Actor
+	Hash string // of the request, for the key (RULES 10)
+
+	// Of Place and Charge.
+	ID                 string // the new hold's
+	Run                string
+	Provider, Category string
+	Labels             []string
+	Kind, Target       string
+	Amount             purser.Money
+	Lifetime           time.Duration
+
+	// Of the others.
+	Hold  string
+	Part  int64 // minor units, of Capture and Refund
+	Final bool
+	// Signed is the act of a Resolve that takes one; it was
+	// checked and consumed in this turn.
+	Signed *audit.Attachment
+}
+
+// Outcome is what became of a request. Err is a refusal, and a decision too.
+type Outcome struct {
+	Hold   purser.Hold
+	Err    *purser.Error
+	Seq    int64 // of the record; 0 where nothing was decided
+	Replay bool
+	// Keep says that the key keeps this outcome (RULES 10).
+	Keep bool
+}
+
+// State is what one turn loaded, and what Decide changes of it. Rows that are not
+// there are not in the maps.
+type State struct {
+	Org        string
+	Now        time.Time
+	Skew       time.Duration
+	Zone       *time.Location
+	Seq, Epoch int64
+	Stops      []purser.StopInfo // in force, and those lifted since the oldest loaded hold
+	Tokens     map[string]Token  // by id
+	Runs       map[string]*Run
+	Budgets    map[Scope][]*Budget
+	Windows    map[WindowKey]*Window
+	Holds      map[string]*Hold
+	Keys       map[Key]Kept
+	Recent     map[string][]guard.Recent // orders of a run without a plan, in the last hour
+	Repeats    map[Repeat]int            // repeats that a person allowed
+	// DefaultProvider is the monthly limit that a provider gets with the first spend there.
+	DefaultProvider purser.Money
+	Guards          guard.Set
+
+	// What was decided, in order.
+	Records   []audit.Record
+	Movements []Movement
+	Opened    []*Hold   // new holds
+	Changed   []*Hold   // loaded holds that were changed, each once
+	Moved     []*Window // windows that were changed or opened, each once
+	Default   []Scope   // providers that got the default limit
+	Used      []Repeat
+
+	periods map[string]period // of Now, made once
+}
+
+type period struct {
+	name string
+	next time.Time
+}
+
+// Token is a credential as the turn found it.
+type Token struct {
+	Revoked   bool
+	ExpiresAt time.Time
+}
+
+// Run is a run with what its spends are decided by.
+type Run struct {
+	guard.Run
+	Project, Agent string
+	Threshold      int64
+	Labels         []string // of the run and its project
+}
+
+// Scope is what a budget covers.
+type Scope struct{ Scope, Target string }
+
+// Budget is a limit in force.
+type Budget struct {
+	Scope
+	Period, Currency string
+	Limit            int64
+	Thresholds       []int
+}
+
+// WindowKey names one window of one budget. A hold keeps those that it was decided
+// against, and they are never computed again (SPEND.md section 2).
+type WindowKey struct {
+	Scope    string
+	Target   string
+	Currency string
+	Name     string
+}
+
+// Window is the use of a budget in one of its periods.
+type Window struct {
+	WindowKey
+	Held, Captured, Refunded int64
+	Ceiling                  int64
+	New                      bool // not stored yet
+
+	of    *Budget // whose it is; nil for a window of the past
+	moved bool
+	was   int64 // its use, before it was first moved
+}
+
+// Use is what counts against the limit (RULES 5).
+func (w *Window) Use() int64 { return w.Held + w.Captured - w.Refunded }
+
+// Hold is a hold as it is stored.
+type Hold struct {
+	ID, Principal, Agent, Run, Project, Provider, Category string
+	Kind, Target, Currency                                 string
+	Amount, Captured, Released, Refunded                   int64
+	State                                                  string
+	Epoch                                                  int64
+	BegunAt, ExpiresAt, CreatedAt                          time.Time
+	Windows                                                []WindowKey
+	Seq                                                    int64
+	changed, opened                                        bool
+}
+
+// Left is what can still be captured.
+func (h *Hold) Left() int64 { return h.Amount - h.Captured - h.Released }
+
+// Open reports whether something of it is still reserved.
+func (h *Hold) Open() bool {
+	return h.State == purser.HoldHeld || h.State == purser.HoldBegun || h.State == purser.HoldUnknown
+}
+
+// Key is an idempotency key in its scope (RULES 10).
+type Key struct{ Principal, Key string }
+
+// Kept is what a key keeps.
+type Kept struct {
+	Hash string
+	Hold purser.Hold
+	Err  *purser.Error
+	Seq  int64
+}
+
+// Movement is an event of money.
+type Movement struct {
+	Seq, N int64
+	Kind   ledger.Kind
+	Amount int64
+	Hold   *Hold
+}
+
+// Crossing is what all decisions together added to the use of a budget.
+type Crossing struct {
+	Before purser.BudgetLine
+	Added  int64
+}
+
+// Crossings lists the budgets whose use grew, for those who are told of thresholds.
+func (s *State) Crossings() []Crossing {
+	var out []Crossing
+	for _, w := range s.Moved {
+		if added := w.Use() - w.was; w.of != nil && added > 0 {
+			before := line(w.of, w, time.Time{})
+			before.Held, before.Captured, before.Refunded = w.was, 0, 0
+			out = append(out, Crossing{before, added})
+		}
+	}
+	return out
+}
+
+// Repeat is an order that a person said may come again.
+type Repeat struct {
+	Run, Target, Currency string
+	Amount                int64
+}
+
+// Decide decides requests one after the other. The outcomes have their order.
+func (s *State) Decide(requests []Request) []Outcome {
+	out := make([]Outcome, len(requests))
+	for i := range requests {
+		out[i] = s.one(&requests[i])
+	}
+	return out
+}
+
+func (s *State) one(r *Request) Outcome {
+	key := Key{r.By.ID, r.By.Key}
+	if r.By.Key != "" {
+		if kept, ok := s.Keys[key]; ok {
+			return s.replay(r, kept)
+		}
+	}
+	if no := s.credential(r); no != nil {
+		return s.refuse(r, audit.Record{}, no)
+	}
+	out := s.decide(r)
+	if out.Keep = r.By.Key != "" && (out.Err == nil || Sticky(out.Err.Code)); out.Keep {
+		s.Keys[key] = Kept{r.Hash, out.Hold, out.Err, out.Seq}
+	}
+	return out
+}
+
+// Sticky reports that a key keeps a refusal: all that were decided for good.
+// Anything that a person, time or another try can change is not stored, and the
+// same key goes on (RULES 10); a fault of ours is no decision.
+func Sticky(code purser.Code) bool {
+	fault := code == purser.Internal || code == purser.BooksBroken || code == purser.NewerDatabase
+	return code.Info().Class == purser.ClassFinal && !fault
+}
+
+// replay answers as the first time, with the epoch of now: a replay is no
+// permission to act (SPEND.md section 2).
+func (s *State) replay(r *Request, kept Kept) Outcome {
+	if kept.Hash != r.Hash {
+		return Outcome{Err: purser.Errorf(purser.KeyReused, "the idempotency key %q was used for another request", r.By.Key).
+			WithHint("use a new key for a new request")}
+	}
+	out := Outcome{Hold: kept.Hold, Err: kept.Err, Seq: kept.Seq, Replay: true}
+	out.Hold.Epoch, out.Hold.Replay = s.Epoch, true
+	return out
+}
+
+// credential looks at the token as this turn found it: the door may have known it
+// from before a stop or a revocation.
+func (s *State) credential(r *Request) *purser.Error {
+	if r.By.Token == "" {
+		return nil
+	}
+	t, ok := s.Tokens[r.By.Token]
+	if ok && !t.Revoked && s.Now.Before(t.ExpiresAt) {
+		return nil
+	}
+	// A stop ends tokens; who shows one of those is told of the stop, not to sign in
+	// (RULES 21).
+	path := guard.Path{Organization: s.Org, Project: r.By.Project, Run: r.By.Run}
+	if r.By.Kind == purser.Agent {
+		path.Agent = r.By.ID
+	}
+	for _, stop := range s.Stops {
+		if stop.LiftedAt == nil && stop.Scope != purser.ScopeProvider && path.Covered(stop.Scope, stop.Target) {
+			return guard.StoppedBy(stop)
+		}
+	}
+	if run := s.Runs[r.By.Run]; run != nil {
+		if no := (guard.OpenRun{}).Forbids(guard.Spend{Now: s.Now, Run: &run.Run}); no != nil {
+			return no
+		}
+	}
+	return purser.Errorf(purser.NotSignedIn, "the token was revoked or has ended").WithHint("a person can create another run: purser run create --budget 20")
+}
+
+func (s *State) decide(r *Request) Outcome {
+	switch r.Op {
+	case Place, Charge:
+		return s.place(r)
+	}
+	h := s.Holds[r.Hold]
+	if h == nil || r.By.Kind == purser.Agent && h.Run != r.By.Run {
+		return s.refuse(r, audit.Record{}, purser.Errorf(purser.NotFound, "no hold is called %q here", r.Hold))
+	}
+	switch r.Op {
+	case Begin:
+		return s.begin(r, h)
+	case Capture:
+		return s.capture(r, h)
+	case Release, Resolve:
+		return s.release(r, h)
+	case Refund:
+		return s.refund(r, h)
+	}
+	return s.end(r, h)
+}
+
+// record begins the record of a request, of which a hold is known or not.
+func (s *State) record(r *Request, h *Hold) audit.Record {
+	out := audit.Record{
+		Actor:   audit.Actor{Kind: string(r.By.Kind), ID: r.By.ID, Key: r.By.Token, DelegatedBy: r.By.DelegatedBy},
+		Project: r.By.Project, Run: r.By.Run, Action: string(r.Op), Target: r.Hold, IdempotencyKey: r.By.Key, Outcome: audit.Accepted,
+	}
+	if h != nil {
+		out.Project, out.Run, out.Target = h.Project, h.Run, h.ID
+	}
+	return out
+}
+
+// write appends a record and gives it the next number.
+func (s *State) write(r audit.Record) int64 {
+	s.Seq++
+	r.Seq, r.TS, r.Org = s.Seq, s.Now.UnixMicro(), s.Org
+	s.Records = append(s.Records, r)
+	return s.Seq
+}
+
+// refuse records a no. rec is the record as far as it was known, or empty.
+func (s *State) refuse(r *Request, rec audit.Record, no *purser.Error) Outcome {
+	if rec.Action == "" {
+		rec = s.record(r, s.Holds[r.Hold])
+	}
+	if rec.Target == "" {
+		rec.Target = r.Provider
+	}
+	rec.Outcome = audit.Refused
+	rec.Policy = &audit.Policy{Verdict: "refused", Reasons: []string{string(no.Code)}}
+	rec.Detail = map[string]string{"reason": no.Detail}
+	rec.Budgets = nil
+	for _, b := range no.Budgets {
+		rec.Budgets = append(rec.Budgets, budgetLine(b, 0))
+	}
+	return Outcome{Err: no, Seq: s.write(rec)}
+}
+
+func budgetLine(b purser.BudgetLine, change int64) audit.BudgetLine {
+	return audit.BudgetLine{
+		Scope: b.Scope + ":" + b.ID, Window: b.Window, Currency: b.Limit.Currency, Limit: b.Limit.Amount,
+		Held: b.Held, Captured: b.Captured, Refunded: b.Refunded, Change: change,
+	}
+}
+
+// show is a hold as an answer.
+func (s *State) show(h *Hold, seq int64) purser.Hold {
+	out := purser.Hold{
+		ID: h.ID, Seq: seq, Epoch: s.Epoch, State: h.State, Run: h.Run, Provider: h.Provider, AmountMinor: h.Amount, Currency: h.Currency,
+		CapturedMinor: h.Captured, RefundedMinor: h.Refunded, LeftMinor: h.Left(),
+	}
+	if h.Open() {
+		at := h.ExpiresAt
+		out.ExpiresAt = &at
+	}
+	return out
+}
+
+// touch notes that a loaded hold is to be written again.
+func (s *State) touch(h *Hold) {
+	if !h.opened && !h.changed {
+		h.changed = true
+		s.Changed = append(s.Changed, h)
+	}
+}
+
+// move changes the windows of a hold, posts the event, and gives the lines of its
+// record. change is what it adds to the use of each window.
+func (s *State) move(h *Hold, kind ledger.Kind, amount, seq, change int64) []audit.BudgetLine {
+	if amount == 0 {
+		return nil
+	}
+	lines := make([]audit.BudgetLine, 0, len(h.Windows))
+	for _, k := range h.Windows {
+		w := s.Windows[k]
+		s.dirty(w)
+		switch kind {
+		case ledger.Hold:
+			w.Held += amount
+		case ledger.Charge:
+			w.Captured += amount
+		case ledger.Capture:
+			w.Held, w.Captured = w.Held-amount, w.Captured+amount
+		case ledger.Release:
+			w.Held -= amount
+		case ledger.Refund:
+			w.Refunded += amount
+		}
+		lines = append(lines, audit.BudgetLine{
+			Scope: k.Scope + ":" + k.Target, Window: k.Name, Currency: k.Currency, Limit: s.limit(w),
+			Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Change: change,
+		})
+	}
+	n := int64(1)
+	if last := len(s.Movements) - 1; last >= 0 && s.Movements[last].Seq == seq {
+		n = s.Movements[last].N + 1
+	}
+	s.Movements = append(s.Movements, Movement{Seq: seq, N: n, Kind: kind, Amount: amount, Hold: h})
+	return lines
+}
+
+func (s *State) dirty(w *Window) {
+	if !w.moved {
+		w.moved, w.was = true, w.Use()
+		s.Moved = append(s.Moved, w)
+	}
+}
+
+// limit is the limit in force of the budget that a window belongs to; 0 for a
+// window of the past, where none matters any more.
+func (s *State) limit(w *Window) int64 {
+	if w.of == nil {
+		for _, b := range s.Budgets[Scope{w.Scope, w.Target}] {
+			if b.Currency == w.Currency && s.period(b).name == w.Name {
+				w.of = b
+			}
+		}
+	}
+	if w.of == nil {
+		return 0
+	}
+	return w.of.Limit
+}
+
+// period is the window of a budget that now falls into.
+func (s *State) period(b *Budget) period {
+	if b.Period == purser.PeriodRun {
+		return period{name: b.Target}
+	}
+	p, ok := s.periods[b.Period]
+	if !ok {
+		p.name, p.next = guard.Window(b.Period, b.Target, s.Now, s.Zone)
+		if s.periods == nil {
+			s.periods = map[string]period{}
+		}
+		s.periods[b.Period] = p
+	}
+	return p
+}

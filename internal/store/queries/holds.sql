@@ -1,0 +1,37 @@
+-- name: OpenHolds :many
+SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
+  AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT)) AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
+
+-- name: OverdueHolds :many
+-- OverdueHolds are those whose time is over, and those that no effect began of
+-- while a stop came after them: whether it covers them is decided in the turn.
+SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
+  AND h.state <> 'unknown'   AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND EXISTS (
+    SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch
+      AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))))
+ORDER BY h.expires_at LIMIT 256;
+
+-- name: HoldsAtStop :many
+-- HoldsAtStop are the holds without an order that are not over.
+SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT sqlc.arg(row_limit);
+
+-- name: InsertRepeat :exec
+INSERT INTO repeats (organization, id, run, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: SetRunLabels :exec
+UPDATE runs SET labels = $3 WHERE organization = $1 AND id = $2;
+
+-- name: SetProjectLabels :exec
+UPDATE projects SET labels = $3 WHERE organization = $1 AND id = $2;
+
+-- name: InsertPlatform :exec
+INSERT INTO platforms (organization, id, name, person, created_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: Platform :one
+SELECT * FROM platforms WHERE organization = $1 AND id = $2;
+
+-- name: Platforms :many
+SELECT * FROM platforms WHERE organization = $1 ORDER BY id;
+
+-- name: RevokePlatform :execrows
+UPDATE platforms SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
