@@ -92,8 +92,8 @@ func (o *Office) isFresh(text, purpose, subject string) (challenge []byte, notAf
 	return challenge, notAfter, nil
 }
 
-// spend lets a fresh challenge count once.
-func spend(ctx context.Context, t *store.Turn, challenge []byte, purpose, person string, notAfter int64) error {
+// useUp lets a fresh challenge count once.
+func useUp(ctx context.Context, t *store.Turn, challenge []byte, purpose, person string, notAfter int64) error {
 	n, err := t.SpendChallenge(ctx, db.SpendChallengeParams{
 		Organization: t.Org, Nonce: base64.RawURLEncoding.EncodeToString(challenge), Operation: purpose, Approver: person, NotAfter: notAfter, UsedAt: store.Micro(t.Now),
 	})
@@ -160,7 +160,7 @@ func (o *Office) signInByPasskey(ctx context.Context, by purser.Actor, in purser
 		case !counterGrew(key, counter):
 			return wrong("it counts backwards, as a copy of it would")
 		}
-		if err := spend(ctx, t, challenge, "sign_in", person.ID, notAfter); err != nil {
+		if err := useUp(ctx, t, challenge, "sign_in", person.ID, notAfter); err != nil {
 			return err
 		}
 		if err := o.usedPasskey(ctx, t, key.Credential, counter); err != nil {
@@ -314,7 +314,7 @@ func (m *madePasskey) detail() map[string]string {
 // party if it is the first of all, and gives the person recovery codes if it is
 // the first of theirs.
 func (o *Office) keepPasskey(ctx context.Context, t *store.Turn, org, person string, m *madePasskey) (codes []string, err error) {
-	if err := spend(ctx, t, m.challenge, m.purpose, person, m.notAfter); err != nil {
+	if err := useUp(ctx, t, m.challenge, m.purpose, person, m.notAfter); err != nil {
 		return nil, err
 	}
 	if _, err := t.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: rpName, Value: m.rp}); err != nil {
