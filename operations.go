@@ -54,6 +54,7 @@ var operations = []Operation{
 	{"list_invitations", "List invitations that nobody used yet.", "GET", "/v1/invitations", Owners, false, false, false},
 	{"revoke_invitation", "Take an invitation back.", "POST", "/v1/invitations/{invitation}/revoke", Owners, false, true, false},
 	{"set_role", "Change what a person may do.", "POST", "/v1/people/{person}/role", Owners, true, true, false},
+	{"first_passkey", "Make a link with which a person who has none makes a first passkey.", "POST", "/v1/people/{person}/passkey", Owners, true, true, false},
 	{"remove_person", "Remove a person, with sessions, passkeys and runs.", "POST", "/v1/people/{person}/remove", Owners, true, true, false},
 	{"two_people", "Show the amounts above which two people must approve.", "GET", "/v1/two-people", People, false, false, false},
 	{"set_two_people", "Set the amount above which two people must approve.", "PUT", "/v1/two-people", Owners, true, true, false},

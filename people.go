@@ -138,6 +138,17 @@ type SetRole struct {
 	Act    *Signature `json:"act,omitempty"`
 }
 
+// FirstPasskey lets a person who signs nothing yet make a first passkey.
+type FirstPasskey struct {
+	Person string     `json:"person"`
+	Act    *Signature `json:"act,omitempty"`
+}
+
+// PasskeyLink is the page on which a passkey is made. It works once, for 15 minutes.
+type PasskeyLink struct {
+	Link string `json:"link,omitempty"` // only in the answer that makes it
+}
+
 // RemovePerson ends a person's sessions, passkeys, invitations and runs.
 type RemovePerson struct {
 	Person string     `json:"person"`

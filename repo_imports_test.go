@@ -64,6 +64,7 @@ var allowed = map[string]string{
 	"internal/httpapi":  ". internal/form internal/gate internal/office",
 	"internal/mcpapi":   ". internal/form internal/gate internal/office",
 	"internal/oauth":    "",
+	"internal/issuer":   ". internal/gate internal/office internal/seal",
 	"internal/oauthapi": ". internal/gate internal/oauth internal/office internal/seal",
 	"internal/appapi":   ". app internal/gate internal/office internal/seal internal/seller",
 	"internal/console":  ". internal/consent internal/form internal/gate internal/office",
@@ -77,7 +78,7 @@ var allowed = map[string]string{
 	"internal/folder": ".",
 	"internal/config": ". internal/edit",
 	"internal/server": ". app client internal/act internal/audit internal/bridge/... internal/canonical internal/catalog internal/config internal/consent " +
-		"internal/courier internal/notice internal/witness internal/oauth internal/oauthapi internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
+		"internal/courier internal/notice internal/witness internal/issuer internal/oauth internal/oauthapi internal/appapi internal/domainname internal/guard internal/httpapi internal/identity internal/ledger internal/mcpapi internal/console internal/gate internal/form " +
 		"internal/backup internal/blob internal/office internal/rail internal/seal internal/seller internal/store internal/store/db",
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
@@ -114,7 +115,7 @@ var (
 	// testOnly may be imported by tests, and by each other, never by the product.
 	testOnly = []string{
 		"internal/doortest", "internal/seller/fakes", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
-		"github.com/letsencrypt/pebble", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "github.com/google/go-cmp",
+		"github.com/letsencrypt/pebble", "github.com/luikyv/go-oidc", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "github.com/google/go-cmp",
 		"go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/creack/pty", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "testing", "net/http/httptest",
 	}
 

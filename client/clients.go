@@ -11,6 +11,11 @@ func (c *Client) ShowAuthorization(ctx context.Context, in purser.AuthorizationR
 	return call[purser.Authorization](ctx, c, "show_authorization", in)
 }
 
+// FirstPasskey: make a link with which a person who has none makes a first passkey.
+func (c *Client) FirstPasskey(ctx context.Context, in purser.FirstPasskey) (purser.PasskeyLink, error) {
+	return call[purser.PasskeyLink](ctx, c, "first_passkey", in)
+}
+
 // Grant: connect a client: give it an agent and a run with a budget.
 func (c *Client) Grant(ctx context.Context, in purser.GrantClient) (purser.Granted, error) {
 	return call[purser.Granted](ctx, c, "grant", in)

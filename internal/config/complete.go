@@ -48,6 +48,7 @@ func (c *Config) complete(environ []string, f *faults) {
 	}
 	c.Audit.Witness.complete(home, f)
 	c.Notices.complete(home, f)
+	c.OIDC.complete(home, f)
 	if file, ok := c.Database.file(); ok {
 		if file == "" {
 			file = filepath.Join(c.Dir, "purser.db")
@@ -101,6 +102,7 @@ func (c *Config) check(f *faults) {
 	c.checkLimits(f)
 	c.Audit.Witness.check(f)
 	c.Notices.check(f)
+	c.OIDC.check(f)
 	if err := c.Database.check(); err != nil {
 		f.add("settings", "database: %v", err)
 	}

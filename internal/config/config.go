@@ -32,6 +32,7 @@ type Config struct {
 	Retire   Retire   `key:"retire"`
 	Stop     Stop     `key:"stop"`
 	Clients  Clients  `key:"clients"`
+	OIDC     OIDC     `key:"oidc"`
 	Audit    Audit    `key:"audit"`
 	Notices  Notices  `key:"notices"`
 

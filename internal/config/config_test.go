@@ -56,7 +56,7 @@ func TestWithoutSourcesTheDefaultsHold(t *testing.T) {
 		Defaults: Defaults{usd(2000), usd(1000), usd(10000), 5},
 		Approval: Approval{24 * time.Hour, 10 * time.Minute},
 		Session:  Session{12 * time.Hour, 7 * 24 * time.Hour},
-		Retire:   Retire{168 * time.Hour}, Stop: Stop{10 * time.Second},
+		Retire:   Retire{168 * time.Hour}, Stop: Stop{10 * time.Second}, OIDC: OIDC{Provision: "none", GroupsClaim: "groups"},
 		Notices: Notices{Reminder: 2 * time.Hour, SMTP: SMTP{Port: 587, TLS: "starttls"}},
 	}
 	c.explained = nil
@@ -142,6 +142,12 @@ func TestAFaultIsNamedWithItsSourceAndTheWayOut(t *testing.T) {
 		{"a witness's password in its address", "audit:\n  witness:\n    url: https://me:hunter2@witness.example/", nil, nil, "it holds a password"},
 		{"a witness's secret that is not there", "audit:\n  witness:\n    url: https://w.example/\n    secret_file: /nowhere/secret", nil, nil, "cannot be read"},
 		{"a group within a group, misspelt", "audit:\n  witnes:\n    file: x", nil, nil, "audit.witnes.file is not a setting; the nearest is audit.witness.file"},
+		{"an issuer in the clear", "oidc:\n  issuer: http://login.example.org\n  client_id: x", nil, nil, "oidc.issuer: it is not an address"},
+		{"an issuer that knows us by no name", "oidc:\n  issuer: https://login.example.org", nil, nil, "oidc.client_id"},
+		{"everybody whom an issuer knows", "oidc:\n  issuer: https://login.example.org\n  client_id: x\n  provision: all", nil, nil, "without allowed_domains"},
+		{"a group of owners", "oidc:\n  issuer: https://login.example.org\n  client_id: x\n  roles: [boss=owner]", nil, nil, "a group gives viewer or approver"},
+		{"a client without an issuer", "oidc:\n  client_id: x", nil, nil, "oidc: issuer is not set"},
+		{"an issuer's secret that is not there", "oidc:\n  issuer: https://login.example.org\n  client_id: x\n  client_secret_file: /nowhere/secret", nil, nil, "cannot be read"},
 		{"no home", "", []string{"HOME="}, nil, "neither HOME nor XDG_DATA_HOME"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

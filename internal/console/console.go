@@ -40,6 +40,7 @@ type Config struct {
 	Gate     *gate.Gate
 	Sessions Sessions
 	SignIn   string    // the path of the page to sign in on
+	Upstream string    // the name of the issuer through which people may sign in too; empty: none
 	Random   io.Reader // for idempotency keys of forms
 	Version  string    // of the program
 }
@@ -88,6 +89,9 @@ func (c *Console) screens() map[string]screen {
 		"GET /acts/{act}":           {"act", c.waitingAct},
 		"GET /people":               {"people", c.people},
 		"GET /settings/passkeys":    {"passkeys", c.passkeys},
+		"GET /device":               {"device", c.device},
+
+		"GET /connect/{authorization}": {"connect", c.connect},
 	}
 }
 

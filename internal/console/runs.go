@@ -78,9 +78,14 @@ func (c *Console) agents(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	clients, err := do[purser.List[purser.Grant]](v, "list_grants", purser.Page{Cursor: v.query("clients"), Limit: 50})
+	if err != nil {
+		return page{}, err
+	}
 	return page{title: "Agents", parts: []part{
 		{id: "agents", live: true, label: "Agents", body: agentsPart(v, list.Items)},
 		{id: "older", body: more(after("/agents", list.NextCursor))},
+		{id: "clients", live: true, body: clientsPart(v, clients)},
 	}}, nil
 }
 

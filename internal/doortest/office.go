@@ -305,6 +305,7 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.ResourceRef, purser.Resource](o, "show_resource", nil),
 		do[purser.SearchAudit, purser.FoundRecords](o, "search_audit", nil),
 		do[purser.AuthorizationRef, purser.Authorization](o, "show_authorization", nil),
+		do[purser.FirstPasskey, purser.PasskeyLink](o, "first_passkey", nil),
 		do[purser.GrantClient, purser.Granted](o, "grant", nil),
 		do[purser.AuthorizationRef, purser.Declined](o, "decline", nil),
 		do[purser.Page, purser.List[purser.Grant]](o, "list_grants", nil),

@@ -128,6 +128,7 @@ type Config struct {
 	Documents Documents          // nil: clients register, and name no documents
 	// LocalDocuments lets clients name documents by http on this machine.
 	LocalDocuments bool
+	Arrivals       Arrivals // of people from the upstream issuer
 	Defaults       Defaults
 	Now            func() time.Time
 	Random         io.Reader
@@ -257,7 +258,7 @@ func (o *Office) Operations() []Operation {
 		On("create_platform", o.CreatePlatform), On("list_platforms", o.ListPlatforms), On("revoke_platform", o.RevokePlatform),
 		On("charge", o.Charge), On("refund", o.Refund),
 		On("show_authorization", o.ShowAuthorization), On("grant", o.Grant), On("decline", o.Decline),
-		On("list_grants", o.ListGrants), On("revoke_grant", o.RevokeGrant),
+		On("first_passkey", o.FirstPasskey), On("list_grants", o.ListGrants), On("revoke_grant", o.RevokeGrant),
 		On("show_device", o.ShowDevice), On("confirm_device", o.ConfirmDevice), On("deny_device", o.DenyDevice),
 	}
 	for i := range ops {

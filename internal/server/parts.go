@@ -83,6 +83,7 @@ func open(ctx context.Context, cfg config.Config, opt Options, log *slog.Logger,
 		Seller:   seller.New(seller.Config{Now: opt.Now, Random: opt.Random, Origin: url, Account: account, Key: requests, Keys: p.keys}),
 		Deployer: deployer{}, Couriers: couriers(cfg.Notices, opt.Now), Now: opt.Now, Random: opt.Random, Log: log,
 		Access: p.access, Documents: oauthapi.NewDocuments(cfg.Clients.LocalDocuments), LocalDocuments: cfg.Clients.LocalDocuments,
+		Arrivals: office.Arrivals{Domains: cfg.OIDC.AllowedDomains, Provision: cfg.OIDC.Provision, Roles: cfg.OIDC.GroupRoles()},
 	})
 	return p, err
 }

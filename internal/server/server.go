@@ -21,6 +21,7 @@ import (
 	"github.com/purser-dev/purser/internal/console"
 	"github.com/purser-dev/purser/internal/gate"
 	"github.com/purser-dev/purser/internal/httpapi"
+	"github.com/purser-dev/purser/internal/issuer"
 	"github.com/purser-dev/purser/internal/mcpapi"
 	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/oauthapi"
@@ -153,12 +154,25 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 		doors["GET /metrics"] = count.handler
 	}
 	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
-	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: g, SignIn: "/sign-in", Random: opt.Random, Version: opt.Version})
+	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: g, SignIn: "/sign-in", Upstream: s.cfg.OIDC.Name, Random: opt.Random, Version: opt.Version})
 	maps.Copy(doors, pages.Doors())
 	maps.Copy(doors, oauthapi.Doors(oauthapi.Config{
 		Office: s.parts.office, Keys: s.parts.access, Gate: g, Origin: s.URL, Consent: "/connect/", Fail: pages.Fail,
 	}))
+	if s.cfg.OIDC.Issuer != "" {
+		maps.Copy(doors, s.upstream(opt, g, pages.Fail))
+	}
 	return httpapi.New(httpapi.Config{Office: s.parts.office, Gate: g, Version: opt.Version, Doors: doors, Lost: pages.Lost()}), nil
+}
+
+// upstream is the way in through the issuer of the settings.
+func (s *Server) upstream(opt Options, g *gate.Gate, fail func(http.ResponseWriter, *http.Request, error)) map[string]http.Handler {
+	cfg := s.cfg.OIDC
+	d := issuer.Door{Office: s.parts.office, Gate: g, Origin: s.URL, Fail: fail, Issuer: issuer.New(issuer.Config{
+		Issuer: cfg.Issuer, ClientID: cfg.ClientID, Secret: seal.NewSecret(cfg.ClientSecret.Reveal()), Groups: cfg.GroupsClaim,
+		Redirect: func() string { return s.URL() + issuer.PathFinish }, Now: opt.Now, Random: opt.Random,
+	})}
+	return d.Doors()
 }
 
 // URL is what agents and browsers call the server; without a public_url it is

@@ -15,6 +15,7 @@
 // idempotency key and no member; the name and value of the pressed button are one.
 //
 //   data-next="/runs/{id}"   where to go then; {id} is a member of the result
+//   data-go="redirect"       go to the address in that member of the result
 //   data-digest="sha256:..." of data-act="approve" and data-answer: the digest of
 //                            what this page shows. Another one is not signed.
 //   <output data-result="link" hidden>    shows that member of the result, once
@@ -289,6 +290,12 @@
       const result = await perform(form, button);
       form.dispatchEvent(new CustomEvent("act:done", { bubbles: true, detail: result }));
       if (show(form, result)) return;
+      if (form.dataset.go) {
+        const to = result[form.dataset.go];
+        if (!to) throw new Problem("It was done already.", "Start again from the program that you want to connect.");
+        location.assign(to);
+        return;
+      }
       const next = form.dataset.next;
       if (next !== undefined) location.assign(next.replaceAll(/\{(\w+)\}/g, (_, m) => encodeURIComponent(result[m] ?? "")));
       else location.reload();

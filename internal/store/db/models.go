@@ -193,6 +193,7 @@ type Identity struct {
 	Subject      string
 	Organization string
 	Person       string
+	Made         int64
 	CreatedAt    int64
 	SeenAt       int64
 }

@@ -244,7 +244,7 @@ func (q *Queries) Grants(ctx context.Context, arg GrantsParams) ([]OauthGrant, e
 }
 
 const identity = `-- name: Identity :one
-SELECT issuer, subject, organization, person, created_at, seen_at FROM identities WHERE issuer = $1 AND subject = $2
+SELECT issuer, subject, organization, person, made, created_at, seen_at FROM identities WHERE issuer = $1 AND subject = $2
 `
 
 type IdentityParams struct {
@@ -260,6 +260,7 @@ func (q *Queries) Identity(ctx context.Context, arg IdentityParams) (Identity, e
 		&i.Subject,
 		&i.Organization,
 		&i.Person,
+		&i.Made,
 		&i.CreatedAt,
 		&i.SeenAt,
 	)
@@ -360,8 +361,8 @@ func (q *Queries) InsertGrantedToken(ctx context.Context, arg InsertGrantedToken
 	return err
 }
 
-const insertIdentity = `-- name: InsertIdentity :execrows
-INSERT INTO identities (issuer, subject, organization, person, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT DO NOTHING
+const insertIdentity = `-- name: InsertIdentity :exec
+INSERT INTO identities (issuer, subject, organization, person, made, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $6)
 `
 
 type InsertIdentityParams struct {
@@ -369,21 +370,20 @@ type InsertIdentityParams struct {
 	Subject      string
 	Organization string
 	Person       string
+	Made         int64
 	CreatedAt    int64
 }
 
-func (q *Queries) InsertIdentity(ctx context.Context, arg InsertIdentityParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertIdentity,
+func (q *Queries) InsertIdentity(ctx context.Context, arg InsertIdentityParams) error {
+	_, err := q.db.ExecContext(ctx, insertIdentity,
 		arg.Issuer,
 		arg.Subject,
 		arg.Organization,
 		arg.Person,
+		arg.Made,
 		arg.CreatedAt,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	return err
 }
 
 const insertOAuthClient = `-- name: InsertOAuthClient :exec

@@ -110,8 +110,8 @@ DELETE FROM devices WHERE expires_at < $1;
 -- name: Identity :one
 SELECT * FROM identities WHERE issuer = $1 AND subject = $2;
 
--- name: InsertIdentity :execrows
-INSERT INTO identities (issuer, subject, organization, person, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT DO NOTHING;
+-- name: InsertIdentity :exec
+INSERT INTO identities (issuer, subject, organization, person, made, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $6);
 
 -- name: SeeIdentity :exec
 UPDATE identities SET seen_at = $3 WHERE issuer = $1 AND subject = $2;

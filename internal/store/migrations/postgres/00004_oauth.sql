@@ -90,6 +90,7 @@ CREATE TABLE identities (
     subject      TEXT NOT NULL,
     organization TEXT NOT NULL,
     person       TEXT NOT NULL,
+    made         BIGINT NOT NULL, -- 1: the person came to be by signing in there, and the role follows the groups
     created_at   BIGINT NOT NULL,
     seen_at      BIGINT NOT NULL,
     PRIMARY KEY (issuer, subject)
