@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
 )
 
 func (s *session) approvals() *cobra.Command {
@@ -30,8 +32,9 @@ func (s *session) approvals() *cobra.Command {
 
 func (s *session) approve() *cobra.Command {
 	return s.changing(&cobra.Command{
-		Use: "approve PLAN", Short: "Show a plan and approve exactly it; asks for the passphrase", Args: needs("PLAN"),
-		Long:    "Show a plan and approve exactly what is shown. The digest that is signed is computed here, from the terms on the screen.",
+		Use: "approve PLAN", Short: "Show a plan and approve exactly it; asks for the passphrase, or opens its page", Args: needs("PLAN"),
+		Long: "Show a plan and approve exactly what is shown. With a passphrase, the digest that is signed is computed here, from the terms on the screen.\n" +
+			"Who has passkeys only gets the address of the plan's page, and the command waits for the decision there.",
 		Example: "  purser approve pln_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (plan purser.Plan, err error) {
 			c, err := s.client()
@@ -46,7 +49,15 @@ func (s *session) approve() *cobra.Command {
 			if _, err := s.Err.Write([]byte(shown.String())); err != nil { // never sign what could not be shown
 				return plan, err
 			}
-			signature, err := s.consent(c).Approve(ctx, plan)
+			var signature *purser.Signature
+			if s.signedAct != "" { // the person was sent to the plan's page before
+				err = s.decidedThere(ctx, c, plan.ID, purser.Challenge{Link: s.address() + "/approvals/" + plan.ID, NotAfter: plan.ExpiresAt})
+			} else {
+				signature, err = s.consent(c).Approve(ctx, plan)
+			}
+			if errors.Is(err, errDecided) {
+				return s.decided(ctx, c, plan.ID)
+			}
 			if err != nil && purser.CodeOf(err) != purser.Forbidden { // as in signed
 				return plan, err
 			}
@@ -55,10 +66,27 @@ func (s *session) approve() *cobra.Command {
 			}
 			return c.Approve(ctx, purser.Approve{Plan: plan.ID, Act: signature})
 		}, func(p *page, v purser.Plan) {
+			if v.State == purser.PlanWaiting {
+				p.line("Your yes to %s counts; %d of %d people have approved.", v.ID, len(v.Votes), v.Needs)
+				return
+			}
 			p.line("Approved %s.", v.ID)
 			p.line("next: purser apply %s", v.ID)
 		}),
 	})
+}
+
+// decided is a plan after a person decided on its page.
+func (s *session) decided(ctx context.Context, c *client.Client, id string) (purser.Plan, error) {
+	plan, err := c.ShowPlan(ctx, purser.PlanRef{Plan: id})
+	if err == nil && plan.State == purser.PlanIsDenied {
+		why := "a person said no on the plan's page"
+		if plan.Approval != nil && plan.Approval.Reason != "" {
+			why += ": " + plan.Approval.Reason
+		}
+		err = purser.Errorf(purser.PlanDenied, "%s", why).WithHint("make another plan")
+	}
+	return plan, err
 }
 
 func (s *session) deny() *cobra.Command {

@@ -72,6 +72,7 @@ func (s *session) root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentFlags().BoolVar(&s.json, "json", s.json, "print exactly one JSON object on standard output, for errors too")
+	root.PersistentFlags().StringVar(&s.signedAct, "signed", "", "go on with what a person was sent to sign in a browser, by the token that was printed")
 	root.PersistentFlags().StringVar(&s.server, "server", "", "address of the server (default: PURSER_URL, else the one that runs here)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%v", err) })
 	root.SetHelpCommand(s.help())
@@ -89,7 +90,7 @@ func (s *session) root() *cobra.Command {
 			s.rotate(), s.adopt(), s.remove(), s.restore(),
 		}},
 		{"Stop and prove", []*cobra.Command{s.stop(), s.resume(), s.audit(), s.books(), s.resolve(), s.agree(), s.inform()}},
-		{"Keep the house", []*cobra.Command{s.provider(), s.conformance(), s.link(), s.unlink(), s.open(), s.proposeOpen(), s.backup(), s.doctor(), s.bench(), s.completion(), s.version()}},
+		{"Keep the house", []*cobra.Command{s.provider(), s.conformance(), s.link(), s.unlink(), s.open(), s.proposeOpen(), s.people(), s.passkey(), s.sessions(), s.backup(), s.doctor(), s.bench(), s.completion(), s.version()}},
 		{"", []*cobra.Command{s.cloud(), s.demoAgent()}},
 	}
 	for _, g := range groups {

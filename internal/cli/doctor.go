@@ -77,7 +77,7 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 	c, err := s.client()
 	add("credential file", "purser login", err, "readable by you alone, or absent")
 	if err == nil {
-		s.diagnoseServer(ctx, c, add)
+		s.diagnoseServer(ctx, c, cfg.PublicURL, add)
 	}
 	if _, err := exec.LookPath("git"); err != nil {
 		d.Findings = append(d.Findings, finding{What: "git", OK: true, Says: "not installed; folders are identified by their manifest alone"})
@@ -85,7 +85,7 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 	return d
 }
 
-func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func(what, hint string, err error, good string, args ...any)) {
+func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicURL string, add func(what, hint string, err error, good string, args ...any)) {
 	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -94,6 +94,8 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, add func
 	if err != nil {
 		return
 	}
+	says, err := checkPasskeys(ctx, c, publicURL)
+	add("passkeys", "set public_url back, or let each person sign in with a recovery code", err, "%s", says)
 	who, err := c.Whoami(ctx, purser.None{})
 	add("sign-in", "purser login", err, "%s %s of %s", who.Kind, who.Name, who.OrganizationName)
 	if err != nil || who.Kind != purser.Person {

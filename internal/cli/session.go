@@ -22,6 +22,8 @@ type session struct {
 	json   bool
 	server string // --server
 	key    string // --key, or the one that was made for this process
+
+	signedAct string // --signed: what a person was sent to sign before
 }
 
 // getenv reads the environment that the command was given.

@@ -112,6 +112,9 @@ func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err er
 			return nil, fmt.Errorf("registering the local cloud: %w", err)
 		}
 	}
+	if err := s.parts.office.CheckParty(ctx); err != nil { // tokens and passphrases work all the same
+		s.log.Warn("nobody can use a passkey here", "why", err)
+	}
 	handler, err := s.doors(opt)
 	if err != nil {
 		return nil, err
