@@ -3,7 +3,9 @@ package browser
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"html"
 	"io"
 	"log/slog"
@@ -17,6 +19,7 @@ import (
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/client"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/cli"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/server"
 	"github.com/purser-dev/purser/provider"
@@ -78,6 +81,12 @@ func raw(t *testing.T, method, url, body string, header ...string) (status int, 
 // program is a command line of the tab's person, signed in by device.
 func (b *tab) program() *client.Client {
 	b.t.Helper()
+	return b.dial(b.token())
+}
+
+// token is what a device of the tab's person gets.
+func (b *tab) token() string {
+	b.t.Helper()
 	anyone := b.dial("")
 	asked, err := anyone.AskDevice(b.t.Context(), "a test")
 	if err != nil {
@@ -90,7 +99,7 @@ func (b *tab) program() *client.Client {
 	if err != nil {
 		b.t.Fatalf("signing in by device: %v", err)
 	}
-	return b.dial(in.Token)
+	return in.Token
 }
 
 func (b *tab) dial(token string) *client.Client {
@@ -195,4 +204,17 @@ func verify(t *testing.T, b *tab) {
 	if err != nil || !report.Verified {
 		t.Errorf("the log does not verify: %v", err)
 	}
+}
+
+// typed runs a command line as the tab's person, in a place of its own.
+func (b *tab) typed(token string, said io.Writer, args ...string) (code int, answer map[string]any) {
+	var out bytes.Buffer
+	dir := b.t.TempDir()
+	code = cli.Run(b.t.Context(), args, cli.World{
+		Out: &out, Err: said, Dir: dir, Version: "test", Now: time.Now, Random: rand.Reader,
+		Environ:  []string{"HOME=" + dir, "PURSER_URL=" + b.url, "PURSER_TOKEN=" + token},
+		Terminal: func() (*cli.Terminal, error) { return nil, errors.New("there is no terminal") },
+	})
+	_ = json.Unmarshal(out.Bytes(), &answer) // text for people is no JSON
+	return code, answer
 }

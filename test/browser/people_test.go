@@ -1,7 +1,9 @@
 package browser
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -286,6 +288,53 @@ func TestAPageSignsWhatATerminalAsked(t *testing.T) {
 	in.Act = got.Signature
 	if _, err := c.SetBudget(client.WithKey(t.Context(), "k1"), in); err != nil {
 		t.Errorf("with the signature: %v", err)
+	}
+	verify(t, b)
+}
+
+// RULES 1 on a terminal whose person has passkeys only: the page signs, and the
+// command goes on by itself, or by its token where it cannot wait.
+func TestACommandSendsWhoHasPasskeysToAPageAndWaits(t *testing.T) {
+	url, link := serve(t)
+	b := open(t, url)
+	b.setUp(link)
+	b.visit("/people")
+	token := b.token()
+	set := []string{"budget", "set", "organization", "--limit", "4321"}
+
+	code, answer := b.typed(token, io.Discard, append(set, "--json")...)
+	data, _ := answer["data"].(map[string]any)
+	page, _ := data["link"].(string)
+	resume, _ := data["resume"].(string)
+	if code != purser.ExitPerson || !strings.HasPrefix(page, url+"/acts/") || resume == "" {
+		t.Fatalf("headless: exit %d, %v", code, answer)
+	}
+	b.visit(page)
+	b.sees("432100")
+	b.press("#act form")
+	b.sees("It is signed")
+	if code, answer := b.typed(token, io.Discard, "budget", "set", "organization", "--limit", "9999", "--json", "--signed", resume); code == 0 {
+		t.Errorf("the signature went with another request: %v", answer)
+	}
+	if code, answer := b.typed(token, io.Discard, append(set, "--json", "--signed", resume)...); code != 0 {
+		t.Errorf("with the signature: exit %d, %v", code, answer)
+	}
+
+	said, write := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		code, _ := b.typed(token, write, "budget", "set", "organization", "--limit", "5432")
+		_ = write.Close()
+		ended <- code
+	}()
+	lines := bufio.NewScanner(said)
+	for lines.Scan() && !strings.Contains(lines.Text(), "/acts/") {
+	}
+	go func() { _, _ = io.Copy(io.Discard, said) }()
+	b.visit(strings.TrimSpace(lines.Text()))
+	b.press("#act form")
+	if code := <-ended; code != 0 {
+		t.Errorf("the command that waited: exit %d", code)
 	}
 	verify(t, b)
 }
