@@ -148,6 +148,16 @@ func TestAFaultIsNamedWithItsSourceAndTheWayOut(t *testing.T) {
 		{"a group of owners", "oidc:\n  issuer: https://login.example.org\n  client_id: x\n  roles: [boss=owner]", nil, nil, "a group gives viewer or approver"},
 		{"a client without an issuer", "oidc:\n  client_id: x", nil, nil, "oidc: issuer is not set"},
 		{"an issuer's secret that is not there", "oidc:\n  issuer: https://login.example.org\n  client_id: x\n  client_secret_file: /nowhere/secret", nil, nil, "cannot be read"},
+		{"mail without a sender", "notices:\n  smtp:\n    host: mail.example", nil, nil, "notices.smtp.from"},
+		{"mail in the clear over the network", "notices:\n  smtp: {host: mail.example, tls: none, from: a@b.example}", nil, nil, "none is for this machine only"},
+		{"a mail server with its port", "notices:\n  smtp: {host: 'mail.example:25', from: a@b.example}", nil, nil, "the port has a setting of its own"},
+		{"a mail user without a password", "notices:\n  smtp: {host: mail.example, user: a, from: a@b.example}", nil, nil, "user and password belong together"},
+		{"an unknown kind of TLS", "notices:\n  smtp: {host: mail.example, tls: ssl, from: a@b.example}", nil, nil, "not starttls, tls or none"},
+		{"a sender and no mail server", "notices:\n  smtp: {from: a@b.example}", nil, nil, "host is not set"},
+		{"a password twice", "notices:\n  smtp: {host: m.example, from: a@b.example, user: a, password: x, password_file: y}", nil, nil, "are both set"},
+		{"a password that is not there", "notices:\n  smtp: {host: m.example, from: a@b.example, user: a, password_file: /nowhere/x}", nil, nil, "notices.smtp.password_file"},
+		{"a webhook that is no URL", "notices:\n  webhook: {url: hooks.example}", nil, nil, "notices.webhook.url: it is not a URL"},
+		{"a secret and no webhook", "notices:\n  webhook: {secret: x}", nil, nil, "url is not set"},
 		{"no home", "", []string{"HOME="}, nil, "neither HOME nor XDG_DATA_HOME"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -130,7 +130,7 @@ func Threshold(line purser.BudgetLine, percent int, after int64) Notice {
 		Kind: BudgetThreshold, About: line.Scope + ":" + line.ID,
 		// A limit that was changed is another one to be told of; the same one is told
 		// of once in each window, however often its use goes up and down.
-		Mark:    fmt.Sprintf("%s/%s/%s/%s/%s/%d/%d", BudgetThreshold, line.Scope, line.ID, line.Window, line.Limit.Currency, line.Limit.Amount, percent),
+		Mark:    fmt.Sprintf("%s/%s/%s/%s/%s/%s/%d/%d", BudgetThreshold, line.Scope, line.ID, line.Period, line.Window, line.Limit.Currency, line.Limit.Amount, percent),
 		Subject: fmt.Sprintf("%d%% of the %s's %s budget is used: %s of %s", percent, line.Scope, line.Period, money(after), line.Limit),
 		Facts: []Fact{
 			{"Budget", line.Scope + " " + line.ID + ", " + line.Window, false},
@@ -253,6 +253,18 @@ func Lockout(source string, tries int, minute time.Time) Notice {
 		Facts: []Fact{
 			{"When", clock(minute), false},
 			{"What happens", "more tries from there are refused until the minute is over; nobody else is locked out", false},
+		},
+	}
+}
+
+// Locked tells a person that somebody guessed at their passphrase too often.
+func Locked(person, email string, until, at time.Time) Notice {
+	return Notice{
+		Kind: SignInLockout, Mark: fmt.Sprintf("%s/%s/%s", SignInLockout, person, at.UTC().Format("2006-01-02T15")), About: person, Person: person,
+		Subject: "Somebody tries passphrases or recovery codes for your address",
+		Facts: []Fact{
+			{"Address", email, false},
+			{"What happens", "passphrases and recovery codes are not taken for it until " + clock(until) + "; passkeys are", false},
 		},
 	}
 }

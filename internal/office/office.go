@@ -145,6 +145,7 @@ type Office struct {
 	walkers  map[string]chan struct{} // plans that are being applied by this process
 	failures failures                 // requests that nobody may send
 	guesses  map[string]guesses       // wrong passphrases and recovery codes by address
+	locks    []string                 // addresses that were locked and whose people are not told yet
 	wg       sync.WaitGroup
 	life     context.Context
 	end      context.CancelFunc

@@ -110,7 +110,7 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 // Due does what time brings: requests that nobody decided, renewals, the count of
 // failed sign-ins. It asks no provider.
 func (o *Office) Due(ctx context.Context) error {
-	return errors.Join(o.recordFailures(ctx), o.eachOrganization(ctx, func(org string) error {
+	return errors.Join(o.recordFailures(ctx), o.tellLocks(ctx), o.eachOrganization(ctx, func(org string) error {
 		return errors.Join(o.overdue(ctx, org), o.expirePlans(ctx, org), o.remind(ctx, org), o.renewals(ctx, org))
 	}))
 }

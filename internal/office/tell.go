@@ -366,6 +366,9 @@ func (o *Office) message(ctx context.Context, d db.Delivery) (m notice.Message, 
 		if err != nil {
 			return m, false, err
 		}
+		if p.RemovedAt != 0 {
+			return m, true, nil // a person who left is told nothing
+		}
 		m.Address = p.Email
 	}
 	since, err := q.DeliveriesSince(ctx, db.DeliveriesSinceParams{Organization: d.Organization, Way: d.Way, Person: d.Person, Kind: d.Kind, After: d.CreatedAt - int64(time.Hour/time.Microsecond)})

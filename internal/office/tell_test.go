@@ -191,6 +191,45 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	})
+	t.Run("the first of two signatures", func(t *testing.T) {
+		h, b := told(t, file(t))
+		other, signer := h.person("per_01jdother0000000000000000v", purser.Approver)
+		in := purser.SetTwoPeople{Above: usd(100)}
+		in.Act = h.sign("set_two_people", in)
+		must[purser.TwoPeople](h, h.owner, "set_two_people", in)
+		_, agent := h.run(2000)
+		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		if got := h.approve(plan.ID); got.State != purser.PlanWaiting {
+			t.Fatalf("after one signature it is %s", got.State)
+		}
+		h.send()
+		got := b.of(notice.SecondSignature)
+		if len(got) != 2 || !strings.Contains(fmt.Sprint(got[0].Facts), "Ada") || got[0].About != plan.ID {
+			t.Errorf("%+v", got)
+		}
+		act := h.as(other, signer, func() *purser.Signature { return h.sign("approve", purser.Approve{Plan: plan.ID}) })
+		if p := must[purser.Plan](h, other, "approve", purser.Approve{Plan: plan.ID, Act: act}); p.State != purser.PlanReady {
+			t.Errorf("after two it is %s", p.State)
+		}
+	})
+	t.Run("a person who left", func(t *testing.T) {
+		h, b := told(t, file(t))
+		h.person("per_01jdother0000000000000000v", purser.Approver)
+		h.sql("UPDATE people SET removed_at = 1 WHERE id = $1", "per_01jdother0000000000000000v")
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+		h.one(b, notice.Stopped)
+	})
+	t.Run("a passphrase that is guessed at", func(t *testing.T) {
+		h, b := told(t, file(t))
+		for range 12 {
+			_, _ = do[purser.SignedIn](h, purser.Actor{Source: "192.0.2.8"}, "sign_in", purser.SignIn{Email: "ada@example.org", Act: &purser.Signature{Nonce: "guess"}})
+			h.later(20 * time.Second) // slowly, so that no address is refused
+			h.tick()
+		}
+		if m := h.one(b, notice.SignInLockout); !strings.Contains(m.Subject, "your address") {
+			t.Errorf("%+v", m)
+		}
+	})
 	t.Run("many failed sign-ins", func(t *testing.T) {
 		h, b := told(t, file(t))
 		for range 15 {

@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -196,6 +197,34 @@ func (o *Office) wrongFor(email string) {
 		}
 	}
 	o.guesses[email] = guesses{g.n + 1, o.Now()}
+	if g.n+1 == lockAfter {
+		o.locks = append(o.locks, email)
+	}
+}
+
+// tellLocks tells people that somebody guesses at their passphrase.
+func (o *Office) tellLocks(ctx context.Context) error {
+	o.mu.Lock()
+	locks := o.locks
+	o.locks = nil
+	o.mu.Unlock()
+	var failed error
+	for _, email := range locks {
+		p, err := o.Store.Read().PersonByEmail(ctx, email)
+		if missing(err) {
+			continue // nobody has this address
+		}
+		if err == nil {
+			err = o.turn(ctx, p.Organization, func(t *store.Turn) error {
+				r := recordOf(system, "lock_sign_in", p.ID)
+				r.Outcome = audit.Refused
+				t.Record(r)
+				return o.tell(ctx, t, notice.Locked(p.ID, p.Email, t.Now.Add(lockFor), t.Now))
+			})
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }
 
 func (o *Office) right(email string) {

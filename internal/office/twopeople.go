@@ -6,6 +6,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -149,6 +150,12 @@ func (o *Office) vote(ctx context.Context, t *store.Turn, by purser.Actor, plan 
 	r := recordOf(by, audit.ActionApprove, plan.ID)
 	r.Project, r.Env, r.Run, r.PlanDigest, r.Attach, r.Detail = plan.Project, plan.Env, plan.Run, plan.Digest, yes.signed, yes.detail
 	t.Record(r)
+	second := func(p purser.Plan, agent string) notice.Notice {
+		return notice.Second(p, agent, o.nameOf(ctx, t.Queries, t.Org, by))
+	}
+	if err := o.tellPlan(ctx, t, plan.ID, second); err != nil {
+		return purser.Plan{}, err
+	}
 	return o.showPlan(ctx, t.Queries, t.Org, plan.ID)
 }
 

@@ -267,3 +267,31 @@ func shared(t *testing.T, migration string) string {
 	}
 	return before + after
 }
+
+// One who waits for another server's turn asks for many organizations at once.
+func TestTurnsAreReadForAnyNumberOfOrganizations(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		var orgs []string
+		for i := range turnsAtOnce + 3 {
+			id := fmt.Sprintf("org_%d", i)
+			organization(t, s, id)
+			orgs = append(orgs, id)
+		}
+		before, err := s.Turns(t.Context(), append(orgs, "org_nobody"))
+		if err != nil || len(before) != len(orgs) {
+			t.Fatalf("%d of %d, %v", len(before), len(orgs), err)
+		}
+		last := orgs[len(orgs)-1]
+		if err := s.Turn(t.Context(), last, func(*Turn) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		after, err := s.Turns(t.Context(), orgs)
+		if err != nil || after[last] != before[last]+1 || after[orgs[0]] != before[orgs[0]] {
+			t.Errorf("%d, then %d; %v", before[last], after[last], err)
+		}
+		if none, err := s.Turns(t.Context(), nil); err != nil || len(none) != 0 {
+			t.Errorf("of none: %v %v", none, err)
+		}
+	})
+}
