@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -112,8 +114,8 @@ func (s *session) demoOptions(cmd *cobra.Command, f demoFlags) (demo.Options, er
 
 // decider shows the plan and asks. The answer comes from standard input; its
 // end is a no.
-func (s *session) decider(auto bool) func(context.Context, purser.Plan) (bool, error) {
-	return func(ctx context.Context, plan purser.Plan) (bool, error) {
+func (s *session) decider(auto bool) func(context.Context, purser.Plan, demo.Page) (bool, error) {
+	return func(ctx context.Context, plan purser.Plan, at demo.Page) (bool, error) {
 		shown := &page{}
 		shown.line("")
 		showTerms(shown, plan)
@@ -127,6 +129,7 @@ func (s *session) decider(auto bool) func(context.Context, purser.Plan) (bool, e
 			s.note("--approve auto: the demo's person says yes, and signs")
 			return true, nil
 		}
+		s.showPage(ctx, at)
 		fmt.Fprint(s.Err, "Approve exactly this plan? [y/N] ")
 		line, err := await(ctx, func() ([]byte, error) {
 			text, err := bufio.NewReader(s.In).ReadString('\n')
@@ -142,6 +145,45 @@ func (s *session) decider(auto bool) func(context.Context, purser.Plan) (bool, e
 		answer := strings.ToLower(strings.TrimSpace(string(line)))
 		return answer == "y" || answer == "yes", err
 	}
+}
+
+// showPage opens the approval in the browser, or says how to come to it. The code
+// stands on the terminal only: a command line is read by every process.
+func (s *session) showPage(ctx context.Context, at demo.Page) {
+	if s.json || at.Link == "" {
+		return
+	}
+	if onTerminal(s.Err) && s.browse(ctx, at.URL) {
+		s.note("The approval is open in your browser. To make a passkey there, enter the code")
+		s.note("  %s", at.Code)
+	} else {
+		s.note("To decide in a browser, with a passkey, open this link; it works once, within fifteen minutes:")
+		s.note("  %s", at.Link)
+	}
+	s.note("Without a browser that has passkeys, answer here: the demo's owner signs with a passphrase.")
+	s.note("")
+}
+
+// browse opens a page in the person's browser. Without a screen there is none.
+func (s *session) browse(ctx context.Context, page string) bool {
+	var command []string
+	switch {
+	case runtime.GOOS == "darwin":
+		command = []string{"open"}
+	case runtime.GOOS == "windows":
+		command = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	case s.getenv("DISPLAY") != "" || s.getenv("WAYLAND_DISPLAY") != "":
+		command = []string{"xdg-open"}
+	default:
+		return false
+	}
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return exec.CommandContext(ctx, path, append(command[1:], page)...).Run() == nil
 }
 
 // moored tells what came of it.

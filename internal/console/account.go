@@ -212,7 +212,7 @@ func (c *Console) invitation(v *visit) (page, error) {
 }
 
 func (c *Console) recover(v *visit) (page, error) {
-	return page{title: "Make a new passkey", parts: []part{{id: "recover", body: recoverForm(v, v.r.URL.Query())}}}, nil
+	return page{title: "Make a new passkey", parts: []part{{id: "recover", body: recoverForm(v, v.r.URL.Query(), here(v.r.URL.Query().Get("next")))}}}, nil
 }
 
 // waitingAct shows what another program of the person asks to be signed.

@@ -48,9 +48,14 @@ func (c *Console) record(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	return page{title: "Record " + strconv.FormatInt(seq, 10), above: "Audit", abovePath: "/audit", parts: append([]part{
+	proof, err := c.proof(v, seq)
+	if err != nil {
+		return page{}, err
+	}
+	return page{title: "Record " + strconv.FormatInt(seq, 10), above: "Audit", abovePath: "/audit", scripts: []string{"verify.js"}, parts: []part{
 		{id: "record", label: "The record", body: recordPart(v, r, string(text))},
-	}, c.proof(v, r, log)...)}, nil
+		proof,
+	}}, nil
 }
 
 // settings shows what holds for the organization, and this server.

@@ -6,6 +6,7 @@
 package console
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -25,6 +26,8 @@ type Office interface {
 	News(organization string) <-chan struct{}
 	// Leaving is closed when the server stops.
 	Leaving() <-chan struct{}
+	// ExportAudit writes the whole log in a format.
+	ExportAudit(ctx context.Context, by purser.Actor, in purser.ExportAudit, w io.Writer) error
 }
 
 // Sessions finds out who sits at a browser.
@@ -103,6 +106,9 @@ func (c *Console) Doors() map[string]http.Handler {
 		"POST /theme":        http.HandlerFunc(c.theme),
 		"GET /events":        http.HandlerFunc(c.events),
 		"GET /spend.csv":     http.HandlerFunc(c.spendCSV),
+		"GET /focus.csv":     c.export("focus", "text/csv; charset=utf-8", "purser-focus.csv"),
+		"GET /audit.jsonl":   c.export("", "application/jsonl", "purser-audit.jsonl"),
+		"GET /ocsf.jsonl":    c.export("ocsf", "application/jsonl", "purser-ocsf.jsonl"),
 
 		"POST /approvals/{plan}/deny":               c.form("deny", c.deny),
 		"POST /approvals/{plan}/lower":              c.form("lower_ceiling", c.lower),

@@ -156,6 +156,17 @@ func (c *Console) join(v *visit, uri string) (*watch, error) {
 	return w, nil
 }
 
+// streams counts the browsers that have a page open.
+func (c *Console) streams() int {
+	c.watches.mu.Lock()
+	defer c.watches.mu.Unlock()
+	n := 0
+	for _, w := range c.watches.all {
+		n += w.users
+	}
+	return n
+}
+
 // leave ends a watch that nobody looks at any more.
 func (c *Console) leave(w *watch) {
 	c.watches.mu.Lock()

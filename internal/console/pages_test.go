@@ -2,16 +2,192 @@ package console
 
 import (
 	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
 )
 
-func TestEachScreenIsThereWithNothingInIt(t *testing.T) {
-	h := open(t)
-	for _, path := range []string{"/", "/approvals", "/runs", "/projects", "/spend", "/catalog", "/agents", "/providers", "/audit", "/audit/1", "/settings"} {
-		status, header, body := h.get(path)
-		if status != http.StatusOK || header.Get("Content-Security-Policy") != policy {
-			t.Errorf("%s: %d, %v", path, status, header)
-			t.Log(body)
+// inline finds what the content security policy forbids anyway.
+var inline = regexp.MustCompile(`(?i)<script(?:\s[^>]*)?>[^<]|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:`)
+
+func TestEachScreenIsThereWithLittleAndWithMuch(t *testing.T) {
+	for _, much := range []bool{false, true} {
+		h := open(t)
+		for name, path := range h.furnish(much) {
+			status, header, body := h.get(path)
+			want := http.StatusOK
+			if name == "lost" {
+				want = http.StatusNotFound
+			}
+			if status != want || header.Get("Content-Security-Policy") != policy || header.Get("Cache-Control") != "no-store" || header.Get("X-Frame-Options") != "DENY" {
+				t.Errorf("%s: %d, %v", path, status, header)
+			}
+			if found := inline.FindString(body); found != "" {
+				t.Errorf("%s has something inline: %s", path, found)
+			}
+			if !strings.Contains(body, `action="/stops"`) || !strings.Contains(body, `href="#content"`) || strings.Count(body, "<h1>") != 1 {
+				t.Errorf("%s lacks the stop button, the skip link or its one heading", path)
+			}
 		}
+	}
+}
+
+// A provider and an agent write what they like; none of it becomes part of the page.
+func TestForeignTextStaysText(t *testing.T) {
+	long := strings.Repeat("x", 10000)
+	for name, text := range map[string]string{
+		"HTML":          `<b>bold</b><img src=x onerror=alert(1)>`,
+		"a script":      `</bdi><script>alert(1)</script>`,
+		"an attribute":  `" onmouseover="alert(1)`,
+		"right to left": "abc\u202egnp.exe\u2066\u200f",
+		"length":        long,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t)
+			h.shop.set(func(s *shop) { s.words, s.terms = text, text })
+			h.provider("Harbor")
+			_, agent := h.run("coder", "put the shop on superseal.club "+text[:min(400, len(text))], 4000)
+			h.shop.set(func(s *shop) { s.item = text[:min(200, len(text))] })
+			plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Purpose: text, Steps: []purser.StepRequest{{Service: "harbor/hosting:pro", Name: "shop"}}})
+			must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: plan.ID})
+			h.shop.set(func(s *shop) { s.item = "" })
+			paths := []string{"/", "/approvals", "/approvals/" + plan.ID, "/runs", "/runs/" + plan.Terms.Run, "/catalog", "/providers/harbor", "/audit", "/spend", "/catalog?words=" + url.QueryEscape(text), "/audit?words=" + url.QueryEscape(text)}
+			for _, s := range plan.Terms.Steps {
+				if s.Account != nil {
+					paths = append(paths, "/terms/"+s.Account.TermsHash)
+				}
+			}
+			for _, path := range paths {
+				status, _, body := h.get(path)
+				if status != http.StatusOK {
+					t.Fatalf("%s: %d", path[:min(80, len(path))], status)
+				}
+				shown := regexp.MustCompile(`(?s)<pre.*?</pre>|<blockquote class="terms">.*?</blockquote>|(?:data-proof|value|hx-sse:connect)="[^"]*"`).ReplaceAllString(body, "")
+				for what, hostile := range map[string]bool{
+					"markup":          strings.Contains(body, "<b>bold") || strings.Contains(body, "<img") || strings.Contains(body, "<script>"),
+					"an attribute":    strings.Contains(body, `" onmouseover`),
+					"a turning mark":  strings.ContainsAny(body, "\u202e\u2066\u200f"),
+					"all of the text": strings.Contains(shown, strings.Repeat("x", 700)),
+				} {
+					if hostile {
+						t.Errorf("%s holds %s", path[:min(80, len(path))], what)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAPlanIsDeniedOnceWithAReasonThatReachesTheAgent(t *testing.T) {
+	h := open(t)
+	h.provider("Harbor")
+	_, agent := h.run("coder", "superseal.club", 4000)
+	plan := h.plan(agent, "", domain("harbor", "superseal.club"))
+	form := url.Values{"key": {"k1"}, "reason": {"too dear"}}.Encode()
+	for range 2 { // pressed twice, decided once
+		if status, header, body := h.post("/approvals/"+plan.ID+"/deny", form); status != http.StatusSeeOther || header.Get("Location") != "/approvals/"+plan.ID {
+			t.Errorf("denied: %d %s %s", status, header.Get("Location"), body)
+		}
+	}
+	if p := must[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID}); p.State != purser.PlanIsDenied || p.Approval.Reason != "too dear" {
+		t.Errorf("the agent reads %s, %+v", p.State, p.Approval)
+	}
+	if _, _, body := h.get("/approvals/" + plan.ID); !strings.Contains(body, "too dear") || strings.Contains(body, "data-act=\"approve\"") {
+		t.Error("the page does not say why it was denied, or still offers to approve")
+	}
+	if status, _, _ := h.post("/approvals/"+plan.ID+"/deny", "reason=no"); status != http.StatusBadRequest {
+		t.Errorf("a form without a key: %d", status)
+	}
+}
+
+func TestTheStopButtonStopsAndTellsWhatIsOpen(t *testing.T) {
+	h := open(t)
+	h.provider("Harbor")
+	run, agent := h.run("coder", "superseal.club", 9000)
+	h.buy(agent, domain("harbor", "first.club"))
+	wait := make(chan struct{})
+	h.shop.set(func(s *shop) { s.wait = wait })
+	plan := h.plan(agent, "", domain("harbor", "superseal.club"))
+	h.approve(plan)
+	bought := make(chan error, 1)
+	go func() {
+		_, err := try[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		bought <- err
+	}()
+	for len(must[purser.Overview](h, h.owner, "overview", purser.None{}).Unsettled) == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	began := time.Now()
+	status, header, body := h.post("/stops", url.Values{"key": {"k"}, "scope": {"organization"}}.Encode())
+	if status != http.StatusSeeOther {
+		t.Fatalf("stopped: %d %s", status, body)
+	}
+	_, _, body = h.get(header.Get("Location"))
+	t.Logf("stopped and told in %v", time.Since(began))
+	if !strings.Contains(body, "no new purchase in everything is accepted") || !strings.Contains(body, "superseal.club") {
+		t.Error("the page does not tell what was stopped and what is open")
+	}
+	if _, err := try[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("harbor", "second.club")}}); purser.CodeOf(err) != purser.Stopped {
+		t.Errorf("after the stop: %v", err)
+	}
+	close(wait)
+	<-bought
+	if _, _, body := h.get("/runs/" + run.ID); !strings.Contains(body, "Stopped:") {
+		t.Error("the other pages do not say that a stop is in force")
+	}
+}
+
+func TestNobodyIsSentToSignInAndAViewerDecidesNothing(t *testing.T) {
+	h := open(t)
+	h.provider("Harbor")
+	_, agent := h.run("coder", "superseal.club", 4000)
+	plan := h.plan(agent, "", domain("harbor", "superseal.club"))
+	viewer := h.owner
+	viewer.Role = purser.Viewer
+	h.sessions.set(viewer)
+	if _, _, body := h.get("/approvals/" + plan.ID); strings.Contains(body, `data-act="approve"`) {
+		t.Error("a viewer is offered to approve")
+	}
+	if status, _, _ := h.post("/approvals/"+plan.ID+"/deny", "key=k"); status != http.StatusForbidden {
+		t.Errorf("a viewer denies: %d", status)
+	}
+	h.sessions.set(purser.Actor{})
+	if status, header, _ := h.get("/runs?cursor=x"); status != http.StatusSeeOther || header.Get("Location") != "/sign-in?next=%2Fruns%3Fcursor%3Dx" {
+		t.Errorf("nobody: %d %s", status, header.Get("Location"))
+	}
+	for _, path := range []string{"/stops", "/budgets"} {
+		if status, _, _ := h.post(path, "key=k"); status != http.StatusUnauthorized {
+			t.Errorf("nobody posts to %s: %d", path, status)
+		}
+	}
+}
+
+func TestTheThemeIsKeptAndLeadsNowhereElse(t *testing.T) {
+	h := open(t)
+	for back, want := range map[string]string{
+		"/runs?x=1": "/runs?x=1", "//evil.example/": "/", "https://evil.example/": "/", `/\evil.example`: "/", "": "/", "/a\nb": "/",
+	} {
+		status, header, _ := h.post("/theme", url.Values{"theme": {"dark"}, "back": {back}}.Encode())
+		if status != http.StatusSeeOther || header.Get("Location") != want || !strings.Contains(header.Get("Set-Cookie"), "dark") {
+			t.Errorf("from %q: %d to %q, %q", back, status, header.Get("Location"), header.Get("Set-Cookie"))
+		}
+	}
+}
+
+func TestExportsAreWholeFilesAndFormulasStayText(t *testing.T) {
+	h := open(t)
+	h.furnish(true)
+	for path, want := range map[string]string{"/spend.csv": "record,time,kind", "/focus.csv": "BilledCost", "/audit.jsonl": "purser"} {
+		status, header, body := h.get(path)
+		if status != http.StatusOK || !strings.Contains(header.Get("Content-Disposition"), "attachment") || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %v %.200s", path, status, header, body)
+		}
+	}
+	if cell("=1+1") != "'=1+1" || cell("harbor") != "harbor" {
+		t.Error("a cell may be taken for a formula")
 	}
 }

@@ -41,7 +41,7 @@ func (c *Console) spend(v *visit) (page, error) {
 	}
 	return page{
 		title: "Spend", styles: []string{"uplot.css"}, scripts: []string{"uplot.js", "chart.js"},
-		side: downloads(c.focus()),
+		side: downloads(),
 		parts: []part{
 			{id: "forecast", live: true, label: "This month", body: forecastPart(v, report)},
 			{id: "days", body: daysPart(report, days)},
@@ -51,14 +51,6 @@ func (c *Console) spend(v *visit) (page, error) {
 			{id: "movements", body: movementsPart(v, money)},
 		},
 	}, nil
-}
-
-// focus is the address of the FOCUS export, where the server has one.
-func (c *Console) focus() string {
-	if op, ok := c.operations["export_focus"]; ok {
-		return op.Path
-	}
-	return ""
 }
 
 // cancelSubscription cancels a recurring charge at its next date.

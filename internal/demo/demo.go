@@ -32,8 +32,17 @@ type Options struct {
 	Path    string       // PATH of the server, which asks git nothing but may be asked for programs
 	Now     func() time.Time
 	Random  io.Reader
-	Say     func(format string, args ...any)                       // progress, one line each
-	Decide  func(ctx context.Context, p purser.Plan) (bool, error) // shows the plan and asks the person
+	Say     func(format string, args ...any)                                // progress, one line each
+	Decide  func(ctx context.Context, p purser.Plan, at Page) (bool, error) // shows the plan and asks the person; ends early when the page was used
+}
+
+// Page is where the person can decide in a browser instead, with a passkey. The
+// code makes the first passkey of the demo's owner, once; it is a secret, so it is
+// shown and never part of a command line, which every process can read.
+type Page struct {
+	URL  string // without the code
+	Link string // with it; empty when there is no page
+	Code string
 }
 
 // Result is what --json prints; amounts are minor units with their currency.

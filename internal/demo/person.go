@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -81,11 +82,11 @@ func (v *Voyage) decide(ctx context.Context, id string) error {
 		return err
 	}
 	asked := v.Now()
-	yes, err := v.Decide(ctx, plan)
+	yes, decided, err := v.ask(ctx, plan)
 	if !v.Auto {
 		v.asked += v.Now().Sub(asked)
 	}
-	if err != nil {
+	if err != nil || decided {
 		return err
 	}
 	if !yes {
@@ -102,6 +103,79 @@ func (v *Voyage) decide(ctx context.Context, id string) error {
 		return fmt.Errorf("approving the plan: %w", err)
 	}
 	return nil
+}
+
+// ask asks on the terminal, and meanwhile looks whether the person decided in the
+// browser. decided: the browser said yes, and the terminal has nothing to sign.
+func (v *Voyage) ask(ctx context.Context, plan purser.Plan) (yes, decided bool, err error) {
+	if v.Auto {
+		yes, err = v.Decide(ctx, plan, Page{})
+		return yes, false, err
+	}
+	at, err := v.page(ctx, plan.ID)
+	if err != nil {
+		return false, false, err
+	}
+	asking, end := context.WithCancel(ctx)
+	defer end()
+	state := make(chan purser.PlanState, 1)
+	go func() { state <- v.decidedElsewhere(asking, plan.ID, end) }()
+	yes, err = v.Decide(asking, plan, at)
+	end()
+	switch s := <-state; {
+	case s == purser.PlanIsDenied:
+		return false, false, purser.Errorf(purser.PlanDenied, "the person said no to plan %s; nothing was bought", plan.ID).WithHint("purser demo")
+	case s != "":
+		v.Say("approved in the browser, with a passkey")
+		return true, true, nil
+	}
+	return yes, false, err
+}
+
+// decidedElsewhere looks until the plan waits no longer, and then ends the asking.
+// It is empty when the asking ended first.
+func (v *Voyage) decidedElsewhere(ctx context.Context, id string, end func()) purser.PlanState {
+	for tick := time.NewTicker(300 * time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return ""
+		case <-tick.C:
+		}
+		plan, err := v.person.ShowPlan(ctx, purser.PlanRef{Plan: id})
+		if err == nil && plan.State != purser.PlanWaiting {
+			tick.Stop()
+			end()
+			return plan.State
+		}
+	}
+}
+
+// page makes a link with which the demo's owner, who has a passphrase, makes a
+// passkey in a browser, and then comes to the plan.
+func (v *Voyage) page(ctx context.Context, plan string) (Page, error) {
+	in := purser.AddPasskey{}
+	var err error
+	if in.Act, err = v.consent().Sign(ctx, "add_passkey", in); err != nil {
+		return Page{}, fmt.Errorf("signing for a passkey: %w", err)
+	}
+	made, err := v.person.AddPasskey(ctx, in)
+	if err != nil {
+		return Page{}, fmt.Errorf("asking for a passkey: %w", err)
+	}
+	link, err := url.Parse(made.Link)
+	if err != nil {
+		return Page{}, fmt.Errorf("reading the link to make a passkey: %w", err)
+	}
+	q := link.Query()
+	at := Page{Code: q.Get("code")}
+	q.Set("next", "/approvals/"+plan)
+	link.RawQuery = q.Encode()
+	at.Link = link.String()
+	q.Del("code")
+	link.RawQuery = q.Encode()
+	at.URL = link.String()
+	return at, nil
 }
 
 // LookAround stores the person's token below the demo's folder, so that other
