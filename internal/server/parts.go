@@ -223,8 +223,11 @@ func makeSeed(ctx context.Context, s *store.Store, path string, random io.Reader
 	if err != nil {
 		return "", fmt.Errorf("sealing the audit key: %w", err)
 	}
-	err = s.Write(ctx, func(q *db.Queries) error {
-		_, err := q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: seedName, Value: base64.StdEncoding.EncodeToString(sealed)})
+	err = s.Turn(ctx, store.Installation, func(t *store.Turn) error {
+		rows, err := t.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: seedName, Value: base64.StdEncoding.EncodeToString(sealed)})
+		if rows == 1 {
+			t.Record(ofKeys("make_keys", seedName))
+		}
 		return err
 	})
 	if err != nil {

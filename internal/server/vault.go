@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -54,6 +55,11 @@ func (v vault) load(ctx context.Context) (text string, plain []byte, err error) 
 	return text, plain, err
 }
 
+// ofKeys records what became of our keys: they belong to no organization (RULES 22).
+func ofKeys(action, name string) audit.Record {
+	return audit.Record{Actor: audit.Actor{Kind: "system", ID: "purser"}, Action: action, Target: name, Outcome: audit.Accepted}
+}
+
 // Save replaces old by fresh unless something else was saved meanwhile.
 func (v vault) Save(ctx context.Context, old, fresh []byte) (bool, error) {
 	text, now, err := v.load(ctx)
@@ -65,11 +71,18 @@ func (v vault) Save(ctx context.Context, old, fresh []byte) (bool, error) {
 		return false, err
 	}
 	value, rows := base64.StdEncoding.EncodeToString(sealed), int64(0)
-	err = v.store.Write(ctx, func(q *db.Queries) (err error) {
+	action := "make_keys"
+	if text != "" {
+		action = "change_keys"
+	}
+	err = v.store.Turn(ctx, store.Installation, func(t *store.Turn) (err error) {
 		if text == "" {
-			rows, err = q.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: v.name, Value: value})
+			rows, err = t.SetInstallationValue(ctx, db.SetInstallationValueParams{Name: v.name, Value: value})
 		} else {
-			rows, err = q.ReplaceInstallationValue(ctx, db.ReplaceInstallationValueParams{Name: v.name, Fresh: value, Old: text})
+			rows, err = t.ReplaceInstallationValue(ctx, db.ReplaceInstallationValueParams{Name: v.name, Fresh: value, Old: text})
+		}
+		if rows == 1 {
+			t.Record(ofKeys(action, v.name))
 		}
 		return err
 	})

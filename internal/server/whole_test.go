@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -99,7 +100,8 @@ func TestAPersonAnAgentAndAnAuditorWorkThroughTheDoors(t *testing.T) {
 		{"postgres", func(t *testing.T) string { return testpg.Open(t) }},
 	} {
 		t.Run(db.name, func(t *testing.T) {
-			s, stop := start(t, settings(t, map[string]any{"database": db.open(t)}), quiet())
+			elsewhere := filepath.Join(t.TempDir(), "checkpoints")
+			s, stop := start(t, settings(t, map[string]any{"database": db.open(t), "audit.witness.file": elsewhere}), quiet())
 			person := owner(t, s)
 			made := run(t, person)
 
@@ -116,6 +118,7 @@ func TestAPersonAnAgentAndAnAuditorWorkThroughTheDoors(t *testing.T) {
 			tools(t, s.URL(), made.Token)
 			stops(t, agent, s.URL(), made)
 			exported(t, person)
+			witnessed(t, s, person, elsewhere)
 			if err := stop(); err != nil {
 				t.Error(err)
 			}
@@ -184,6 +187,46 @@ func exported(t *testing.T, person *client.Client) {
 	report, err := audit.Verify(bytes.NewReader(export.Bytes()), page.PublicKey, audit.VerifyOptions{Books: true})
 	if err != nil || !report.Verified || report.Records == 0 {
 		t.Errorf("verifying: %v\n%v", err, report)
+	}
+}
+
+// witnessed checks that checkpoints of both logs get to where the settings say,
+// that the verifier takes what is there, and that the installation's log tells of
+// keys and of strangers.
+func witnessed(t *testing.T, s *Server, person *client.Client, file string) {
+	t.Helper()
+	if code, _ := get(t, s.URL()+"/v1/status"); code != http.StatusUnauthorized {
+		t.Errorf("a stranger gets %d", code)
+	}
+	eventually(t, "the witness has all there is", func() bool {
+		status, err := person.Status(t.Context(), purser.AskStatus{})
+		return err == nil && len(status.Witnesses) == 1 && status.Witnesses[0].Behind == 0 && status.Witnesses[0].Size > 0
+	})
+	kept, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, log := range []string{"", "installation"} {
+		var export bytes.Buffer
+		if err := person.ExportAudit(t.Context(), purser.ExportAudit{Log: log}, &export); err != nil {
+			t.Fatal(err)
+		}
+		point, err := person.Checkpoint(t.Context(), purser.AskCheckpoint{Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := audit.Verify(bytes.NewReader(export.Bytes()), point.PublicKey, audit.VerifyOptions{Books: true, Witness: kept})
+		if err != nil || !report.Verified {
+			t.Errorf("log %q with its witness: %v", log, err)
+		}
+		if log == "" {
+			continue
+		}
+		for _, action := range []string{`"action":"make_keys"`, `"action":"set_up"`, `"target":"audit_seed"`} {
+			if !bytes.Contains(export.Bytes(), []byte(action)) {
+				t.Errorf("the installation's log does not tell of %s", action)
+			}
+		}
 	}
 }
 
