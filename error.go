@@ -123,7 +123,7 @@ var codes = []CodeInfo{
 	{PlanChanged, ClassFinal, 409, ExitRefused, "The plan is not the one that was approved."},
 	{PlanExpired, ClassFinal, 409, ExitRefused, "The plan's time is over; make a new one."},
 	{SelfApproval, ClassPerson, 403, ExitPerson, "No credential that an agent can hold approves, raises a limit or lifts a stop."},
-	{NeedsPerson, ClassPerson, 403, ExitPerson, "This loosens a control, so a person must sign it with the passphrase, now."},
+	{NeedsPerson, ClassPerson, 403, ExitPerson, "This loosens a control, so a person must sign it with a passkey or the passphrase, now."},
 	{LooksLikeDuplicate, ClassPerson, 409, ExitPerson, "The same thing was ordered in this run a short time ago; a person must say that it is meant."},
 	{TooManyOrders, ClassPerson, 429, ExitPerson, "The run orders faster than its limit; a person must say that it is meant."},
 	{PaymentRequired, ClassPerson, 402, ExitPerson, "A payment that is due was refused."},

@@ -32,7 +32,7 @@ func (s *session) approvals() *cobra.Command {
 
 func (s *session) approve() *cobra.Command {
 	return s.changing(&cobra.Command{
-		Use: "approve PLAN", Short: "Show a plan and approve exactly it; asks for the passphrase, or opens its page", Args: needs("PLAN"),
+		Use: "approve PLAN", Short: "Show a plan and approve exactly it; with your signature", Args: needs("PLAN"),
 		Long: "Show a plan and approve exactly what is shown. With a passphrase, the digest that is signed is computed here, from the terms on the screen.\n" +
 			"Who has passkeys only gets the address of the plan's page, and the command waits for the decision there.",
 		Example: "  purser approve pln_01jd...",

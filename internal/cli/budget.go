@@ -30,8 +30,8 @@ func (s *session) budgetSet() *cobra.Command {
 	var limit, currency string
 	var thresholds []int
 	cmd := s.changing(&cobra.Command{
-		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for the passphrase", Args: needs("SCOPE", "[ID]"),
-		Long:    "Set the limit of an organization, project, provider, run or category. Lowering takes effect at once; raising asks for the passphrase.",
+		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for your signature", Args: needs("SCOPE", "[ID]"),
+		Long:    "Set the limit of an organization, project, provider, run or category. Lowering takes effect at once; raising asks for your signature.",
 		Example: "  purser budget set project shop --limit 50\n  purser budget set provider local --limit \"100.00 USD\"",
 	})
 	cmd.Flags().StringVar(&limit, "limit", "", "the new limit: 20, 20.00 or \"20.00 USD\"")

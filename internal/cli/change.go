@@ -174,7 +174,7 @@ func (s *session) unlink() *cobra.Command {
 func (s *session) open() *cobra.Command {
 	var in purser.OpenLink
 	cmd := &cobra.Command{
-		Use: "open PROVIDER", Short: "Print a page of a provider on which you are signed in; asks for the passphrase", Args: needs("PROVIDER"),
+		Use: "open PROVIDER", Short: "Print a page of a provider on which you are signed in; asks for your signature", Args: needs("PROVIDER"),
 		Long:    "Print a single-use page of a provider. Whoever opens it is signed in there, so it asks for the passphrase.",
 		Example: "  purser open local\n  purser open vendor --path /billing",
 	}
@@ -264,7 +264,7 @@ func (s *session) agree() *cobra.Command {
 func (s *session) inform() *cobra.Command {
 	var set []string
 	cmd := s.changing(&cobra.Command{
-		Use: "inform ORDER", Short: "Answer what a provider asked for; asks for the passphrase", Args: needs("ORDER"),
+		Use: "inform ORDER", Short: "Answer what a provider asked for; asks for your signature", Args: needs("ORDER"),
 		Long: "Answer what a provider asked for before it goes on with an order. Each question is asked on the terminal, or answered by\n" +
 			"--set. It hands data out, so it asks for the passphrase.",
 		Example: "  purser inform ord_01jd...\n  purser inform ord_01jd... --set company=Analytical",

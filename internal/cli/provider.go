@@ -24,7 +24,7 @@ func (s *session) providerAdd() *cobra.Command {
 	var in purser.AddProvider
 	var secret string
 	cmd := s.changing(&cobra.Command{
-		Use: "add MANIFEST", Short: "Register a provider by its manifest; asks for the passphrase", Args: needs("MANIFEST"),
+		Use: "add MANIFEST", Short: "Register a provider by its manifest; asks for your signature", Args: needs("MANIFEST"),
 		Long: "Register a provider by the URL of its manifest or by a file. The secret that the two share is read from standard input\n" +
 			"(--secret -) or asked on the terminal; it is never an argument.",
 		Example: "  purser provider add https://vendor.example/app/manifest.json\n  purser provider add manifest.json --secret - < secret.txt",

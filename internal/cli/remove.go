@@ -83,7 +83,7 @@ func showRemoval(p *page, v purser.Removal) {
 func (s *session) restore() *cobra.Command {
 	var in purser.Restore
 	cmd := s.changing(&cobra.Command{
-		Use: "restore RESOURCE", Short: "Bring a retired resource back within its grace; asks for the passphrase if it costs again", Args: needs("RESOURCE"),
+		Use: "restore RESOURCE", Short: "Bring a retired resource back within its grace; asks for your signature if it costs again", Args: needs("RESOURCE"),
 		Example: "  purser restore res_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (r purser.Resource, err error) {
 			in.Resource = args[0]

@@ -11,7 +11,7 @@ import (
 func (s *session) resolve() *cobra.Command {
 	var in purser.Resolve
 	cmd := s.changing(&cobra.Command{
-		Use: "resolve ORDER --outcome live|failed", Short: "Say what became of an order that nobody can look up; asks for the passphrase", Args: needs("ORDER"),
+		Use: "resolve ORDER --outcome live|failed", Short: "Say what became of an order that nobody can look up; asks for your signature", Args: needs("ORDER"),
 		Long: "Say what became of an order whose answer was lost at a provider that cannot be asked. Look at the provider first.\n" +
 			"live: it is there, under the identifier that --found names. failed: nothing is there, and the money is given back.",
 		Example: "  purser resolve ord_01jd... --outcome failed",

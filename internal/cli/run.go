@@ -18,7 +18,7 @@ func (s *session) runCreate() *cobra.Command {
 	var in purser.CreateRun
 	var budget, threshold, currency string
 	cmd := s.changing(&cobra.Command{
-		Use: "create", Short: "Make a run and its agent's token, shown once; asks for the passphrase", Args: needs(),
+		Use: "create", Short: "Make a run and its agent's token, shown once; asks for your signature", Args: needs(),
 		Example: "  purser run create --budget 20 --expires 2h\n  purser run create --budget \"50.00 EUR\" --agent builder --provider local",
 	})
 	f := cmd.Flags()
@@ -116,7 +116,7 @@ func (s *session) runExtend() *cobra.Command {
 	var in purser.ExtendRun
 	var budget, currency string
 	cmd := s.changing(&cobra.Command{
-		Use: "extend RUN", Short: "Give a run more time or money; asks for the passphrase", Args: needs("RUN"),
+		Use: "extend RUN", Short: "Give a run more time or money; asks for your signature", Args: needs("RUN"),
 		Example: "  purser run extend run_01jd... --expires 4h\n  purser run extend run_01jd... --budget 40",
 	})
 	cmd.Flags().StringVar(&in.Expires, "expires", "", "how long from now it lives")

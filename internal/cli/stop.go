@@ -92,7 +92,7 @@ func stopTable(p *page, list []purser.StopInfo) {
 
 func (s *session) resume() *cobra.Command {
 	return s.changing(&cobra.Command{
-		Use: "resume STOP", Short: "Lift a stop; asks for the passphrase. It revives nothing", Args: needs("STOP"),
+		Use: "resume STOP", Short: "Lift a stop; asks for your signature. It revives nothing", Args: needs("STOP"),
 		Example: "  purser resume stp_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
 			ctx, c, err := s.keyedClient(ctx)
