@@ -15,7 +15,6 @@ const unlocked = 5 * time.Second
 // under load. Callers ask again under their keys until they know.
 func TestAKillUnderLoadLosesNothingAndDecidesNothingTwice(t *testing.T) {
 	whole(t)
-	engine(t)
 	for _, c := range []struct {
 		database string
 		victims  []string

@@ -10,7 +10,6 @@ import (
 // T5: a stop under 256 callers, in each scope, again and again.
 func TestNoCycleOfStopsAcceptsAnythingAfterOne(t *testing.T) {
 	whole(t)
-	engine(t)
 	for _, database := range []string{"sqlite", "postgres"} {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/bench"
 	"github.com/purser-dev/purser/internal/testneed"
 )
@@ -263,15 +262,4 @@ func (c *crowd) insist(ctx context.Context, conn *bench.Conn, lane bench.Lane, s
 		time.Sleep(5 * time.Millisecond) // the server is gone, or has no database: it is not to be hammered
 	}
 	return false
-}
-
-// engine skips while the server has no spend engine.
-func engine(t *testing.T) {
-	t.Helper()
-	for _, o := range purser.Operations() {
-		if o.Path == "/v1/charges" {
-			return
-		}
-	}
-	t.Skip("the server does not decide charges yet")
 }

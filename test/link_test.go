@@ -120,7 +120,6 @@ func (l *link) reset() {
 // was committed while its answer was lost is told under its key.
 func TestNoLinkToPostgreSQLMakesAnAcceptanceWithoutACommit(t *testing.T) {
 	whole(t)
-	engine(t)
 	pg := postgres(t)
 	if err := pg.Do(t.Context(), "postgres", "CREATE DATABASE purser"); err != nil {
 		t.Fatal(err)
@@ -160,7 +159,6 @@ func TestNoLinkToPostgreSQLMakesAnAcceptanceWithoutACommit(t *testing.T) {
 // acknowledged or says that it is not; it does not hang.
 func TestAStopWithoutADatabaseSaysThatItIsNotAcknowledged(t *testing.T) {
 	whole(t)
-	engine(t)
 	pg := postgres(t)
 	if err := pg.Do(t.Context(), "postgres", "CREATE DATABASE purser"); err != nil {
 		t.Fatal(err)

@@ -65,7 +65,6 @@ func inside(t *testing.T, dir string, now func() time.Time) (l *ledger, stop fun
 // the same test must see the loss, or it would prove nothing.
 func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 	whole(t)
-	engine(t)
 	for _, c := range []struct {
 		folder string
 		torn   *rand.Rand
@@ -141,7 +140,6 @@ func survives(t *testing.T, org string, left map[string][]byte, acked int64, clo
 // is room again all goes on.
 func TestAFullDiskAcceptsNothing(t *testing.T) {
 	whole(t)
-	engine(t)
 	d := watchDisk(t)
 	l, _ := inside(t, filepath.Join(d.dir, "full"), nil)
 	crowd := gather(t, l.Address(), l.lane, 8)
@@ -171,7 +169,6 @@ func TestAFullDiskAcceptsNothing(t *testing.T) {
 // RULES 19: a clock that goes back an hour spends nothing, and stops all the same.
 func TestAClockThatGoesBackSpendsNothingAndStillStops(t *testing.T) {
 	whole(t)
-	engine(t)
 	var back atomic.Int64
 	l, _ := inside(t, t.TempDir(), func() time.Time { return time.Now().Add(-time.Duration(back.Load())) })
 	stopped := l.newRun(t, unlimited)

@@ -14,7 +14,6 @@ import (
 // stop, and goes on as if nothing had been.
 func TestTwoReplicasNeverOverspendAndAPausedOneCannotPassAStop(t *testing.T) {
 	whole(t)
-	engine(t)
 	pg := postgres(t)
 	l := openLedger(t, pg)
 	other := &bench.House{Program: program, Dir: t.TempDir(), Database: l.Database, KeyFile: filepath.Join(l.Dir, "key"), Said: l.Said}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -131,6 +132,7 @@ func turns(ctx context.Context, s *store.Store) (taken, records int64, err error
 }
 
 // person is a client with the owner's token of an organization that was seeded.
-func (t tenant) person(url string) (*client.Client, error) {
-	return client.New(client.Config{URL: url, Token: t.token})
+// All share their connections: a thousand clients would keep a thousand open.
+func (t tenant) person(url string, shared *http.Client) (*client.Client, error) {
+	return client.New(client.Config{URL: url, Token: t.token, HTTPClient: shared})
 }

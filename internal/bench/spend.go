@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -383,8 +384,10 @@ func (m *measurement) prove(ctx context.Context) (err error) {
 	if len(first.Twice) > 0 {
 		return fmt.Errorf("%d keys were accepted twice, %s first", len(first.Twice), first.Twice[0])
 	}
+	shared := &http.Client{Timeout: time.Minute}
+	defer shared.CloseIdleConnections()
 	for _, t := range m.tenants {
-		person, err := t.person(m.house.URL)
+		person, err := t.person(m.house.URL, shared)
 		if err != nil {
 			return err
 		}

@@ -307,12 +307,21 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 // a provider's key. What belongs in a cookie is none. A token that a stop ended answers stopped, not
 // not_signed_in (RULES 21).
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
+	// A link to the database that is silent must not keep a stop waiting for ever.
+	ctx, cancel := context.WithTimeout(ctx, lookUpMost)
+	defer cancel()
 	by, err := o.authenticate(ctx, bearer, source)
+	var coded *purser.Error
 	if err == nil {
 		o.remember(bearer, by)
+	} else if !errors.As(err, &coded) {
+		err = purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err)
 	}
 	return by, err
 }
+
+// lookUpMost is how long the look-up of a credential may take.
+const lookUpMost = 5 * time.Second
 
 func (o *Office) authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
 	if strings.HasPrefix(bearer, "ey") { // a signed one begins with a JSON object

@@ -32,7 +32,8 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Reason == "" {
 		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
 	}
-	ctx = store.Urgent(ctx)
+	ctx, cancel := context.WithTimeout(store.Urgent(ctx), acknowledgeMost)
+	defer cancel()
 	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
 		target, err := o.stopTarget(ctx, t, by, in)
 		if err != nil {
@@ -43,8 +44,17 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if err == nil {
 		o.background(func(ctx context.Context) { o.revoke(ctx, by.Organization, out.ID) })
 	}
+	var coded *purser.Error
+	if err != nil && !asCoded(err, &coded) {
+		err = purser.Errorf(purser.Unavailable, "the stop is not acknowledged: the database does not answer").
+			WithHint("ask again under the same key, until it is acknowledged").WithCause(err)
+	}
 	return out, err
 }
+
+// acknowledgeMost is how long a stop waits to be stored before its caller is told
+// that it is not (SPEND.md K4).
+const acknowledgeMost = 10 * time.Second
 
 // stopTarget checks the scope, and that an agent reaches no wider than itself and
 // its run (RULES 3).

@@ -130,6 +130,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	})
 }
 
+// idleTurn is how long a process may hold a turn and ask nothing, in milliseconds.
+const idleTurn = "5000"
+
 // lockNew makes the folder of a database and locks its opening.
 func lockNew(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -171,6 +174,10 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["application_name"] = "purser"
+	// A process that is paused in the middle of a turn holds the organization's row,
+	// and with it everybody's stops; PostgreSQL ends its transaction (RULES 21). No
+	// turn waits for anything but the database.
+	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = idleTurn
 	s.writer = stdlib.OpenDB(*cfg)
 	s.writer.SetMaxOpenConns(16)
 	s.writer.SetMaxIdleConns(8)
