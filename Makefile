@@ -69,6 +69,7 @@ soak: needs ## kill, pause, stop and cut at length what make test does in short
 
 bench: needs build ## measure the table of docs/performance.md: bin/bench/spend.md and .json
 	PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" bin/purser bench table --out bin/bench
+	go test -run '^$$' -bench 'SignAndVerify|Create' -benchtime 1s ./app ./examples/notes
 
 benchmarks: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...

@@ -32,6 +32,7 @@ const (
 	SignInLockout    Kind = "sign_in_lockout"
 	ChoicesChanged   Kind = "choices_changed"
 	PageWanted       Kind = "page_wanted"
+	OrderWaits       Kind = "order_waits"
 	Test             Kind = "test"
 )
 
@@ -43,7 +44,7 @@ const All = "all"
 func Kinds() []Kind {
 	return []Kind{
 		ApprovalNeeded, ApprovalReminder, ApprovalExpired, SecondSignature, RenewalSoon, PaymentRequired, BudgetThreshold,
-		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout, PageWanted,
+		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout, PageWanted, OrderWaits,
 	}
 }
 

@@ -225,6 +225,25 @@ func Paused(run purser.Run, agent, what string, no *purser.Error, at time.Time) 
 	}
 }
 
+// Waits tells that an order goes on once a person has agreed at its provider, or told
+// what it asks for.
+func Waits(o Order, no *purser.Error) Notice {
+	next := "purser consent " + o.ID
+	if no.Code == purser.NeedsInformation {
+		next = "purser inform " + o.ID
+	}
+	return Notice{
+		Kind: OrderWaits, Mark: string(OrderWaits) + "/" + o.ID + "/" + string(no.Code), About: o.ID, Project: o.Project, Run: o.Run,
+		Subject: fmt.Sprintf("%s waits for you: %q", o.Provider, catalog.Plain(o.What, maxItem/2)),
+		Facts: []Fact{
+			{"What", o.What, true},
+			{"Why", no.Detail, true},
+			{"Held meanwhile", o.Held.String(), false},
+			{"Next", next, false},
+		},
+	}
+}
+
 // Page is what a notice about a page of a provider needs of it.
 type Page struct {
 	Provider, Command, Why, By, Project, Run string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/purser-dev/purser"
@@ -200,4 +201,49 @@ func (o *Office) hindered(ctx context.Context, t *store.Turn, b begun) (*purser.
 func (o *Office) unlinked(ctx context.Context, t *store.Turn, b begun) error {
 	_, err := t.DropConnection(ctx, db.DropConnectionParams{Organization: t.Org, Provider: b.step.Provider})
 	return err // gone already is as wanted
+}
+
+// entitled takes in the plans that a provider says an account has by being linked
+// (account_entitlements:materialize, APP 3.1): they are recorded, never made, and what
+// needs a plan is sold then. What is here already stays as it is.
+func (o *Office) entitled(ctx context.Context, t *store.Turn, b begun, s sold, connection string) error {
+	p, err := o.provider(ctx, t.Queries, b.step.Provider)
+	if err != nil || s.link.Account == nil || !p.Manifest.Can(app.CapEntitle) {
+		return err
+	}
+	entries, err := o.entries(ctx, t.Queries, p.Name)
+	if err != nil {
+		return err
+	}
+	known, err := t.ResourcesOfProvider(ctx, db.ResourcesOfProviderParams{Organization: t.Org, Provider: p.Name})
+	if err != nil {
+		return err
+	}
+	for _, active := range s.link.Account.ActiveServices {
+		entry, err := catalog.Lookup(entries, p.Name+"/"+active.ServiceID)
+		there := slices.ContainsFunc(known, func(r db.Resource) bool { return r.Service == active.ServiceID && alive(r) })
+		if err != nil || there || active.Status != "active" || entry.Service.Kind != app.KindPlan {
+			continue // what is no plan of its catalog is adopted by its identifier
+		}
+		id, err := o.newID(purser.PrefixResource)
+		if err != nil {
+			return err
+		}
+		sealed, err := o.sealText(seal.NewSecret("{}"), t.Org, "resources", id, "access")
+		if err != nil {
+			return err
+		}
+		r := orderRecord("entitle", b.plan, b.step, id)
+		r.Detail["service"] = entry.Ref.String()
+		t.Record(r)
+		err = t.InsertResource(ctx, db.InsertResourceParams{
+			Organization: t.Org, ID: id, Project: b.order.Project, Env: b.order.Env, Name: defaultName(entry, ""), Provider: p.Name, Service: entry.Ref.Service,
+			Connection: connection, ProviderID: catalog.Plain(active.ProviderResourceID, 128), Item: entry.Ref.String(), Configuration: "{}", Access: sealed,
+			Variables: "[]", State: ResourceLive, OrderID: b.order.ID, Cap: "none", CreatedAt: store.Micro(t.Now),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

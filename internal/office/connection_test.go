@@ -1,6 +1,7 @@
 package office_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -186,5 +187,45 @@ func TestATokenIsRenewedWithATenthOfItsLifeToGo(t *testing.T) {
 	h.sql("UPDATE connections SET renew_at = 1")
 	if n := rotate(); n != 2 {
 		t.Errorf("%d renewals after its time", n)
+	}
+}
+
+// APP 3.1: a plan that an account has by being linked is recorded, and never made.
+func TestAPlanThatCameWithTheAccountIsTakenIn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		capability string
+		status     string
+		want       int64
+	}{
+		"declared and active": {`"account_entitlements:materialize",`, "active", 1},
+		"not active":          {`"account_entitlements:materialize",`, "inactive", 0},
+		"not declared":        {"", "active", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, filepath.Join(t.TempDir(), "p.db"), func(h *house) {
+				h.wire = strings.Replace(manifest, `"quotes",`, c.capability+`"quotes",`, 1)
+			})
+			h.seller.set(func(s *seller) {
+				s.link = func(_ context.Context, work func() (app.Token, error)) (app.Token, error) {
+					token, err := work()
+					token.Account.ActiveServices = []app.ActiveService{
+						{ServiceID: "hosting:pro", ProviderResourceID: "sub_1", Status: c.status}, {ServiceID: "unknown", Status: "active"},
+					}
+					return token, err
+				}
+			})
+			_, agent := h.run(2000)
+			plan := h.proposed(agent, "link", purser.LinkProvider{Provider: "local"})
+			h.approve(plan.ID)
+			must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			if n := h.ask("SELECT COUNT(*) FROM resources WHERE service = 'hosting:pro' AND provider_id = 'sub_1' AND state = 'live'"); n != c.want {
+				t.Errorf("%d plans were taken in, want %d", n, c.want)
+			}
+			if creates, _ := h.seller.count(); creates != 0 {
+				t.Errorf("%d were made", creates)
+			}
+		})
 	}
 }

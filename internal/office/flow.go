@@ -12,6 +12,7 @@ import (
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/catalog"
+	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
@@ -190,6 +191,9 @@ func (o *Office) settleWaiting(ctx context.Context, t *store.Turn, b begun, s so
 		if err := o.openFlow(ctx, t, b, *s.consent); err != nil {
 			return err
 		}
+	}
+	if err := o.tellOrder(ctx, t, b.order, func(order notice.Order) notice.Notice { return notice.Waits(order, why) }); err != nil {
+		return err
 	}
 	if _, err := t.ClosePaymentTokens(ctx, db.ClosePaymentTokensParams{Organization: t.Org, Hold: b.order.Hold, State: rail.Revoked}); err != nil {
 		return err

@@ -252,7 +252,10 @@ func (o *Office) connect(ctx context.Context, t *store.Turn, b begun, s sold) (s
 	_, err = t.RenewConnection(ctx, db.RenewConnectionParams{
 		Organization: t.Org, ID: id, Access: access, Refresh: refresh, ExpiresAt: ends, RenewAt: renew, BaseUrl: s.base,
 	})
-	return id, err
+	if err != nil {
+		return "", err
+	}
+	return id, o.entitled(ctx, t, b, s, id)
 }
 
 // provisioned stores a resource with its sealed credentials, and its subscription.

@@ -592,6 +592,9 @@ func TestWhatAProviderAsksForIsToldByAPersonAndTheOrderGoesOn(t *testing.T) {
 		if plan.State != purser.PlanApplying || order.State != purser.OrderPlaced {
 			t.Fatalf("the plan is %s, the order %s", plan.State, order.State)
 		}
+		if len(order.Questions) != 1 || order.Questions[0].Name != "team" || len(order.Questions[0].Choices) != 2 || !order.Questions[0].Required {
+			t.Errorf("the form is %+v", order.Questions)
+		}
 		inform := func(information map[string]any, signed bool) error {
 			in := purser.Inform{Order: order.ID, Information: information}
 			if signed {
