@@ -245,18 +245,28 @@ var contentJSON, noStore = []string{"application/json"}, []string{"no-store"}
 
 // answer writes a 2xx. Nothing of this protocol may be cached.
 func (c *call) answer(status int, v any) error {
-	body := bytes.NewBuffer(make([]byte, 0, 512))
-	enc := json.NewEncoder(body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	body, err := answered(v)
+	if err != nil {
 		return fmt.Errorf("writing answer: %w", err)
 	}
 	c.status = status
 	header := c.w.Header()
 	header["Content-Type"], header["Cache-Control"] = contentJSON, noStore
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body.Bytes()) // the caller may be gone; what was done is stored
+	_, _ = c.w.Write(body) // the caller may be gone; what was done is stored
 	return nil
+}
+
+// answered is an answer's body.
+func answered(v any) ([]byte, error) {
+	if r, ok := v.(app.Resource); ok && r.Status == app.StatusComplete && r.OrchestratorResourceID == "" {
+		return complete(r)
+	}
+	body := bytes.NewBuffer(make([]byte, 0, 512))
+	enc := json.NewEncoder(body)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return body.Bytes(), err
 }
 
 // fail writes an error in the envelope of its route (7.1). What is not ours to
@@ -350,7 +360,7 @@ func (c *call) decodable() error {
 
 // version compares API-Version byte for byte (section 6).
 func (c *call) version() error {
-	if v := c.r.Header.Values(app.HeaderVersion); len(v) != 1 || v[0] != app.Version {
+	if v := c.r.Header[headerVersion]; len(v) != 1 || v[0] != app.Version {
 		return flat(app.CodeInvalidAPIVersion, "API-Version must be one of: "+app.Version)
 	}
 	return nil

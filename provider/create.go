@@ -396,12 +396,14 @@ func (c *call) begin(in *createInput, record *resourceRecord) error {
 	}
 	key := keyResource(record.Account, record.ID)
 	return c.p.cfg.Store.Update(c.ctx, func(tx Tx) error {
-		other, _, err := c.findDuplicate(tx, in)
-		if err != nil {
-			return err
-		}
-		if other != nil && other.ID != record.ID {
-			return errRaced
+		if c.p.shared { // else the locks that createOnce holds keep equal creates apart
+			other, _, err := c.findDuplicate(tx, in)
+			if err != nil {
+				return err
+			}
+			if other != nil && other.ID != record.ID {
+				return errRaced
+			}
 		}
 		if err := write(tx, key, raw, time.Time{}); err != nil {
 			return err

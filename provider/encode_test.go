@@ -62,6 +62,19 @@ func TestAResourceIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 			t.Errorf("%s: %v\n%s", title, err, diff)
 		}
 	}
+	for _, r := range []app.Resource{
+		{Status: app.StatusComplete, ID: "res_1", ServiceID: "a", Complete: &app.Complete{AccessConfiguration: map[string]string{"b": "<&>\"\u2028", "a": "x"}}},
+		{Status: app.StatusComplete, ID: "res_1", Complete: &app.Complete{}, UserMessage: "ü\n"},
+		{Status: app.StatusComplete, Complete: &app.Complete{
+			AccessConfiguration: map[string]string{}, ExpiresAt: app.At(time.Date(2026, 1, 1, 0, 0, 0, 5000, time.FixedZone("x", 3600))), PreviousValidUntil: app.At(time.Unix(9, 0)),
+		}},
+		{Status: app.StatusComplete, ID: "plan"},
+	} {
+		want, _ := json.Marshal(r)
+		if got, err := complete(r); err != nil || strings.TrimSuffix(string(got), "\n") != string(want) {
+			t.Errorf("%s, %v; want %s", got, err, want)
+		}
+	}
 	at := time.Date(2026, 5, 6, 7, 8, 9, 10_000, time.UTC)
 	for _, r := range []interface{ encode() ([]byte, error) }{
 		pointer{}, pointer{"res_<1>"}, idempotencyRecord{}, idempotencyRecord{"body", "res_1", at},

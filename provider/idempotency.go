@@ -18,7 +18,7 @@ type idempotency struct {
 
 // idempotency reads the header: 1 to 255 visible ASCII characters.
 func (c *call) idempotency() (idempotency, error) {
-	values := c.r.Header.Values(app.HeaderIdempotencyKey)
+	values := c.r.Header[app.HeaderIdempotencyKey]
 	if len(values) == 0 {
 		return idempotency{}, nil
 	}
@@ -48,7 +48,8 @@ func (c *call) bodyHash() string {
 // appendMembers writes an object in its one spelling: sorted, without space, and
 // without what is null, which is absent.
 func appendMembers(body []byte, members map[string]json.RawMessage, depth int) []byte {
-	names := make([]string, 0, len(members))
+	var few [16]string
+	names := few[:0]
 	for name := range members {
 		if depth > 0 || name != "submitted_information" && name != "payment_credentials" && name != "actor" {
 			names = append(names, name)

@@ -103,9 +103,22 @@ func TestEqualCreatesAtOnceMakeOneThingByEachKey(t *testing.T) {
 	}
 }
 
-// Two providers over one store see each other's records but not each other's locks.
+// Two providers over one store see each other's records but not each other's locks; over
+// the memory store they see both.
 func TestTwoProcessesMakeOneThingOfEqualCreates(t *testing.T) {
-	r := newRig(t, slowly)
+	t.Run("over a store of several processes", func(t *testing.T) { twoMakeOne(t, newRig(t, slowly)) })
+	t.Run("over the memory store", func(t *testing.T) {
+		twoMakeOne(t, newRig(t, func(c *provider.Config) {
+			c.Hooks.CheckConfiguration = func(_ context.Context, _ string, configuration map[string]any) (map[string]any, error) {
+				time.Sleep(2 * time.Millisecond) // between looking for an equal one and beginning
+				return configuration, nil
+			}
+		}))
+	})
+}
+
+func twoMakeOne(t *testing.T, r *rig) {
+	t.Helper()
 	bearer := r.connect("ann@example.com").AccessToken
 	first := r.p
 	r.restart()

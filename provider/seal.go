@@ -16,9 +16,11 @@ func (p *Provider) seal(resource string, access map[string]string) ([]byte, erro
 	if len(access) == 0 {
 		return nil, nil
 	}
-	raw, err := json.Marshal(access)
-	if err != nil || p.cfg.SealKey == nil {
-		return raw, err
+	w := writer{b: make([]byte, 0, 128)}
+	w.texts(access)
+	raw := w.b
+	if w.err != nil || p.cfg.SealKey == nil {
+		return raw, w.err
 	}
 	aead, err := p.aead()
 	if err != nil {

@@ -21,7 +21,7 @@ type Provider struct {
 	basePath, tokenPath string
 	throttle            throttle
 	hmacSeen, jtiSeen   app.Replay
-	locks               locks
+	locks               *locks
 	tokenMemo           memo[tokenRecord]
 	projectMemo         memo[projectRecord]
 	homes               homes
@@ -29,6 +29,7 @@ type Provider struct {
 	partners            partners
 	accountTypes        map[string]app.Property
 	static              map[string]app.Service // Config.Catalog, when no hook gives a live one
+	shared              bool                   // other processes may write to the Store
 
 	stale   sync.Mutex
 	catalog []app.CatalogService // the last good live catalog
@@ -56,8 +57,14 @@ func New(c Config) (*Provider, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("making provider: %w", err)
 	}
+	held, shared := &locks{}, true
+	if m, ok := c.Store.(*memoryStore); ok { // whoever shares it is in this process, and shares its locks
+		held, shared = &m.locks, false
+	}
 	return &Provider{
 		cfg:          c,
+		locks:        held,
+		shared:       shared,
 		basePath:     "/" + strings.Trim(base.Path, "/"),
 		tokenPath:    "/" + strings.Trim(token.Path, "/"),
 		accountTypes: accountTypes(c.Manifest),

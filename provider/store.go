@@ -54,6 +54,7 @@ type memoryStore struct {
 	records map[string]memoryRecord
 	groups  map[string][]string // keys by their first two segments, for List
 	due     dueHeap
+	locks   locks // of the providers over it
 }
 
 type memoryRecord struct {
@@ -102,7 +103,7 @@ func (s *memoryStore) keep(key string, r memoryRecord) {
 	}
 	s.records[key] = r
 	if !r.expires.IsZero() {
-		heap.Push(&s.due, due{key, r.expires})
+		s.due.add(due{key, r.expires})
 	}
 }
 
@@ -160,6 +161,12 @@ func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
 func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *dueHeap) Push(x any)        { *h = append(*h, x.(due)) }
+
+// add is heap.Push without a box for each entry.
+func (h *dueHeap) add(d due) {
+	*h = append(*h, d)
+	heap.Fix(h, len(*h)-1)
+}
 
 func (h *dueHeap) Pop() any {
 	last := len(*h) - 1

@@ -9,14 +9,22 @@ import (
 	"github.com/purser-dev/purser/app"
 )
 
+// Header names as net/http keeps them: the version's and the second signature's are
+// written in another way in the protocol.
+var (
+	headerVersion   = http.CanonicalHeaderKey(app.HeaderVersion)
+	headerV2        = http.CanonicalHeaderKey(app.HeaderSignatureV2)
+	headerNeutralV2 = http.CanonicalHeaderKey(app.HeaderNeutralSignatureV2)
+)
+
 var errSignature = flat(app.CodeInvalidSignature, "the request signature is missing or not valid")
 
 // signatureHeader gives the one signature header. The Stripe name wins when
 // present; an invalid value never falls through to the neutral name (P40).
 func (c *call) signatureHeader(stripe, neutral string) (value string, present bool, single bool) {
-	values := c.r.Header.Values(stripe)
+	values := c.r.Header[stripe]
 	if len(values) == 0 {
-		values = c.r.Header.Values(neutral)
+		values = c.r.Header[neutral]
 	}
 	if len(values) == 0 {
 		return "", false, true
@@ -72,7 +80,7 @@ func (c *call) v2(now time.Time) error {
 	if c.orch.V2 == Off {
 		return nil
 	}
-	token, present, single := c.signatureHeader(app.HeaderSignatureV2, app.HeaderNeutralSignatureV2)
+	token, present, single := c.signatureHeader(headerV2, headerNeutralV2)
 	if !present && c.orch.V2 != Require {
 		return nil
 	}
@@ -104,12 +112,12 @@ func (c *call) repeated(now time.Time, v1 string) error {
 	if !c.changes || c.orch.Replay == Off {
 		return nil
 	}
-	note := hash(c.r.Method + " " + c.r.URL.EscapedPath() + " " + c.r.Header.Get("Authorization"))
+	note := hash(c.r.Method + " " + c.r.URL.EscapedPath() + " " + strings.Join(c.r.Header["Authorization"], ","))[:32]
 	first, seen := c.p.hmacSeen.Seen(now, c.orch.Name+"/"+v1, note, now.Add(2*app.Tolerance))
 	if !seen {
 		return nil
 	}
-	idempotent := c.r.Header.Get(app.HeaderIdempotencyKey) != "" || c.name == "remove"
+	idempotent := len(c.r.Header[app.HeaderIdempotencyKey]) > 0 || c.name == "remove"
 	if first == note && idempotent {
 		return nil
 	}
@@ -122,7 +130,7 @@ func (c *call) repeated(now time.Time, v1 string) error {
 
 // bearerToken is the token of the Authorization header, "" without one.
 func bearerToken(h http.Header) string {
-	values := h.Values("Authorization")
+	values := h["Authorization"]
 	if len(values) != 1 {
 		return ""
 	}
