@@ -180,7 +180,18 @@ func (o *Office) decideAll(ctx context.Context, org string, batch []*pending) {
 	}
 	if err == nil {
 		o.news.tell(org)
+		o.Grow(org, recorded(outcomes))
 	}
+}
+
+// recorded counts the records that a batch left.
+func recorded(outcomes []spend.Outcome) (n int64) {
+	for _, out := range outcomes {
+		if out.Seq > 0 && !out.Replay {
+			n++
+		}
+	}
+	return n
 }
 
 // decideBatch decides requests in one turn. When the answer to the commit was lost,
