@@ -332,3 +332,23 @@ func BenchmarkDecisionToWaitingAgent(b *testing.B) {
 		})
 	}
 }
+
+// A page that waits for news of one server hears of another's turns: there it has
+// no second look to fall back on.
+func TestATurnOfAnotherServerIsNews(t *testing.T) {
+	t.Parallel()
+	a := open(t, testpg.Open(t))
+	b := a.twin()
+	heard := func(news <-chan struct{}, what string) {
+		t.Helper()
+		select {
+		case <-news:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no news of %s", what)
+		}
+	}
+	heard(a.o.News(a.owner.Organization), "whatever was before the first look")
+	news := a.o.News(a.owner.Organization)
+	must[purser.Project](b, a.owner, "create_project", purser.CreateProject{Name: "another"})
+	heard(news, "the other server's turn")
+}
