@@ -196,9 +196,11 @@ func (b *tab) fill(form, name, value string) {
 	b.do(chromedp.SetValue(form+` [name="`+name+`"]`, value))
 }
 
-// press presses a button of a form.
+// press presses a button of a form, once the page's scripts are there: a page that
+// was reached by a link or a form shows its text before them.
 func (b *tab) press(form string) {
 	b.t.Helper()
+	b.until(func() bool { return eval[string](b, `document.readyState`) == "complete" }, func() string { return "the page does not load" })
 	b.do(chromedp.Click(form + ` button[type="submit"]`))
 }
 
