@@ -273,6 +273,13 @@ func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Acto
 		return in.Scope, p.ID, err
 	case "provider":
 		_, err := t.Provider(ctx, in.ID)
+		if missing(err) {
+			// Who is only metered is not registered, and has a budget since the first spend.
+			rows, failed := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: in.Scope, Target: in.ID})
+			if failed != nil || len(rows) > 0 {
+				return in.Scope, in.ID, failed
+			}
+		}
 		return in.Scope, in.ID, notFound(err, "provider", in.ID)
 	case "run":
 		_, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.ID})

@@ -57,6 +57,7 @@ type house struct {
 
 	mu    sync.Mutex
 	shift time.Duration // of the clock
+	still time.Time     // where the clock stands still; the zero time: it runs
 	trace func(tx int64, statement string) error
 
 	touched bool // rows were changed behind the office's back
@@ -100,6 +101,9 @@ func open(t testing.TB, database string, change ...func(*house)) *house {
 func (h *house) now() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.still.IsZero() {
+		return h.still.Add(h.shift)
+	}
 	return time.Now().Add(h.shift)
 }
 

@@ -82,7 +82,10 @@ func (o *Office) stopTarget(ctx context.Context, t *store.Turn, by purser.Actor,
 		p, err = o.project(ctx, t.Queries, purser.Actor{Kind: purser.Person, Organization: t.Org}, id)
 		id = p.ID
 	case "provider":
-		_, err = t.Provider(ctx, id)
+		// Whoever could be paid by a hold can be stopped, seen before or not.
+		if _, err = t.Provider(ctx, id); missing(err) && payeeForm.MatchString(id) {
+			err = nil
+		}
 	case "agent":
 		var a db.Agent
 		if a, err = t.Agent(ctx, db.AgentParams{Organization: t.Org, ID: id}); missing(err) {

@@ -56,7 +56,7 @@ func (s *State) place(r *Request) Outcome {
 	sp := guard.Spend{
 		Now: s.Now, Skew: s.Skew, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
 		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
-		Stops: s.inForce(), Recent: s.Recent[run.ID],
+		Stops: s.inForce(), Recent: s.recent(run.ID),
 	}
 	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
 	sp.Meant = sp.Order && s.Repeats[repeat] > 0
@@ -68,7 +68,7 @@ func (s *State) place(r *Request) Outcome {
 	h := &Hold{
 		ID: r.ID, Principal: r.By.ID, Agent: run.Agent, Run: run.ID, Project: run.Project, Provider: r.Provider, Category: r.Category, Kind: r.Kind,
 		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, State: purser.HoldHeld, Epoch: s.Epoch,
-		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Seq: s.Seq + 1, opened: true,
+		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Seq: s.Seq + 1,
 	}
 	for _, w := range windows {
 		h.Windows = append(h.Windows, w.WindowKey)
@@ -91,7 +91,7 @@ func (s *State) place(r *Request) Outcome {
 	s.Opened = append(s.Opened, h)
 	s.Holds[h.ID] = h
 	if sp.Order {
-		s.Recent[run.ID] = append(s.Recent[run.ID], guard.Recent{Target: r.Target, Amount: r.Amount.Amount, At: s.Now, SameRun: true})
+		s.Recent[run.ID] = append(s.Recent[run.ID], Recent{guard.Recent{Target: r.Target, Amount: r.Amount.Amount, At: s.Now, SameRun: true}, h.ID})
 		if sp.Meant {
 			s.Repeats[repeat]--
 			s.Used = append(s.Used, repeat)
@@ -99,6 +99,19 @@ func (s *State) place(r *Request) Outcome {
 	}
 	seq := s.write(rec)
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
+}
+
+// recent are the orders of a run as they stand now: one of before may have been
+// given back a moment ago.
+func (s *State) recent(run string) []guard.Recent {
+	out := make([]guard.Recent, len(s.Recent[run]))
+	for i, r := range s.Recent[run] {
+		out[i] = r.Recent
+		if h := s.Holds[r.Hold]; h != nil {
+			out[i].Failed = h.Failed()
+		}
+	}
+	return out
 }
 
 // forbidden is the first no: the run's, the guards', and a person's who was not

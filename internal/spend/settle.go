@@ -118,7 +118,7 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 func (s *State) release(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	rec.Attach = r.Signed
-	person := r.Op == Resolve && h.Principal != ""
+	person := r.Op == Resolve && r.By.Kind == purser.Person && h.Principal != ""
 	if no := owned(r, h); no != nil && !person {
 		return s.refuse(r, rec, no)
 	}

@@ -26,8 +26,8 @@ const (
 	Release Op = "release_hold"
 	Refund  Op = "refund_hold"
 	Resolve Op = "resolve_hold" // a person's Release
-	Expire  Op = "expire_hold" // by the system: its time is over
-	Void    Op = "void_hold"   // by the system: a stop came before its effect began
+	Expire  Op = "expire_hold"  // by the system: its time is over
+	Void    Op = "void_hold"    // by the system: a stop came before its effect began
 )
 
 // Request is one request as it was admitted: who asks is known, the form is right.
@@ -79,8 +79,8 @@ type State struct {
 	Windows    map[WindowKey]*Window
 	Holds      map[string]*Hold
 	Keys       map[Key]Kept
-	Recent     map[string][]guard.Recent // orders of a run without a plan, in the last hour
-	Repeats    map[Repeat]int            // repeats that a person allowed
+	Recent     map[string][]Recent // orders of a run without a plan, in the last hour
+	Repeats    map[Repeat]int      // repeats that a person allowed
 	// DefaultProvider is the monthly limit that a provider gets with the first spend there.
 	DefaultProvider purser.Money
 	Guards          guard.Set
@@ -89,7 +89,7 @@ type State struct {
 	Records   []audit.Record
 	Movements []Movement
 	Opened    []*Hold   // new holds
-	Changed   []*Hold   // loaded holds that were changed, each once
+	Changed   []*Hold   // holds that were changed, each once; of new ones, after they were opened
 	Moved     []*Window // windows that were changed or opened, each once
 	Default   []Scope   // providers that got the default limit
 	Used      []Repeat
@@ -161,11 +161,23 @@ type Hold struct {
 	BegunAt, ExpiresAt, CreatedAt                          time.Time
 	Windows                                                []WindowKey
 	Seq                                                    int64
-	changed, opened                                        bool
+	changed                                                bool
 }
 
 // Left is what can still be captured.
 func (h *Hold) Left() int64 { return h.Amount - h.Captured - h.Released }
+
+// Stored is a hold as it is loaded again.
+func (h *Hold) Stored() Hold {
+	out := *h
+	out.changed = false
+	return out
+}
+
+// Failed reports that it came to nothing: given back, and nothing was spent.
+func (h *Hold) Failed() bool {
+	return h.Captured == 0 && (h.State == purser.HoldReleased || h.State == purser.HoldExpired)
+}
 
 // Open reports whether something of it is still reserved.
 func (h *Hold) Open() bool {
@@ -208,6 +220,13 @@ func (s *State) Crossings() []Crossing {
 		}
 	}
 	return out
+}
+
+// Recent is an order of a short time ago, with its hold: what becomes of that in
+// this turn counts.
+type Recent struct {
+	guard.Recent
+	Hold string
 }
 
 // Repeat is an order that a person said may come again.
@@ -371,9 +390,9 @@ func (s *State) show(h *Hold, seq int64) purser.Hold {
 	return out
 }
 
-// touch notes that a loaded hold is to be written again.
+// touch notes that a hold is to be written again.
 func (s *State) touch(h *Hold) {
-	if !h.opened && !h.changed {
+	if !h.changed {
 		h.changed = true
 		s.Changed = append(s.Changed, h)
 	}

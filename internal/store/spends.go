@@ -40,7 +40,7 @@ func (s *Store) Spend(ctx context.Context, org string, b Spends) error {
 	l := &loading{b: b, org: org, names: namesOf(guess, zone), state: &spend.State{
 		Org: org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
 		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]guard.Recent{}, Repeats: map[spend.Repeat]int{},
+		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
 	}}
 	return s.Batch(ctx, org, l.first(guess), func(t *Turn) ([]Stmt, error) {
 		s.lastZones.Store(org, t.Zone)
@@ -53,7 +53,7 @@ func (s *Store) SpendIn(ctx context.Context, t *Turn, b Spends) error {
 	l := &loading{b: b, org: t.Org, names: namesOf(t.Now, t.Zone), state: &spend.State{
 		Org: t.Org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
 		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]guard.Recent{}, Repeats: map[spend.Repeat]int{},
+		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
 	}}
 	if err := t.send(ctx, l.first(t.Now)); err != nil {
 		return err
@@ -120,8 +120,8 @@ const (
 	selectLifted = "SELECT id, scope, target, reason, epoch, seq, at, lifted_at FROM stops WHERE organization = $1 AND lifted_at <> 0 AND epoch > $2 ORDER BY seq"
 	selectWindow = `SELECT held, captured, refunded, guard_ceiling FROM windows
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
-	selectRecent = `SELECT target, amount, captured, state, created_at FROM holds
-WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY created_at`
+	selectRecent = `SELECT id, target, amount, captured, state, created_at FROM holds
+WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY created_at, seq`
 	selectRepeats = `SELECT target, currency, amount FROM repeats WHERE organization = $1 AND run = $2 AND hold = '' AND expires_at > $3`
 )
 
@@ -441,11 +441,11 @@ func (l *loading) key(scan func(...any) error) error {
 }
 
 func (l *loading) recent(run string, scan func(...any) error) error {
-	r := guard.Recent{SameRun: true}
-	var captured, at int64
-	var state string
-	err := scan(&r.Target, &r.Amount, &captured, &state, &at)
-	r.At, r.Failed = Time(at), captured == 0 && (state == purser.HoldReleased || state == purser.HoldExpired)
+	r := spend.Recent{Recent: guard.Recent{SameRun: true}}
+	var h spend.Hold
+	var at int64
+	err := scan(&r.Hold, &r.Target, &r.Amount, &h.Captured, &h.State, &at)
+	r.At, r.Failed = Time(at), h.Failed()
 	l.state.Recent[run] = append(l.state.Recent[run], r)
 	return err
 }

@@ -1,0 +1,32 @@
+package office
+
+import (
+	"context"
+	"time"
+
+	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/store"
+)
+
+// DecideBatch decides requests in one turn, all of it as the queue does, but with a
+// given difference between the clocks: a test that moves time moves only its own.
+func (o *Office) DecideBatch(ctx context.Context, org string, requests []spend.Request, skew time.Duration) (out []spend.Outcome, err error) {
+	for i := range requests {
+		requests[i].Hash = spendHash(&requests[i])
+	}
+	b := o.batchOf(requests, func(all []spend.Outcome) { out = all })
+	decide := b.Decide
+	b.Decide = func(t *store.Turn, s *spend.State) ([]store.Stmt, error) {
+		s.Skew = skew
+		return decide(t, s)
+	}
+	return out, o.Store.Spend(ctx, org, b)
+}
+
+// Overdue ends holds whose time is over, and those that a stop made void.
+func (o *Office) Overdue(ctx context.Context, org string) error { return o.overdue(ctx, org) }
+
+// FirstLimit gives a provider the limit of the first spend there.
+func (o *Office) FirstLimit(ctx context.Context, org, provider string) error {
+	return o.turn(ctx, org, func(t *store.Turn) error { return o.ensureProviderBudget(ctx, t, provider) })
+}
