@@ -31,11 +31,12 @@ func (s *session) budgetSet() *cobra.Command {
 	var thresholds []int
 	cmd := s.changing(&cobra.Command{
 		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for your signature", Args: needs("SCOPE", "[ID]"),
-		Long:    "Set the limit of an organization, project, provider, run or category. Lowering takes effect at once; raising asks for your signature.",
-		Example: "  purser budget set project shop --limit 50\n  purser budget set provider local --limit \"100.00 USD\"",
+		Long:    "Set the limit of an organization, project, provider, run, category or label, in a period. Every one that covers a spend must allow it. Lowering takes effect at once; raising asks for your signature.",
+		Example: "  purser budget set project shop --limit 50\n  purser budget set provider local --limit \"100.00 USD\"\n  purser budget set label team=search --period day --limit 5",
 	})
 	cmd.Flags().StringVar(&limit, "limit", "", "the new limit: 20, 20.00 or \"20.00 USD\"")
 	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
+	cmd.Flags().StringVar(&in.Period, "period", "", "hour, day, week, month or total (default month; a run: its whole life)")
 	cmd.Flags().IntSliceVar(&thresholds, "thresholds", nil, "percentages of the limit that people are told of (at first 50,80,100)")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (line purser.BudgetLine, err error) {
 		if limit == "" {

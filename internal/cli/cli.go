@@ -84,7 +84,7 @@ func (s *session) root() *cobra.Command {
 		{"Let an agent work", []*cobra.Command{s.run(), s.agent(), s.connected(), s.mcp()}},
 		{"Buy", []*cobra.Command{s.catalog(), s.search(), s.plan(), s.approvals(), s.approve(), s.deny(), s.apply(), s.add(), s.deploy()}},
 		{"Look and use", []*cobra.Command{
-			s.status(), s.spend(), s.budget(), s.subscriptions(), s.notices(), s.exec(), s.change("update", "Change a resource's configuration or service", (*client.Client).Update),
+			s.status(), s.spend(), s.budget(), s.label(), s.hold(), s.charge(), s.platform(), s.subscriptions(), s.notices(), s.exec(), s.change("update", "Change a resource's configuration or service", (*client.Client).Update),
 			s.change("upgrade", "Change a resource to a larger service", (*client.Client).Upgrade),
 			s.change("downgrade", "Change a resource to a smaller service", (*client.Client).Downgrade),
 			s.rotate(), s.adopt(), s.remove(), s.restore(),

@@ -51,6 +51,9 @@ func (o *Office) Made() []Call {
 	return made
 }
 
+// Answering waits for no answers.
+func (o *Office) Answering(ctx context.Context) (context.Context, func()) { return ctx, func() {} }
+
 // Known knows nobody.
 func (o *Office) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
 

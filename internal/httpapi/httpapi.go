@@ -5,6 +5,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +40,9 @@ type Office interface {
 	// Events gives f what happens from in.After on, and where the stream stands, until f
 	// fails or the context ends.
 	Events(ctx context.Context, by purser.Actor, in purser.AskEvents, f func(events []purser.Event, next int64) error) error
+	// Answering marks a request whose answer the door writes itself: sent is to be
+	// called when it has left, so that a stop is acknowledged after it.
+	Answering(ctx context.Context) (_ context.Context, sent func())
 	// Ready reports whether the database answers.
 	Ready(ctx context.Context) error
 }
@@ -55,7 +60,7 @@ type Config struct {
 func New(c Config) http.Handler {
 	mux := http.NewServeMux()
 	for _, op := range c.Office.Operations() {
-		mux.Handle(op.Method+" "+op.Path, &door{op: op, gate: c.Gate})
+		mux.Handle(op.Method+" "+op.Path, &door{op: op, gate: c.Gate, answering: c.Office.Answering})
 	}
 	mux.Handle("POST /v1/blobs", named("put_blobs", blobs(c)))
 	mux.Handle("GET /v1/audit/export", named("export_audit", export(c)))
@@ -140,10 +145,19 @@ func (q *quiet) WriteHeader(code int)        { q.code = code }
 type door struct {
 	op   office.Operation
 	gate *gate.Gate
+	// answering marks a decision whose answer this door writes (Office).
+	answering func(context.Context) (context.Context, func())
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name(d.op.Name)
+	if d.op.Who == purser.Spenders {
+		ctx, sent := d.answering(r.Context())
+		defer sent()
+		// What is written here leaves before sent is called.
+		defer func() { _ = http.NewResponseController(w).Flush() }()
+		r = r.WithContext(ctx)
+	}
 	out, err := d.serve(w, r)
 	var lost interface{ Drop() bool }
 	switch {
@@ -292,8 +306,11 @@ func answer(w http.ResponseWriter, v any) {
 	if v == nil || reflect.ValueOf(v).Kind() == reflect.Invalid {
 		v = purser.None{}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // the caller is gone: the operation stands, and its key tells of it
+	_ = e.Encode(v) // our own types, which can be written
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
+	_, _ = w.Write(text.Bytes()) // the caller is gone: the operation stands, and its key tells of it
 }

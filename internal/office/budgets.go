@@ -272,15 +272,11 @@ func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Acto
 		p, err := o.project(ctx, t.Queries, by, in.ID)
 		return in.Scope, p.ID, err
 	case "provider":
-		_, err := t.Provider(ctx, in.ID)
-		if missing(err) {
-			// Who is only metered is not registered, and has a budget since the first spend.
-			rows, failed := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: in.Scope, Target: in.ID})
-			if failed != nil || len(rows) > 0 {
-				return in.Scope, in.ID, failed
-			}
+		// Who is paid by a hold needs no registration: a model's seller, an API.
+		if !payeeForm.MatchString(in.ID) {
+			return "", "", purser.Errorf(purser.InvalidRequest, "%q is no provider's name", in.ID).WithHint("purser provider list")
 		}
-		return in.Scope, in.ID, notFound(err, "provider", in.ID)
+		return in.Scope, in.ID, nil
 	case "run":
 		_, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.ID})
 		return in.Scope, in.ID, notFound(err, "run", in.ID)

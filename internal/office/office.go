@@ -162,6 +162,7 @@ type Office struct {
 	queues sync.Map // *queue by organization: what waits for decisions
 	facts  sync.Map // store.RunFacts by run: what to load for its spends
 	known  known
+	unsent answers
 }
 
 // New makes an office over an open store. Close waits for what it began.

@@ -43,6 +43,7 @@ type queueLane struct {
 type pending struct {
 	request spend.Request
 	done    chan decided
+	answer  *answering
 }
 
 type decided struct {
@@ -54,7 +55,7 @@ type decided struct {
 // leaves does not take the request back: its key tells what became of it.
 func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error) {
 	r.Hash = spendHash(&r)
-	p := &pending{request: r, done: make(chan decided, 1)}
+	p := &pending{request: r, done: make(chan decided, 1), answer: answeringOf(ctx)}
 	if err := o.enqueue(p); err != nil {
 		return purser.Hold{}, err
 	}
@@ -163,7 +164,11 @@ func (o *Office) decideAll(ctx context.Context, org string, batch []*pending) {
 	for i, p := range batch {
 		requests[i] = p.request
 	}
-	outcomes, err := o.decideBatch(ctx, org, requests)
+	outcomes, err := o.decideBatch(ctx, org, requests, func() {
+		for _, p := range batch {
+			o.unsent.expect(p.answer)
+		}
+	})
 	if err != nil && len(batch) > 1 && store.OneRow(err) {
 		// One bad row fails its caller only (RULES 20).
 		for i := range batch {
@@ -197,9 +202,14 @@ func recorded(outcomes []spend.Outcome) (n int64) {
 // decideBatch decides requests in one turn. When the answer to the commit was lost,
 // the same requests are decided again: those that were stored are found by their
 // keys, and of the others nothing was stored.
-func (o *Office) decideBatch(ctx context.Context, org string, requests []spend.Request) (outcomes []spend.Outcome, err error) {
+//
+// decided is called in the turn.
+func (o *Office) decideBatch(ctx context.Context, org string, requests []spend.Request, decided func()) (outcomes []spend.Outcome, err error) {
 	for try := range batchTry {
-		err = o.Store.Spend(ctx, org, o.batchOf(requests, func(all []spend.Outcome) { outcomes = all }))
+		err = o.Store.Spend(ctx, org, o.batchOf(requests, func(all []spend.Outcome) {
+			outcomes = all
+			decided()
+		}))
 		if !errors.Is(err, store.ErrLostCommit) {
 			break
 		}
@@ -356,7 +366,7 @@ func (o *Office) overdue(ctx context.Context, org string) error {
 			}
 		}
 		before := len(rows)
-		outcomes, err := o.decideBatch(ctx, org, requests)
+		outcomes, err := o.decideBatch(ctx, org, requests, func() {})
 		if err != nil {
 			return o.explainBatch(org, err)
 		}

@@ -17,7 +17,11 @@ import (
 // are being applied, revocations after a stop. It runs the normal code again; at
 // start and on a timer.
 func (o *Office) Recover(ctx context.Context) error {
-	return o.eachOrganization(ctx, func(org string) error {
+	orgs, err := o.Store.Read().UnsettledOrganizations(ctx)
+	if err != nil {
+		return err
+	}
+	return eachOrganization(ctx, orgs, func(org string) error {
 		pending, err := o.Store.Read().PendingStopEffects(ctx, org)
 		if err != nil {
 			return err
@@ -110,7 +114,12 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 // Due does what time brings: requests that nobody decided, renewals, the count of
 // failed sign-ins. It asks no provider.
 func (o *Office) Due(ctx context.Context) error {
-	return errors.Join(o.recordFailures(ctx), o.tellLocks(ctx), o.eachOrganization(ctx, func(org string) error {
+	now := o.Now()
+	orgs, err := o.Store.Read().DueOrganizations(ctx, db.DueOrganizationsParams{Now: store.Micro(now), Renewals: store.Micro(now.Add(renewalNotice))})
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.recordFailures(ctx), o.tellLocks(ctx), eachOrganization(ctx, orgs, func(org string) error {
 		return errors.Join(o.overdue(ctx, org), o.expirePlans(ctx, org), o.remind(ctx, org), o.renewals(ctx, org))
 	}))
 }
@@ -123,17 +132,25 @@ func (o *Office) Errands(ctx context.Context) error {
 }
 
 func (o *Office) eachOrganization(ctx context.Context, f func(org string) error) error {
-	orgs, err := o.organizations(ctx)
+	all, err := o.organizations(ctx)
 	if err != nil {
 		return err
 	}
+	ids := make([]string, len(all))
+	for i, org := range all {
+		ids[i] = org.ID
+	}
+	return eachOrganization(ctx, ids, f)
+}
+
+func eachOrganization(ctx context.Context, orgs []string, f func(org string) error) error {
 	var all error
 	for _, org := range orgs {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := f(org.ID); err != nil {
-			all = errors.Join(all, fmt.Errorf("organization %s: %w", org.ID, err))
+		if err := f(org); err != nil {
+			all = errors.Join(all, fmt.Errorf("organization %s: %w", org, err))
 		}
 	}
 	return all

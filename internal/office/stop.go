@@ -43,6 +43,7 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	})
 	if err == nil {
 		o.background(func(ctx context.Context) { o.revoke(ctx, by.Organization, out.ID) })
+		o.unsent.left(ctx)
 	}
 	var coded *purser.Error
 	if err != nil && !asCoded(err, &coded) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -209,11 +210,34 @@ func (s *Store) prepared(conn driver.Conn, text string) (driver.Stmt, error) {
 	if p := s.stmts[text]; p != nil {
 		return p, nil
 	}
-	p, err := conn.Prepare(text)
+	p, err := conn.Prepare(unnamed(text))
 	if err == nil {
 		s.stmts[text] = p
 	}
 	return p, err
+}
+
+// unnamed writes the parameters of a statement that uses each once, in their order,
+// as ?: SQLite keeps a list of the names of others, and walks it for each value.
+func unnamed(text string) string {
+	var b strings.Builder
+	rest := text
+	for n := 1; ; n++ {
+		before, after, found := strings.Cut(rest, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		end := 0
+		for end < len(after) && after[end] >= '0' && after[end] <= '9' {
+			end++
+		}
+		if after[:end] != strconv.Itoa(n) {
+			return text
+		}
+		b.WriteByte('?')
+		rest = after[end:]
+	}
 }
 
 func runPrepared(prepared driver.Stmt, stmt Stmt) error {

@@ -9,6 +9,44 @@ import (
 	"context"
 )
 
+const dueOrganizations = `-- name: DueOrganizations :many
+SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
+  EXISTS (SELECT 1 FROM holds h WHERE h.organization = o.id AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown' AND h.expires_at <= $1)
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready'))
+  OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.organization = o.id AND s.state IN ('active', 'payment_required') AND s.next_at <= $2))
+ORDER BY o.id
+`
+
+type DueOrganizationsParams struct {
+	Now      int64
+	Renewals int64
+}
+
+// DueOrganizations are those in which time may bring something: one question for
+// all, since most have nothing each second.
+func (q *Queries) DueOrganizations(ctx context.Context, arg DueOrganizationsParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, dueOrganizations, arg.Now, arg.Renewals)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const holdsAtStop = `-- name: HoldsAtStop :many
 SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT $2
 `
@@ -348,4 +386,38 @@ type SetRunLabelsParams struct {
 func (q *Queries) SetRunLabels(ctx context.Context, arg SetRunLabelsParams) error {
 	_, err := q.db.ExecContext(ctx, setRunLabels, arg.Organization, arg.ID, arg.Labels)
 	return err
+}
+
+const unsettledOrganizations = `-- name: UnsettledOrganizations :many
+SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
+  EXISTS (SELECT 1 FROM orders r WHERE r.organization = o.id AND r.state IN ('placed', 'buying', 'unknown'))
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state = 'applying')
+  OR EXISTS (SELECT 1 FROM resources e WHERE e.organization = o.id AND e.rotating <> '')
+  OR EXISTS (SELECT 1 FROM stop_effects e WHERE e.organization = o.id AND e.state = 'pending'))
+ORDER BY o.id
+`
+
+// UnsettledOrganizations are those in which a crash or a lost answer may have left
+// something.
+func (q *Queries) UnsettledOrganizations(ctx context.Context) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, unsettledOrganizations)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -184,7 +184,7 @@ func (q *Queries) EarlierPlansOfRun(ctx context.Context, arg EarlierPlansOfRunPa
 }
 
 const heldNow = `-- name: HeldNow :many
-SELECT currency, CAST(SUM(amount - captured - released) AS BIGINT) AS amount FROM holds WHERE organization = $1 AND state IN ('held', 'begun') GROUP BY currency ORDER BY currency
+SELECT currency, CAST(SUM(amount - captured - released) AS BIGINT) AS amount FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') GROUP BY currency ORDER BY currency
 `
 
 type HeldNowRow struct {

@@ -35,3 +35,22 @@ SELECT * FROM platforms WHERE organization = $1 ORDER BY id;
 
 -- name: RevokePlatform :execrows
 UPDATE platforms SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
+
+-- name: DueOrganizations :many
+-- DueOrganizations are those in which time may bring something: one question for
+-- all, since most have nothing each second.
+SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
+  EXISTS (SELECT 1 FROM holds h WHERE h.organization = o.id AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown' AND h.expires_at <= sqlc.arg(now))
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready'))
+  OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.organization = o.id AND s.state IN ('active', 'payment_required') AND s.next_at <= sqlc.arg(renewals)))
+ORDER BY o.id;
+
+-- name: UnsettledOrganizations :many
+-- UnsettledOrganizations are those in which a crash or a lost answer may have left
+-- something.
+SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
+  EXISTS (SELECT 1 FROM orders r WHERE r.organization = o.id AND r.state IN ('placed', 'buying', 'unknown'))
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state = 'applying')
+  OR EXISTS (SELECT 1 FROM resources e WHERE e.organization = o.id AND e.rotating <> '')
+  OR EXISTS (SELECT 1 FROM stop_effects e WHERE e.organization = o.id AND e.state = 'pending'))
+ORDER BY o.id;

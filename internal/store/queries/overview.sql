@@ -8,7 +8,7 @@ SELECT COUNT(*) FROM runs WHERE organization = $1 AND ended_at = 0 AND expires_a
 SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id DESC LIMIT sqlc.arg(row_limit);
 
 -- name: HeldNow :many
-SELECT currency, CAST(SUM(amount - captured - released) AS BIGINT) AS amount FROM holds WHERE organization = $1 AND state IN ('held', 'begun') GROUP BY currency ORDER BY currency;
+SELECT currency, CAST(SUM(amount - captured - released) AS BIGINT) AS amount FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') GROUP BY currency ORDER BY currency;
 
 -- name: ActiveSubscriptions :many
 SELECT * FROM subscriptions WHERE organization = $1 AND state = 'active' ORDER BY next_at;

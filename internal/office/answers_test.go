@@ -1,0 +1,39 @@
+package office_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// SPEND.md K2: all that was accepted before the stop has been told before the stop
+// is acknowledged.
+func TestAStopIsAcknowledgedAfterEarlierAnswersHaveLeft(t *testing.T) {
+	t.Parallel()
+	h := open(t, t.TempDir()+"/purser.db")
+	run, agent := h.run(1000)
+	agent.Key = "one"
+	ctx, sent := h.o.Answering(h.ctx)
+	if _, err := h.ops["charge_usage"].Do(ctx, agent, usage(1)); err != nil {
+		t.Fatal(explain(err))
+	}
+	acknowledged := make(chan purser.StopInfo, 1)
+	go func() {
+		acknowledged <- must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+	}()
+	h.eventually("the stop is in force", func() bool { return h.counted("stop", "accepted") == 1 })
+	// It is decided and stored, and yet not acknowledged.
+	select {
+	case <-acknowledged:
+		t.Error("the stop was acknowledged before an answer of before it had left")
+	case <-time.After(50 * time.Millisecond):
+	}
+	sent()
+	select {
+	case <-acknowledged:
+	case <-time.After(10 * time.Second):
+		t.Error("the stop waits for an answer that has left")
+	}
+	sent() // twice is once
+}
