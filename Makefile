@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build demo test needs check format vet lint generated vulnerabilities race soak bench benchmarks generate clean
+.PHONY: help build demo test needs check format vet lint generated vulnerabilities race soak bench benchmarks pictures generate clean
 
 export CGO_ENABLED ?= 0
 # The version comes from git describe below; Go's own stamp fails in a checkout
@@ -75,6 +75,10 @@ bench: needs build ## measure the table of docs/performance.md: bin/bench/spend.
 
 benchmarks: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...
+
+pictures: needs ## make the pictures of docs/images again, and nothing else
+	@mkdir -p docs/images
+	go test -tags pictures -count=1 ./internal/console -run TestPicturesOfTheREADME
 
 generate: .tools/sqlc .tools/templ ## write again what is generated and committed
 	@for file in $(sqlc); do .tools/sqlc generate -f $$file || exit 1; done

@@ -11,7 +11,7 @@ import (
 
 // approvals is the queue of what waits for a person.
 func (c *Console) approvals(v *visit) (page, error) {
-	waiting, err := do[purser.List[purser.Plan]](v, "list_approvals", purser.Page{Cursor: v.query("cursor"), Limit: 50})
+	waiting, err := do[purser.List[purser.Plan]](v, "list_approvals", purser.Page{Cursor: v.query("cursor"), Limit: 25})
 	if err != nil {
 		return page{}, err
 	}

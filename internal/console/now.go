@@ -8,7 +8,7 @@ func (c *Console) now(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	runs, err := do[purser.List[purser.Run]](v, "list_runs", purser.Page{Limit: 20})
+	runs, err := do[purser.List[purser.Run]](v, "list_runs", purser.Page{Limit: 12})
 	if err != nil {
 		return page{}, err
 	}

@@ -3,16 +3,25 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/purser-dev/purser"
 )
 
 // TestPictures looks at every screen as a picture: two widths, two themes, with
@@ -68,4 +77,53 @@ func picture(t *testing.T, ctx context.Context, url string, width int64, theme s
 		t.Fatal(err)
 	}
 	return image
+}
+
+// TestPicturesOfTheREADME makes docs/images: make pictures.
+func TestPicturesOfTheREADME(t *testing.T) {
+	h := open(t)
+	screens := h.furnish(true)
+	for _, s := range must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items {
+		in := purser.Resume{Stop: s.ID}
+		in.Act = h.sign("resume", in)
+		must[purser.StopInfo](h, h.owner, "resume", in)
+	}
+	ctx := browser(t)
+	for name, p := range map[string]struct {
+		screen, theme string
+		width, height int
+	}{
+		"approval": {"approval", "light", 1200, 900}, "phone": {"approval", "dark", 390, 900}, "spend": {"spend", "dark", 1200, 900}, "now": {"now", "light", 1200, 820},
+	} {
+		whole, err := png.Decode(bytes.NewReader(picture(t, ctx, h.server.URL+screens[p.screen], int64(p.width), p.theme)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, few(whole, p.width, p.height)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", name+".png"), b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// few is the upper part of a picture, in the 256 colours that it has most of.
+func few(whole image.Image, width, height int) image.Image {
+	size := image.Rect(0, 0, width, min(height, whole.Bounds().Dy()))
+	counts := map[color.RGBA]int{}
+	for y := range size.Dy() {
+		for x := range size.Dx() {
+			counts[color.RGBAModel.Convert(whole.At(x, y)).(color.RGBA)]++
+		}
+	}
+	all := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int { return counts[b] - counts[a] })
+	var palette color.Palette
+	for _, c := range all[:min(256, len(all))] {
+		palette = append(palette, c)
+	}
+	out := image.NewPaletted(size, palette)
+	draw.Draw(out, size, whole, image.Point{}, draw.Src)
+	return out
 }

@@ -33,7 +33,7 @@ func (c *Console) makeProject(v *visit) (string, error) {
 // project is one project with what lives in it.
 func (c *Console) project(v *visit) (page, error) {
 	id := v.r.PathValue("project")
-	resources, err := do[purser.List[purser.Resource]](v, "list_resources", purser.ListResources{Project: id, State: v.query("state"), Page: purser.Page{Cursor: v.query("cursor"), Limit: 50}})
+	resources, err := do[purser.List[purser.Resource]](v, "list_resources", purser.ListResources{Project: id, State: v.query("state"), Page: purser.Page{Cursor: v.query("cursor"), Limit: 25}})
 	if err != nil {
 		return page{}, err
 	}

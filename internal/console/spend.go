@@ -23,10 +23,6 @@ func (c *Console) spend(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
-	if err != nil {
-		return page{}, err
-	}
 	subs, err := do[purser.List[purser.Subscription]](v, "subscriptions", purser.Page{})
 	if err != nil {
 		return page{}, err
@@ -46,7 +42,7 @@ func (c *Console) spend(v *visit) (page, error) {
 			{id: "forecast", live: true, label: "This month", body: forecastPart(v, report)},
 			{id: "days", body: daysPart(report, days)},
 			{id: "shares", live: true, body: sharesPart(report, runs.Items)},
-			{id: "budgets", live: true, body: allBudgets(v, budgets.Items)},
+			{id: "budgets", live: true, body: allBudgets(v, money.Budgets)},
 			{id: "subscriptions", body: subscriptionsPart(v, subs.Items)},
 			{id: "movements", body: movementsPart(v, money)},
 		},

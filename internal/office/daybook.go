@@ -20,6 +20,7 @@ type daybook struct {
 	mu    sync.Mutex
 	after int64 // the last record whose movements are in
 	days  map[dayKey]daySum
+	kinds map[ledger.Kind]sums // all movements, by kind
 }
 
 type dayKey struct{ day, provider, project, currency string }
@@ -32,25 +33,71 @@ const movementChunk = 5000
 // daybook brings an organization's daybook up to date and returns its sums from a
 // day on, in order.
 func (o *Office) daybook(ctx context.Context, org string, zone *time.Location, from string) ([]purser.ReportLine, error) {
+	b, err := o.currentDaybook(ctx, org, zone)
+	if err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	return b.since(from), nil
+}
+
+// currentDaybook reads what is new. The caller unlocks it.
+func (o *Office) currentDaybook(ctx context.Context, org string, zone *time.Location) (*daybook, error) {
 	o.mu.Lock()
 	b := o.daybooks[org]
 	if b == nil {
-		b = &daybook{days: map[dayKey]daySum{}}
+		b = &daybook{days: map[dayKey]daySum{}, kinds: map[ledger.Kind]sums{}}
 		o.daybooks[org] = b
 	}
 	o.mu.Unlock()
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	for {
 		rows, err := o.Store.Read().MovementsAfter(ctx, db.MovementsAfterParams{Organization: org, After: b.after, RowLimit: movementChunk})
 		if err != nil {
+			b.mu.Unlock()
 			return nil, err
 		}
 		b.add(rows, zone)
 		if len(rows) < movementChunk {
-			return b.since(from), nil
+			return b, nil
 		}
 	}
+}
+
+// kindSums adds all movements of a project or run up by kind; those of the whole
+// organization are in its daybook.
+func (o *Office) kindSums(ctx context.Context, q *db.Queries, org, project, run string) ([]db.MovementSumsRow, error) {
+	if run != "" && project == "" {
+		rows, err := q.MovementSumsOfRun(ctx, db.MovementSumsOfRunParams{Organization: org, Run: run})
+		out := make([]db.MovementSumsRow, len(rows))
+		for i, r := range rows {
+			out[i] = db.MovementSumsRow(r)
+		}
+		return out, err
+	}
+	if project != "" || run != "" {
+		return q.MovementSums(ctx, db.MovementSumsParams{Organization: org, Project: project, Run: run})
+	}
+	row, err := q.Organization(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(row.Timezone)
+	if err != nil {
+		return nil, err
+	}
+	b, err := o.currentDaybook(ctx, org, zone)
+	if err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	var out []db.MovementSumsRow
+	for kind, of := range b.kinds {
+		for _, m := range of.list() {
+			out = append(out, db.MovementSumsRow{Kind: string(kind), Currency: m.Currency, Amount: m.Amount})
+		}
+	}
+	return out, nil
 }
 
 // add takes rows in order. A full chunk may end in the middle of a record's
@@ -64,9 +111,14 @@ func (b *daybook) add(rows []db.Movement, zone *time.Location) {
 	}
 	for _, m := range rows {
 		b.after = m.Seq
+		kind := ledger.Kind(m.Kind)
+		if b.kinds[kind] == nil {
+			b.kinds[kind] = sums{}
+		}
+		b.kinds[kind].add(m.Currency, m.Amount)
 		key := dayKey{store.Time(m.At).In(zone).Format(time.DateOnly), m.Provider, m.Project, m.Currency}
 		sum := b.days[key]
-		switch ledger.Kind(m.Kind) {
+		switch kind {
 		case ledger.Capture, ledger.Overrun:
 			sum.captured = capped(sum.captured, m.Amount)
 		case ledger.Refund:

@@ -137,7 +137,7 @@ func (o *Office) ShowTerms(ctx context.Context, _ purser.Actor, in purser.TermsR
 }
 
 // searchReach is how many records one search looks at.
-const searchReach = 4000
+const searchReach = 2500
 
 // SearchAudit finds records whose text holds all the words, whatever their case,
 // the newest first.

@@ -9,8 +9,11 @@ import (
 )
 
 // earlierPlans is how many earlier plans of a run are looked at for the last one
-// of the same things.
-const earlierPlans = 10
+// of the same things, and planReach among how many of all runs.
+const (
+	earlierPlans = 10
+	planReach    = 500
+)
 
 // Review shows a plan with what a person should see before a decision: the
 // budgets as they are now, who is behind the run, what differs from the run's
@@ -86,7 +89,7 @@ func stepWithin(s purser.PlanStep, b purser.BudgetLine) bool {
 func (o *Office) sincePrevious(ctx context.Context, q *db.Queries, org string, out *purser.Review) error {
 	out.Changes = []purser.Change{}
 	since := purser.PrefixPlan + out.Run.ID[len(purser.PrefixRun):len(purser.PrefixRun)+9]
-	rows, err := q.EarlierPlansOfRun(ctx, db.EarlierPlansOfRunParams{Organization: org, Run: out.Run.ID, Before: out.Plan.ID, After: since, RowLimit: earlierPlans})
+	rows, err := q.EarlierPlansOfRun(ctx, db.EarlierPlansOfRunParams{Organization: org, Run: out.Run.ID, Before: out.Plan.ID, After: since, Reach: planReach, RowLimit: earlierPlans})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 			return out, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
 		}
 	}
-	rows, err := q.Movements(ctx, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, Run: in.Run, RowLimit: limit + 1})
+	rows, err := movements(ctx, q, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, Run: in.Run, RowLimit: limit + 1})
 	if err != nil {
 		return out, err
 	}
@@ -47,6 +47,15 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 	return out, err
 }
 
+// movements are found by run where one is named: the query that takes everything
+// walks everything.
+func movements(ctx context.Context, q *db.Queries, p db.MovementsParams) ([]db.Movement, error) {
+	if p.Run != "" && p.Project == "" {
+		return q.MovementsOfRun(ctx, db.MovementsOfRunParams{Organization: p.Organization, Run: p.Run, Before: p.Before, RowLimit: p.RowLimit})
+	}
+	return q.Movements(ctx, p)
+}
+
 func event(m db.Movement) purser.MoneyEvent {
 	return purser.MoneyEvent{
 		Seq: m.Seq, At: store.Time(m.At), Kind: m.Kind, Amount: purser.Money{Amount: m.Amount, Currency: m.Currency}, Provider: m.Provider,
@@ -56,7 +65,7 @@ func event(m db.Movement) purser.MoneyEvent {
 
 // spendSums adds up all movements of the project and run, not only those shown.
 func (o *Office) spendSums(ctx context.Context, q *db.Queries, org, project, run string, out *purser.Spend) error {
-	rows, err := q.MovementSums(ctx, db.MovementSumsParams{Organization: org, Project: project, Run: run})
+	rows, err := o.kindSums(ctx, q, org, project, run)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ for (const box of document.querySelectorAll("[data-chart]")) {
       {
         width: box.clientWidth,
         height: 240,
-        padding: [10, 8, 0, 0],
+        padding: [10, 26, 0, 0],
         tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "UTC"),
         cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
         scales: { x: { time: true, range: (u, min, max) => [min - 43200, max + 43200] }, y: { range: (u, min, max) => [Math.min(0, min), Math.max(max * 1.08, 1)] } },

@@ -126,7 +126,9 @@ func (q *Queries) CountWaitingPlans(ctx context.Context, arg CountWaitingPlansPa
 }
 
 const earlierPlansOfRun = `-- name: EarlierPlansOfRun :many
-SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND run = $2 AND id < $3 AND id > $4 ORDER BY id DESC LIMIT $5
+SELECT p.organization, p.id, p.run, p.project, p.env, p.state, p.digest, p.terms, p.detail, p.quotes, p.actor, p.epoch, p.error, p.created_at, p.expires_at, p.deadline FROM plans p WHERE p.organization = $1 AND p.run = $2 AND p.id IN (
+  SELECT newest.id FROM plans newest WHERE newest.organization = $1 AND newest.id < $3 AND newest.id > $4 ORDER BY newest.id DESC LIMIT $5
+) ORDER BY p.id DESC LIMIT $6
 `
 
 type EarlierPlansOfRunParams struct {
@@ -134,15 +136,19 @@ type EarlierPlansOfRunParams struct {
 	Run          string
 	Before       string
 	After        string
+	Reach        int32
 	RowLimit     int32
 }
 
+// Of the newest plans before one, those of the same run. Walking all of a busy
+// organization for one page would cost more than the page.
 func (q *Queries) EarlierPlansOfRun(ctx context.Context, arg EarlierPlansOfRunParams) ([]Plan, error) {
 	rows, err := q.db.QueryContext(ctx, earlierPlansOfRun,
 		arg.Organization,
 		arg.Run,
 		arg.Before,
 		arg.After,
+		arg.Reach,
 		arg.RowLimit,
 	)
 	if err != nil {
@@ -215,6 +221,44 @@ func (q *Queries) HeldNow(ctx context.Context, organization string) ([]HeldNowRo
 	return items, nil
 }
 
+const movementSumsOfRun = `-- name: MovementSumsOfRun :many
+SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1 AND run = $2 GROUP BY kind, currency
+`
+
+type MovementSumsOfRunParams struct {
+	Organization string
+	Run          string
+}
+
+type MovementSumsOfRunRow struct {
+	Kind     string
+	Currency string
+	Amount   int64
+}
+
+func (q *Queries) MovementSumsOfRun(ctx context.Context, arg MovementSumsOfRunParams) ([]MovementSumsOfRunRow, error) {
+	rows, err := q.db.QueryContext(ctx, movementSumsOfRun, arg.Organization, arg.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []MovementSumsOfRunRow{}
+	for rows.Next() {
+		var i MovementSumsOfRunRow
+		if err := rows.Scan(&i.Kind, &i.Currency, &i.Amount); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const movementsAfter = `-- name: MovementsAfter :many
 SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 AND seq > $2 ORDER BY seq, n LIMIT $3
 `
@@ -264,8 +308,63 @@ func (q *Queries) MovementsAfter(ctx context.Context, arg MovementsAfterParams) 
 	return items, nil
 }
 
+const movementsOfRun = `-- name: MovementsOfRun :many
+SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 AND run = $2 AND seq < $3 ORDER BY seq DESC, (n + 0) DESC LIMIT $4
+`
+
+type MovementsOfRunParams struct {
+	Organization string
+	Run          string
+	Before       int64
+	RowLimit     int32
+}
+
+func (q *Queries) MovementsOfRun(ctx context.Context, arg MovementsOfRunParams) ([]Movement, error) {
+	rows, err := q.db.QueryContext(ctx, movementsOfRun,
+		arg.Organization,
+		arg.Run,
+		arg.Before,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Movement{}
+	for rows.Next() {
+		var i Movement
+		if err := rows.Scan(
+			&i.Organization,
+			&i.Seq,
+			&i.N,
+			&i.At,
+			&i.Kind,
+			&i.Currency,
+			&i.Amount,
+			&i.Hold,
+			&i.Charge,
+			&i.OrderID,
+			&i.Run,
+			&i.Project,
+			&i.Provider,
+			&i.Debit,
+			&i.Credit,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const newestUnsettledOrders = `-- name: NewestUnsettledOrders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id DESC LIMIT $2
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '') DESC LIMIT $2
 `
 
 type NewestUnsettledOrdersParams struct {
@@ -273,6 +372,8 @@ type NewestUnsettledOrdersParams struct {
 	RowLimit     int32
 }
 
+// Sorted by a value that no index has: the few are found by state, and not by
+// walking all orders from the newest on.
 func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettledOrdersParams) ([]Order, error) {
 	rows, err := q.db.QueryContext(ctx, newestUnsettledOrders, arg.Organization, arg.RowLimit)
 	if err != nil {

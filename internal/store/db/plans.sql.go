@@ -699,7 +699,7 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 }
 
 const ordersOfRun = `-- name: OrdersOfRun :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 ORDER BY (id || '')
 `
 
 type OrdersOfRunParams struct {
@@ -707,6 +707,7 @@ type OrdersOfRunParams struct {
 	Run          string
 }
 
+// Sorted by a value that no index has, so that the run's own index finds them.
 func (q *Queries) OrdersOfRun(ctx context.Context, arg OrdersOfRunParams) ([]Order, error) {
 	rows, err := q.db.QueryContext(ctx, ordersOfRun, arg.Organization, arg.Run)
 	if err != nil {
@@ -825,7 +826,7 @@ func (q *Queries) Plan(ctx context.Context, arg PlanParams) (Plan, error) {
 }
 
 const plansInState = `-- name: PlansInState :many
-SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND state = $2 AND id > $3 ORDER BY id LIMIT $4
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND state = $2 AND (id || '') > $3 ORDER BY (id || '') LIMIT $4
 `
 
 type PlansInStateParams struct {
@@ -835,6 +836,7 @@ type PlansInStateParams struct {
 	RowLimit     int32
 }
 
+// Sorted by a value that no index has: plans in a state are few, and all plans many.
 func (q *Queries) PlansInState(ctx context.Context, arg PlansInStateParams) ([]Plan, error) {
 	rows, err := q.db.QueryContext(ctx, plansInState,
 		arg.Organization,

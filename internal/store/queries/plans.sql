@@ -6,7 +6,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 SELECT * FROM plans WHERE organization = $1 AND id = $2;
 
 -- name: PlansInState :many
-SELECT * FROM plans WHERE organization = $1 AND state = $2 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
+-- Sorted by a value that no index has: plans in a state are few, and all plans many.
+SELECT * FROM plans WHERE organization = $1 AND state = $2 AND (id || '') > sqlc.arg(after) ORDER BY (id || '') LIMIT sqlc.arg(row_limit);
 
 -- name: SetPlanState :exec
 UPDATE plans SET state = $3, error = $4 WHERE organization = $1 AND id = $2;
@@ -40,7 +41,8 @@ SELECT * FROM orders WHERE organization = $1 AND plan = $2 AND step = $3;
 SELECT * FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step;
 
 -- name: OrdersOfRun :many
-SELECT * FROM orders WHERE organization = $1 AND run = $2 ORDER BY id;
+-- Sorted by a value that no index has, so that the run's own index finds them.
+SELECT * FROM orders WHERE organization = $1 AND run = $2 ORDER BY (id || '');
 
 -- name: RecentOrders :many
 SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY id;
