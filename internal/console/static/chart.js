@@ -8,7 +8,7 @@ for (const box of document.querySelectorAll("[data-chart]")) {
   const color = (name) => style.getPropertyValue(name).trim();
   const money = (v) => v.toLocaleString("en", { minimumFractionDigits: data.decimals, maximumFractionDigits: data.decimals });
   const font = "12px Inter, system-ui, sans-serif";
-  const axis = { stroke: color("--soft"), font, grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } };
+  const axis = () => ({ stroke: color("--soft"), font, grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } });
   const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", timeZone: "UTC" });
   const make = () =>
     new uPlot(
@@ -20,8 +20,8 @@ for (const box of document.querySelectorAll("[data-chart]")) {
         cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
         scales: { x: { time: true, range: (u, min, max) => [min - 43200, max + 43200] }, y: { range: (u, min, max) => [Math.min(0, min), Math.max(max * 1.08, 1)] } },
         axes: [
-          { ...axis, grid: { show: false }, space: 70, values: (u, at) => at.map((t) => day.format(new Date(t * 1e3))) },
-          { ...axis, size: 64, values: (u, at) => at.map((v) => v.toLocaleString("en")) },
+          { ...axis(), grid: { show: false }, space: 70, values: (u, at) => at.map((t) => day.format(new Date(t * 1e3))) },
+          { ...axis(), size: 64, values: (u, at) => at.map((v) => v.toLocaleString("en")) },
         ],
         series: [
           { label: "Day", value: (u, t) => (t == null ? "none" : day.format(new Date(t * 1e3))) },
@@ -46,5 +46,8 @@ for (const box of document.querySelectorAll("[data-chart]")) {
     chart.setSize({ width: box.clientWidth, height: 240 });
   };
   new ResizeObserver(again).observe(box);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    chart.destroy();
+    chart = make();
+  });
 }
