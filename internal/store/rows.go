@@ -11,8 +11,10 @@ import (
 )
 
 // Rows of one statement come in these numbers, so that few texts exist and each
-// is prepared once (RULES 20).
-var rowCounts = [...]int{256, 64, 16, 4, 1}
+// is prepared once (RULES 20). Powers of two, where the rule has those of four:
+// what is looked up is padded, but what is inserted cannot be, and 63 rows are
+// six statements this way and nine the other.
+var rowCounts = [...]int{256, 128, 64, 32, 16, 8, 4, 2, 1}
 
 // A list is a statement with a list of rows in it: before, ($1, $2), ($3, $4), after.
 // Casts, as many as a row has members, give the first row the types that

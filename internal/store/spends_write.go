@@ -14,13 +14,17 @@ var (
 	insertHolds = list{before: `INSERT INTO holds (organization, id, principal, agent, run, project, provider, category, kind, target, currency, amount,
 captured, state, epoch, expires_at, windows, seq, created_at) VALUES `, columns: 19}
 	insertMovements = list{before: `INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit) VALUES `, columns: 13}
-	insertKeys      = list{before: "INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ", columns: 7}
+	// A window that is there keeps its ceiling: only a change of the limit moves it.
+	moveWindows = list{
+		before: "INSERT INTO windows (organization, scope, target, currency, name, held, captured, refunded, guard_ceiling) VALUES ",
+		after: ` ON CONFLICT (organization, scope, target, currency, name)
+DO UPDATE SET held = excluded.held, captured = excluded.captured, refunded = excluded.refunded`, columns: 9,
+	}
+	insertKeys = list{before: "INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ", columns: 7}
 )
 
 const (
 	updateHold = `UPDATE holds SET captured = $3, released = $4, refunded = $5, state = $6, epoch = $7, begun_at = $8 WHERE organization = $1 AND id = $2`
-	openWindow = `INSERT INTO windows (organization, scope, target, currency, name, held, captured, refunded, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	moveWindow = `UPDATE windows SET held = $6, captured = $7, refunded = $8 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
 	newBudget  = `INSERT INTO budgets (organization, scope, target, period, currency, limit_minor, thresholds) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	useRepeat  = `UPDATE repeats SET hold = 'used' WHERE organization = $1 AND id = (SELECT id FROM repeats
 WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id LIMIT 1)`
@@ -48,13 +52,11 @@ func (l *loading) writes() []Stmt {
 	for _, h := range s.Changed {
 		stmts = append(stmts, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt)}})
 	}
+	rows = make([]any, 0, len(s.Moved)*moveWindows.columns)
 	for _, w := range s.Moved {
-		if w.New {
-			stmts = append(stmts, Stmt{Text: openWindow, Args: []any{org, w.Scope, w.Target, w.Currency, w.Name, w.Held, w.Captured, w.Refunded, w.Ceiling}})
-			continue
-		}
-		stmts = append(stmts, Stmt{Text: moveWindow, Args: []any{org, w.Scope, w.Target, w.Currency, w.Name, w.Held, w.Captured, w.Refunded}})
+		rows = append(rows, org, w.Scope, w.Target, w.Currency, w.Name, w.Held, w.Captured, w.Refunded, w.Ceiling)
 	}
+	stmts = append(stmts, moveWindows.stmts(rows)...)
 	rows = make([]any, 0, len(s.Movements)*insertMovements.columns)
 	for _, m := range s.Movements {
 		debit, credit, err := ledger.Accounts(m.Kind, m.Hold.Provider)
