@@ -283,7 +283,7 @@ func (l *loading) run(ctx context.Context, t *Turn) ([]Stmt, error) {
 	}
 	t.Seq = s.Seq
 	t.records = append(t.records, s.Records...)
-	return append(l.writes(), more...), nil
+	return append(l.writes(t), more...), nil
 }
 
 func (l *loading) second() []Stmt {
