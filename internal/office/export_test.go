@@ -30,3 +30,18 @@ func (o *Office) Overdue(ctx context.Context, org string) error { return o.overd
 func (o *Office) FirstLimit(ctx context.Context, org, provider string) error {
 	return o.turn(ctx, org, func(t *store.Turn) error { return o.ensureProviderBudget(ctx, t, provider) })
 }
+
+// Waiting is how many requests wait to be decided.
+func (o *Office) Waiting(org string) int {
+	kept, ok := o.queues.Load(org)
+	if !ok {
+		return 0
+	}
+	q := kept.(*queue)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting
+}
+
+// LaneMost is how much of one run may wait.
+const LaneMost = laneMost

@@ -54,6 +54,9 @@ type decided struct {
 // await puts a request into the queue and waits for its outcome. A caller who
 // leaves does not take the request back: its key tells what became of it.
 func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error) {
+	if r.By.Key == "" { // without one, nobody could tell what became of a lost answer
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "a spend needs an idempotency key")
+	}
 	r.Hash = spendHash(&r)
 	p := &pending{request: r, done: make(chan decided, 1), answer: answeringOf(ctx)}
 	if err := o.enqueue(p); err != nil {

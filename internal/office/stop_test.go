@@ -36,7 +36,11 @@ func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 			}
 			first = false
 			inCall <- c.req.OrchestratorResourceID
-			<-stopped
+			select {
+			case <-stopped:
+			case <-c.ctx.Done(): // the test failed before its stop
+				return app.Resource{}, c.ctx.Err()
+			}
 			return c.work() // charges, after the stop, within its begun hold
 		}
 		flight := h.planned(agent, domain("flight.club"))

@@ -288,6 +288,35 @@ func TestAThresholdIsToldOnceInAWindow(t *testing.T) {
 	})
 }
 
+// The same of charges, which cross it in batches.
+func TestAThresholdIsToldOnceByCharges(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		run, agent := h.run(10_000)
+		in := purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(500), Thresholds: []int{90, 40}}
+		in.Act = h.sign("set_budget", in)
+		must[purser.BudgetLine](h, h.owner, "set_budget", in)
+		_, errs := fifty(func(int) (purser.Hold, error) { return do[purser.Hold](h, agent, "charge_usage", usage(9)) })
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		h.send()
+		var subjects []string
+		for _, m := range b.of(notice.BudgetThreshold) {
+			if m.About == "run:"+run.ID {
+				subjects = append(subjects, m.Subject[:3])
+			}
+		}
+		slices.Sort(subjects)
+		if strings.Join(subjects, " ") != "40% 90%" {
+			t.Errorf("told of %q", subjects)
+		}
+	})
+}
+
 func TestARefusedThresholdIsNamed(t *testing.T) {
 	t.Parallel()
 	h := lite(t)

@@ -68,7 +68,7 @@ func (s *Store) Batch(ctx context.Context, org string, load []Stmt, f func(*Turn
 	if err != nil {
 		return err
 	}
-	t.send, t.columnar = g.send, s.dialect == Postgres
+	t.send = g.send
 	stmts, err := f(t)
 	if err != nil {
 		return err
@@ -136,7 +136,10 @@ func (g *group) commit(ctx context.Context, all []Stmt) error {
 	case err != nil:
 		return err
 	}
-	return g.tracer.tell(Committed)
+	if err := g.tracer.tell(Committed); err != nil {
+		return errors.Join(ErrLostCommit, err)
+	}
+	return nil
 }
 
 // rollback ends a transaction that failed; a connection that cannot even do that
@@ -309,7 +312,7 @@ func (t *Turn) last(ctx context.Context) ([]Stmt, error) {
 		leaves[i] = leaf
 		rows = append(rows, t.Org, r.Seq, r.TS, string(leaf))
 	}
-	stmts := t.insert(insertAudit, rows)
+	stmts := insertAudit.stmts(rows)
 	edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
 	if err != nil {
 		return nil, err

@@ -207,6 +207,10 @@ func (s *Script) batch() []spend.Request {
 	n := 1
 	switch {
 	case s.chance(4):
+		return s.sweep()
+	case s.chance(2):
+		return s.undo()
+	case s.chance(4):
 		n = 20 + s.dice.IntN(40)
 	case s.chance(40):
 		n = 2 + s.dice.IntN(5)
@@ -216,6 +220,32 @@ func (s *Script) batch() []spend.Request {
 		out[i] = s.request()
 	}
 	return out
+}
+
+// sweep ends what is due of the newest holds, as the engine does by itself.
+func (s *Script) sweep() []spend.Request {
+	var out []spend.Request
+	for n := max(1, s.holds-30); n <= s.holds; n++ {
+		r := spend.Request{Op: spend.Expire, By: purser.Actor{Kind: purser.System, ID: "purser", Organization: Org}, Hold: fmt.Sprintf("hld_%06d", n)}
+		r.Hash = hash(&r)
+		out = append(out, r)
+	}
+	if len(out) == 0 {
+		return []spend.Request{s.request()}
+	}
+	return out
+}
+
+// undo is an order, and in a later turn its release with the same order again.
+func (s *Script) undo() []spend.Request {
+	r := s.order()
+	r.Amount.Amount = min(r.Amount.Amount, 100)
+	again := r
+	again.ID = s.newHold()
+	s.owners[again.ID] = r.By
+	release := spend.Request{Op: spend.Release, By: r.By, Hold: r.ID}
+	s.steps = []Step{{Batch: []spend.Request{s.keyed(release), s.keyed(again)}}}
+	return []spend.Request{s.keyed(r)}
 }
 
 var (
