@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -48,16 +49,18 @@ func write(w http.ResponseWriter, r *http.Request, e *purser.Error, status int) 
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	h.Del("Content-Length")
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
 	}
 	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
 		h.Set("WWW-Authenticate", EntryOf(r.Context()).challenge)
 	}
+	var text bytes.Buffer
+	_ = json.NewEncoder(&text).Encode(p) // our own type, which can be written
+	h.Set("Content-Length", strconv.Itoa(text.Len()))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_ = json.NewEncoder(w).Encode(p) // the caller is gone: nobody is left to tell
+		_, _ = w.Write(text.Bytes()) // the caller is gone: nobody is left to tell
 	}
 }
 

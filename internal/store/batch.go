@@ -68,7 +68,7 @@ func (s *Store) Batch(ctx context.Context, org string, load []Stmt, f func(*Turn
 	if err != nil {
 		return err
 	}
-	t.send = g.send
+	t.send, t.columnar = g.send, s.dialect == Postgres
 	stmts, err := f(t)
 	if err != nil {
 		return err
@@ -312,7 +312,7 @@ func (t *Turn) last(ctx context.Context) ([]Stmt, error) {
 		leaves[i] = leaf
 		rows = append(rows, t.Org, r.Seq, r.TS, string(leaf))
 	}
-	stmts := insertAudit.stmts(rows)
+	stmts := t.insert(insertAudit, rows)
 	edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
 	if err != nil {
 		return nil, err

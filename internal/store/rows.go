@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,8 +12,10 @@ import (
 )
 
 // Rows of one statement come in these numbers, so that few texts exist and each
-// is prepared once (RULES 20).
-var rowCounts = [...]int{256, 64, 16, 4, 1}
+// is prepared once (RULES 20). Powers of two, where the rule has those of four:
+// what is looked up is padded, but what is inserted cannot be, and 63 rows are
+// six statements this way and nine the other.
+var rowCounts = [...]int{256, 128, 64, 32, 16, 8, 4, 2, 1}
 
 // A list is a statement with a list of rows in it: before, ($1, $2), ($3, $4), after.
 // Casts, as many as a row has members, give the first row the types that
@@ -77,14 +80,51 @@ func (l list) cut(args []any, f func(text string, args []any)) {
 	}
 }
 
-// stmts are the statements that write rows.
-func (l list) stmts(args []any) []Stmt {
-	var out []Stmt
-	l.cut(args, func(text string, args []any) { out = append(out, Stmt{Text: text, Args: args}) })
+// An insert writes rows of a table. Kinds has a letter for each column: t text, i
+// integer, b bytes.
+type insert struct {
+	table, columns, kinds, after string
+}
+
+// insert is what writes rows, whose members stand one after the other. SQLite gets
+// them as they stand. PostgreSQL gets a list for each column: one text for any
+// number of rows, and half the time of as many parameters as there are values.
+func (t *Turn) insert(i insert, rows []any) []Stmt {
+	if len(rows) == 0 {
+		return nil
+	}
+	into := "INSERT INTO " + i.table + " (" + i.columns + ") "
+	if !t.columnar {
+		var out []Stmt
+		l := list{before: into + "VALUES ", after: i.after, columns: len(i.kinds)}
+		l.cut(rows, func(text string, args []any) { out = append(out, Stmt{Text: text, Args: args}) })
+		return out
+	}
+	args := make([]any, len(i.kinds))
+	lists := make([]string, len(i.kinds))
+	for c, kind := range i.kinds {
+		switch kind {
+		case 't':
+			args[c], lists[c] = column[string](rows, c, len(i.kinds)), fmt.Sprintf("$%d::text[]", c+1)
+		case 'i':
+			args[c], lists[c] = column[int64](rows, c, len(i.kinds)), fmt.Sprintf("$%d::bigint[]", c+1)
+		default:
+			args[c], lists[c] = column[[]byte](rows, c, len(i.kinds)), fmt.Sprintf("$%d::bytea[]", c+1)
+		}
+	}
+	return []Stmt{{Text: into + "SELECT * FROM unnest(" + strings.Join(lists, ", ") + ")" + i.after, Args: args}}
+}
+
+// column takes one column out of rows of so many members.
+func column[T any](rows []any, c, columns int) []T {
+	out := make([]T, 0, len(rows)/columns)
+	for ; c < len(rows); c += columns {
+		out = append(out, rows[c].(T))
+	}
 	return out
 }
 
-var insertAudit = list{before: "INSERT INTO audit (organization, seq, at, leaf) VALUES ", columns: 4}
+var insertAudit = insert{table: "audit", columns: "organization, seq, at, leaf", kinds: "tiit"}
 
 // OneRow reports that a batch failed by what one row of it says (a constraint, a
 // value of the wrong form), so that the others can be decided without it.

@@ -102,11 +102,17 @@ var (
 FROM runs r JOIN projects p ON p.organization = r.organization AND p.id = r.project WHERE r.organization = $1 AND r.id IN (`, ")", 1}
 	selectHolds = in{`SELECT id, principal, agent, run, project, provider, category, kind, target, currency, amount, captured, released, refunded,
 state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 AND id IN (`, ")", 1}
-	selectBudgets = in{`SELECT b.target, b.period, b.currency, b.limit_minor, b.thresholds, COALESCE(w.name, ''), COALESCE(w.held, 0), COALESCE(w.captured, 0),
-COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0) FROM budgets b LEFT JOIN windows w ON w.organization = b.organization AND w.scope = b.scope
-AND w.target = b.target AND w.currency = b.currency AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN CAST($3 AS TEXT)
-WHEN 'day' THEN CAST($4 AS TEXT) WHEN 'week' THEN CAST($5 AS TEXT) WHEN 'month' THEN CAST($6 AS TEXT) ELSE b.period END
-WHERE b.organization = $1 AND b.scope = $2 AND b.target IN (`, ")", 6}
+	// The left side of a left join comes first, whatever the statistics say: each
+	// budget and window is found by its whole key.
+	selectBudgets = list{
+		before: `SELECT v.column1, b.target, b.period, b.currency, b.limit_minor, b.thresholds, COALESCE(w.name, ''), COALESCE(w.held, 0),
+COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0) FROM (VALUES `,
+		after: `) AS v LEFT JOIN budgets b ON b.organization = $1 AND b.scope = v.column1 AND b.target = v.column2
+LEFT JOIN windows w ON w.organization = b.organization AND w.scope = b.scope AND w.target = b.target AND w.currency = b.currency
+AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN CAST($2 AS TEXT) WHEN 'day' THEN CAST($3 AS TEXT)
+WHEN 'week' THEN CAST($4 AS TEXT) WHEN 'month' THEN CAST($5 AS TEXT) ELSE b.period END WHERE b.target IS NOT NULL`,
+		columns: 2, fixed: 5, casts: []string{"TEXT", "TEXT"},
+	}
 	// The look-up is a subquery for each row, so it cannot become a scan.
 	selectKeys = list{
 		before: `SELECT v.column1, v.column2, COALESCE((SELECT k.request_hash FROM keys k WHERE k.organization = $1 AND k.principal = v.column1 AND k.key = v.column2), '')
@@ -205,6 +211,9 @@ func (l *loading) first(now time.Time) []Stmt {
 	stmts = append(stmts, l.many(selectRuns, runs, l.runRow)...)
 	stmts = append(stmts, l.many(selectHolds, holds, l.hold)...)
 	stmts = append(stmts, l.budgets(scopes)...)
+	for n := len(keys) / 2; n > 0 && n < padded(n); n++ {
+		keys = append(keys, "", "")
+	}
 	selectKeys.cut(keys, func(text string, args []any) {
 		stmts = append(stmts, Stmt{Text: text, Args: append([]any{l.org}, args...), Each: l.key})
 	})
@@ -237,21 +246,18 @@ func (l *loading) need(list, scopes []spend.Scope) []spend.Scope {
 
 // budgets asks for the budgets of scopes, each with the window of now.
 func (l *loading) budgets(scopes []spend.Scope) []Stmt {
-	var kinds []string
-	targets := map[string][]string{}
+	args := make([]any, 0, 2*len(scopes))
 	for _, s := range scopes {
-		if targets[s.Scope] == nil {
-			kinds = append(kinds, s.Scope)
-		}
-		targets[s.Scope] = append(targets[s.Scope], s.Target)
+		args = append(args, s.Scope, s.Target)
+	}
+	// One statement with the next larger number of rows costs less than several.
+	for n := len(scopes); n > 0 && n < padded(n) && n <= rowCounts[0]; n++ {
+		args = append(args, "", "")
 	}
 	var out []Stmt
-	for _, kind := range kinds {
-		fixed := []any{l.org, kind, l.names.hour, l.names.day, l.names.week, l.names.month}
-		for chunk := range slices.Chunk(targets[kind], rowCounts[0]) {
-			out = append(out, selectBudgets.stmt(fixed, chunk, func(scan func(...any) error) error { return l.budget(kind, scan) }))
-		}
-	}
+	selectBudgets.cut(args, func(text string, args []any) {
+		out = append(out, Stmt{Text: text, Args: append([]any{l.org, l.names.hour, l.names.day, l.names.week, l.names.month}, args...), Each: l.budget})
+	})
 	return out
 }
 
@@ -277,7 +283,7 @@ func (l *loading) run(ctx context.Context, t *Turn) ([]Stmt, error) {
 	}
 	t.Seq = s.Seq
 	t.records = append(t.records, s.Records...)
-	return append(l.writes(), more...), nil
+	return append(l.writes(t), more...), nil
 }
 
 func (l *loading) second() []Stmt {
@@ -413,18 +419,18 @@ func (l *loading) hold(scan func(...any) error) error {
 	return nil
 }
 
-func (l *loading) budget(scope string, scan func(...any) error) error {
-	b := &spend.Budget{Scope: spend.Scope{Scope: scope}}
+func (l *loading) budget(scan func(...any) error) error {
+	b := &spend.Budget{}
 	w := &spend.Window{}
 	var thresholds string
-	err := scan(&b.Target, &b.Period, &b.Currency, &b.Limit, &thresholds, &w.Name, &w.Held, &w.Captured, &w.Refunded, &w.Ceiling)
+	err := scan(&b.Scope.Scope, &b.Target, &b.Period, &b.Currency, &b.Limit, &thresholds, &w.Name, &w.Held, &w.Captured, &w.Refunded, &w.Ceiling)
 	if err != nil {
 		return err
 	}
 	b.Thresholds = notice.ParseThresholds(thresholds)
 	l.state.Budgets[b.Scope] = append(l.state.Budgets[b.Scope], b)
 	if w.Name != "" {
-		w.WindowKey = spend.WindowKey{Scope: scope, Target: b.Target, Currency: b.Currency, Name: w.Name}
+		w.WindowKey = spend.WindowKey{Scope: b.Scope.Scope, Target: b.Target, Currency: b.Currency, Name: w.Name}
 		l.state.Windows[w.WindowKey] = w
 	}
 	return nil

@@ -25,11 +25,13 @@ type Turn struct {
 	Skew  time.Duration
 	Zone  *time.Location
 
-	send    func(context.Context, []Stmt) error
-	first   int64
-	edge    []byte
-	moves   map[int64]int64
-	records []audit.Record
+	send func(context.Context, []Stmt) error
+	// columnar says that send takes a list as one value, which PostgreSQL's own driver does.
+	columnar bool
+	first    int64
+	edge     []byte
+	moves    map[int64]int64
+	records  []audit.Record
 }
 
 // Refused is returned by the function of a turn that decided no: the turn
