@@ -88,7 +88,6 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 type load struct {
 	Order
 	found Load
-	mu    sync.Mutex // guards found
 }
 
 func (l *load) run(ctx context.Context) error {

@@ -159,10 +159,11 @@ type Office struct {
 	daybooks map[string]*daybook    // money by day, by organization
 	tails    map[string]*tail       // newest events of the organizations that somebody watches
 
-	queues sync.Map // *queue by organization: what waits for decisions
-	facts  sync.Map // store.RunFacts by run: what to load for its spends
-	known  known
-	unsent answers
+	queues  sync.Map // *queue by organization: what waits for decisions
+	facts   sync.Map // store.RunFacts by run: what to load for its spends
+	known   known
+	unsent  answers
+	latches latches
 }
 
 // New makes an office over an open store. Close waits for what it began.

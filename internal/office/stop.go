@@ -32,6 +32,27 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Reason == "" {
 		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
 	}
+	one := o.latches.set(by, in)
+	out, err := o.putInForce(ctx, by, in)
+	switch {
+	case err == nil || purser.CodeOf(err) != purser.Unavailable || one == nil:
+		o.latches.lift(one)
+	default:
+		o.insist(one, by, in)
+	}
+	if err == nil {
+		o.unsent.left(ctx)
+	}
+	return out, err
+}
+
+// acknowledgeMost is how long a stop waits to be stored before its caller is told
+// that it is not (SPEND.md K4).
+const acknowledgeMost = 10 * time.Second
+
+// putInForce takes the turn of a stop. A database that does not answer in time is
+// unavailable, and the stop is not acknowledged.
+func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop) (purser.StopInfo, error) {
 	ctx, cancel := context.WithTimeout(store.Urgent(ctx), acknowledgeMost)
 	defer cancel()
 	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
@@ -43,19 +64,14 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	})
 	if err == nil {
 		o.background(func(ctx context.Context) { o.revoke(ctx, by.Organization, out.ID) })
-		o.unsent.left(ctx)
 	}
 	var coded *purser.Error
 	if err != nil && !asCoded(err, &coded) {
-		err = purser.Errorf(purser.Unavailable, "the stop is not acknowledged: the database does not answer").
-			WithHint("ask again under the same key, until it is acknowledged").WithCause(err)
+		err = purser.Errorf(purser.Unavailable, "the stop is latched here and not acknowledged: the database does not answer").
+			WithHint("ask again under the same key, until it is acknowledged; this server spends nothing of it meanwhile").WithCause(err)
 	}
 	return out, err
 }
-
-// acknowledgeMost is how long a stop waits to be stored before its caller is told
-// that it is not (SPEND.md K4).
-const acknowledgeMost = 10 * time.Second
 
 // stopTarget checks the scope, and that an agent reaches no wider than itself and
 // its run (RULES 3).

@@ -29,6 +29,8 @@ func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 		_, agent := h.run(20000)
 		h.link(agent)
 		inCall, stopped := make(chan string), make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(stopped) })
+		defer goOn() // a failing test must not leave the call waiting
 		first := true
 		h.seller.create = func(c create) (app.Resource, error) {
 			if c.req.ServiceID != "registrar:domain" || !first {
@@ -76,7 +78,7 @@ func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 		close(gate)
 		h.eventually("some are accepted", func() bool { return h.counted("settle", "accepted") > 5 })
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
-		close(stopped)
+		goOn()
 		wg.Wait()
 		if err := <-landed; purser.CodeOf(err) != "" && err != nil && purser.CodeOf(err) != purser.Stopped {
 			t.Errorf("the purchase in flight: %s", explain(err))

@@ -1,0 +1,96 @@
+package office
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/store"
+)
+
+// latches are stops that this process was told and that are not stored yet: it
+// refuses at once, and acknowledges after the commit (SPEND.md K4).
+type latches struct {
+	mu  sync.RWMutex
+	all map[*latch]bool
+}
+
+type latch struct{ organization, scope, target string }
+
+// set refuses what a stop will cover, as far as it can be told without asking the
+// database: by identifier. It gives nil for what the actor may not stop.
+func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
+	one := &latch{by.Organization, in.Scope, in.ID}
+	switch {
+	case in.Scope == purser.ScopeRun && in.ID == "":
+		one.target = by.Run
+	case in.Scope == purser.ScopeAgent && in.ID == "" && by.Kind == purser.Agent:
+		one.target = by.ID
+	case in.Scope == purser.ScopeOrganization:
+		one.target = by.Organization
+	}
+	own := in.Scope == purser.ScopeRun && one.target == by.Run || in.Scope == purser.ScopeAgent && one.target == by.ID
+	if one.target == "" || by.Kind == purser.Agent && !own || by.Kind != purser.Agent && by.Kind != purser.Person {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = map[*latch]bool{}
+	}
+	l.all[one] = true
+	return one
+}
+
+func (l *latches) lift(one *latch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, one)
+}
+
+// latched refuses a new spend, or the beginning of an effect, that a latched stop covers.
+func (o *Office) latched(r *spend.Request) *purser.Error {
+	if r.Op != spend.Place && r.Op != spend.Charge && r.Op != spend.Begin {
+		return nil
+	}
+	o.latches.mu.RLock()
+	defer o.latches.mu.RUnlock()
+	if len(o.latches.all) == 0 {
+		return nil
+	}
+	run := r.Run
+	if run == "" {
+		run = r.By.Run
+	}
+	path := guard.Path{Organization: r.By.Organization, Project: r.By.Project, Provider: r.Provider, Run: run}
+	if r.By.Kind == purser.Agent {
+		path.Agent = r.By.ID
+	}
+	if f, ok := o.facts.Load(run); ok && path.Project == "" {
+		path.Project = f.(store.RunFacts).Project
+	}
+	for l := range o.latches.all {
+		if l.organization == path.Organization && path.Covered(l.scope, l.target) {
+			return purser.Errorf(purser.Stopped, "%s %s is being stopped", l.scope, l.target).WithHint("a person can lift it, once it is in force: purser resume")
+		}
+	}
+	return nil
+}
+
+// insist puts a stop in force that the database did not answer to, and lifts its
+// latch then: the stop's key makes it one stop, whoever asks again meanwhile.
+func (o *Office) insist(one *latch, by purser.Actor, in purser.Stop) {
+	o.background(func(ctx context.Context) {
+		for pause(ctx, time.Second) == nil {
+			var coded *purser.Error
+			_, err := o.putInForce(ctx, by, in)
+			if err == nil || asCoded(err, &coded) && coded.Code != purser.Unavailable {
+				o.latches.lift(one)
+				return
+			}
+		}
+	})
+}
