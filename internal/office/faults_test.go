@@ -473,14 +473,14 @@ func TestManyCallersOfManyKeysAreDecidedOnceEach(t *testing.T) {
 			by.Key = fmt.Sprintf("the-same-%d", n)
 			outs, errs := make([]purser.Hold, 64), make([]error, 64)
 			var wg sync.WaitGroup
+			asked := func(i int) int64 {
+				if n%2 == 1 && i%3 == 0 {
+					return 11 // another body under the same key
+				}
+				return 10
+			}
 			for i := range outs {
-				wg.Go(func() {
-					cents := int64(10)
-					if n%2 == 1 && i%3 == 0 {
-						cents = 11
-					}
-					outs[i], errs[i] = h.charged1(by, cents)
-				})
+				wg.Go(func() { outs[i], errs[i] = h.charged1(by, asked(i)) })
 			}
 			wg.Wait()
 			decided, fresh := purser.Hold{}, 0
@@ -497,8 +497,8 @@ func TestManyCallersOfManyKeysAreDecidedOnceEach(t *testing.T) {
 					if decided.ID == "" {
 						decided = out
 					}
-					if out != decided {
-						t.Errorf("key %d: %+v and %+v", n, out, decided)
+					if out != decided || out.AmountMinor != asked(i) {
+						t.Errorf("key %d: %+v and %+v, asked for %d", n, out, decided, asked(i))
 					}
 				}
 			}
