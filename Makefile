@@ -67,7 +67,7 @@ soak: needs ## kill, pause, stop and cut at length what make test does in short
 	PURSER_TEST_SOAK=1 PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" \
 		.tools/withpg go test -count 1 -timeout 6h -v ./test -run 'UnderLoad|TwoReplicas|NoCycle|NoLink|StopWithout|PowerCut|FullDisk|ClockThat'
 	PURSER_TEST_SOAK=1 PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" \
-		.tools/withpg go test -count 1 -timeout 6h -v ./internal/spend ./internal/office -run 'Laws|Law$$|EverySequence|MoreNever|EachCondition'
+		.tools/withpg go test -count 1 -timeout 6h -v ./internal/spend ./internal/office -run 'Laws|Law$$|EverySequence|MoreNever|EachCondition|Linearizable|NumbersAre|ManyCallersOfMany'
 
 bench: needs build ## measure the table of docs/performance.md: bin/bench/spend.md and .json
 	PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" bin/purser bench table --out bin/bench

@@ -4,6 +4,7 @@
 package guard
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,10 @@ type Spend struct {
 	Path     Path
 	Budgets  []Budget
 	Recent   []Recent // orders of the agent in the last hour
+	// New says that an hour ago the organization had never bought from the provider;
+	// NewSince are the others of that kind which the agent ordered from since.
+	New      bool
+	NewSince []string
 }
 
 // Path names everything that a stop can cover.
@@ -245,6 +250,19 @@ func (g Repeat) Forbids(sp Spend) *purser.Error {
 		}
 	}
 	return nil
+}
+
+// Burst refuses to buy from one more provider when within an hour the agent bought
+// from Most that the organization had never bought from, unless a person signed for
+// it (CONTROLS, defaults).
+type Burst struct{ Most int }
+
+func (b Burst) Forbids(sp Spend) *purser.Error {
+	if !sp.Order || sp.Meant || sp.Amount.IsZero() || !sp.New || slices.Contains(sp.NewSince, sp.Provider) || len(sp.NewSince) < b.Most {
+		return nil
+	}
+	return purser.Errorf(purser.TooManyOrders, "%s would be new, and within an hour the agent bought for the first time from %s", sp.Provider, strings.Join(sp.NewSince, ", ")).
+		WithHint("wait, or have a person approve a plan that is marked as meant")
 }
 
 // Breaker pauses a run after Most failures of the same order in a row (CONTROLS, drill l).

@@ -20,7 +20,7 @@ func budget(scope string, limit, held, captured, refunded int64) Budget {
 }
 
 func all() Set {
-	return Set{Stops{}, Clock{5 * time.Second}, OpenRun{}, AllowedProvider{}, Budgeted{}, Budgets{}, Pace{5}, Repeat{10 * time.Minute}, Breaker{3}}
+	return Set{Stops{}, Clock{5 * time.Second}, OpenRun{}, AllowedProvider{}, Budgeted{}, Budgets{}, Pace{5}, Repeat{10 * time.Minute}, Breaker{3}, Burst{3}}
 }
 
 func fine() Spend {
@@ -79,6 +79,12 @@ func TestGuardsSayNo(t *testing.T) {
 		{"three equal failures open the breaker", func(s *Spend) {
 			s.Recent = []Recent{{s.Target, 500, now.Add(-3 * time.Minute), true, true}, {s.Target, 500, now.Add(-2 * time.Minute), true, true}, {s.Target, 500, now.Add(-time.Minute), true, true}}
 		}, purser.TooManyOrders},
+		{"a third new provider within an hour is allowed", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b"} }, ""},
+		{"a fourth is refused", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, purser.TooManyOrders},
+		{"a fourth that is not new is allowed", func(s *Spend) { s.NewSince = []string{"a", "b", "c"} }, ""},
+		{"more from one of them is allowed", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "local"} }, ""},
+		{"a fourth is allowed when a person meant it", func(s *Spend) { s.New, s.NewSince, s.Meant = true, []string{"a", "b", "c"}, true }, ""},
+		{"a fourth is allowed when it costs nothing", func(s *Spend) { s.New, s.NewSince, s.Amount = true, []string{"a", "b", "c"}, purser.Money{} }, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			sp := fine()

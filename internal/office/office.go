@@ -189,6 +189,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 		guard.Budgets{},
 		guard.Repeat{Within: 10 * time.Minute},
 		guard.Breaker{Most: 3},
+		guard.Burst{Most: newMost},
 		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
 	}
 	o.life, o.end = context.WithCancel(context.WithoutCancel(ctx))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -302,6 +303,37 @@ func planOpen(t *store.Turn, plan db.Plan) *purser.Error {
 	return nil
 }
 
+// newMost is from how many providers an agent may buy for the first time within an
+// hour (CONTROLS, defaults).
+const newMost = 3
+
+// newProviders finds those of the last hour that the organization had never bought
+// from before. With less than newMost others there is nothing to ask.
+func (o *Office) newProviders(ctx context.Context, t *store.Turn, sp *guard.Spend, recent []db.Order) error {
+	var others []string
+	for _, r := range recent {
+		if r.Amount > 0 && r.Provider != sp.Provider && !slices.Contains(others, r.Provider) {
+			others = append(others, r.Provider)
+		}
+	}
+	if len(others) < newMost {
+		return nil
+	}
+	for _, p := range append(others, sp.Provider) {
+		before, err := t.BoughtBefore(ctx, db.BoughtBeforeParams{Organization: t.Org, Provider: p, Until: store.Micro(t.Now.Add(-time.Hour))})
+		switch {
+		case err != nil:
+			return fmt.Errorf("looking for earlier orders from %s: %w", p, err)
+		case before > 0:
+		case p == sp.Provider:
+			sp.New = true
+		default:
+			sp.NewSince = append(sp.NewSince, p)
+		}
+	}
+	return nil
+}
+
 // spend gathers, inside the turn, every fact that the guards read.
 func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purser.PlanStep) (guard.Spend, error) {
 	sp := guard.Spend{
@@ -323,6 +355,9 @@ func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purs
 	}
 	if sp.Amount.IsZero() {
 		return sp, nil
+	}
+	if err := o.newProviders(ctx, t, &sp, recent); err != nil {
+		return sp, err
 	}
 	sp.Budgets, err = o.covering(ctx, t, run.Project, step.Provider, step.Category, run.ID, sp.Amount.Currency)
 	return sp, err

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/spend/spendtest"
 )
 
@@ -44,6 +45,9 @@ func (w *world) both(f func(*spendtest.Engine)) {
 func TestEachGuardIsMissed(t *testing.T) {
 	t.Parallel()
 	for i, g := range spendtest.Guards() {
+		if _, ok := g.(guard.Burst); ok {
+			continue // its facts are those of planned orders: TestABurstToNewProvidersNeedsAPerson of internal/office
+		}
 		t.Run(strings.TrimPrefix(fmt.Sprintf("%T", g), "guard."), func(t *testing.T) {
 			t.Parallel()
 			err := seeds(300, func(w *world) {
