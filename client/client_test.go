@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,8 +189,8 @@ func TestFailuresOfTheNetworkSayWhatTheyMean(t *testing.T) {
 	}
 	gone, _ := New(Config{URL: "http://" + closed.Addr().String()})
 	_ = closed.Close()
-	calls := 0
-	drops := serve(t, func(http.ResponseWriter, *http.Request) { calls++; panic(http.ErrAbortHandler) })
+	var calls atomic.Int64 // the server counts beside the test
+	drops := serve(t, func(http.ResponseWriter, *http.Request) { calls.Add(1); panic(http.ErrAbortHandler) })
 	proxy := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); _, _ = io.WriteString(w, "<html>") })
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -213,8 +214,8 @@ func TestFailuresOfTheNetworkSayWhatTheyMean(t *testing.T) {
 			}
 		})
 	}
-	if calls == 0 || calls > 2*tries {
-		t.Errorf("%d calls arrived", calls)
+	if n := calls.Load(); n == 0 || n > 2*tries {
+		t.Errorf("%d calls arrived", n)
 	}
 	if _, err := drops.Status(cancelled, purser.AskStatus{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled call does not say so: %v", err)
