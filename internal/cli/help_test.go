@@ -80,7 +80,8 @@ func TestEachCommandHasAnExampleAndASentence(t *testing.T) {
 func TestAChangingCommandTakesAKey(t *testing.T) {
 	changing := "init, run create, run extend, run end, agent revoke, plan, approve, deny, apply, add, deploy, budget set, " +
 		"subscriptions cancel, remove, restore, stop, resume, resolve, provider add, provider remove, update, upgrade, downgrade, rotate, adopt, link, unlink, inform, propose-open, client grant, client decline, client revoke, notices set, notices test, " +
-		"people invite, people role, people remove, people two, passkey add, passkey revoke, session revoke"
+		"people invite, people role, people remove, people two, passkey add, passkey revoke, session revoke, " +
+		"label, charge, hold place, hold begin, hold capture, hold release, hold resolve, hold refund, hold allow-repeat, platform create, platform revoke"
 	keyed := map[string]bool{}
 	for _, cmd := range typedCommands(t) {
 		if cmd.Flags().Lookup("key") != nil && name(cmd) != "audit verify" {
