@@ -53,7 +53,8 @@ func Guards() guard.Set {
 		guard.Budgets{},
 		guard.Repeat{Within: 10 * time.Minute},
 		guard.Breaker{Most: 3},
-		guard.Burst{Most: 3}, guard.Pace{Most: OrdersPerHour},
+		guard.Burst{Most: 3},
+		guard.Pace{Most: OrdersPerHour},
 	}
 }
 
