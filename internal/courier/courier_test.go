@@ -120,6 +120,7 @@ func open(t *testing.T, mode string, offers bool) *post {
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
 		_ = s.Close()
+		_ = l.Close() // a test that is over before the server began to serve would wait for ever
 		<-done
 	})
 	return p

@@ -76,7 +76,7 @@ func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 			})
 		}
 		close(gate)
-		h.eventually("some are accepted", func() bool { return h.counted("settle", "accepted") > 5 })
+		h.eventually("some are accepted", func() bool { return h.counted("place", "accepted") > 5 })
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
 		goOn()
 		wg.Wait()
@@ -221,7 +221,7 @@ func TestALostCallUnderAStopIsLookedUpAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
 		for _, arrived := range []bool{false, true} {
-			h := open(t, fresh(t, database), brief)
+			h := open(t, fresh(t, database), func(h *house) { h.lease = time.Second })
 			h.seller.pay = h.rail()
 			_, agent := h.run(2000)
 			h.link(agent)
