@@ -174,11 +174,17 @@ func eval[T any](b *tab, expression string, args ...any) T {
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	out, err := chromedp.Run(ctx, chromedp.Evaluate[T](fmt.Sprintf(expression, args...), chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.t.Fatalf("in the browser, %s: %v", expression, err)
+	for {
+		out, err := chromedp.Run(ctx, chromedp.Evaluate[T](fmt.Sprintf(expression, args...), chromedp.EvalAwaitPromise))
+		switch {
+		case err == nil:
+			return out
+		case ctx.Err() == nil && strings.Contains(err.Error(), "navigated or closed"):
+			time.Sleep(20 * time.Millisecond) // the page went to the next one meanwhile: ask that
+		default:
+			b.t.Fatalf("in the browser, %s: %v", expression, err)
+		}
 	}
-	return out
 }
 
 // visit opens a path of the server, or a whole address.

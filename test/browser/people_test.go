@@ -336,5 +336,6 @@ func TestACommandSendsWhoHasPasskeysToAPageAndWaits(t *testing.T) {
 	if code := <-ended; code != 0 {
 		t.Errorf("the command that waited: exit %d", code)
 	}
+	b.sees("It is signed") // the page goes on to say so
 	verify(t, b)
 }
