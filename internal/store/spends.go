@@ -37,11 +37,7 @@ type RunFacts struct {
 // Spend runs one batch.
 func (s *Store) Spend(ctx context.Context, org string, b Spends) error {
 	zone, guess := s.lastZone(org), s.now().UTC()
-	l := &loading{b: b, org: org, names: namesOf(guess, zone), state: &spend.State{
-		Org: org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
-		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
-	}}
+	l := newLoading(org, b, namesOf(guess, zone))
 	return s.Batch(ctx, org, l.first(guess), func(t *Turn) ([]Stmt, error) {
 		s.lastZones.Store(org, t.Zone)
 		return l.run(ctx, t)
@@ -50,11 +46,7 @@ func (s *Store) Spend(ctx context.Context, org string, b Spends) error {
 
 // SpendIn is Spend inside a turn that was taken already, for what a person signed.
 func (s *Store) SpendIn(ctx context.Context, t *Turn, b Spends) error {
-	l := &loading{b: b, org: t.Org, names: namesOf(t.Now, t.Zone), state: &spend.State{
-		Org: t.Org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
-		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
-	}}
+	l := newLoading(t.Org, b, namesOf(t.Now, t.Zone))
 	if err := t.send(ctx, l.first(t.Now)); err != nil {
 		return err
 	}
@@ -92,6 +84,14 @@ type loading struct {
 	// asked are the scopes whose budgets were loaded.
 	asked map[spend.Scope]bool
 	hits  []spend.Key // keys that are there
+}
+
+func newLoading(org string, b Spends, n names) *loading {
+	return &loading{b: b, org: org, names: n, state: &spend.State{
+		Org: org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
+		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
+		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
+	}}
 }
 
 // Statements with as many parameters as there are things to look up. Each is found
