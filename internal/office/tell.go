@@ -222,10 +222,14 @@ func (o *Office) receivers(ctx context.Context, n db.Notice) ([]receiver, error)
 	}
 	kind, out := notice.Kind(n.Kind), []receiver{}
 	always := kind == notice.Test || kind == notice.ChoicesChanged
+	signed, err := o.signedAlready(ctx, q, n)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range people {
 		ways, own := notice.WaysOf(choices, p.ID, kind)
 		switch {
-		case n.Person != "" && n.Person != p.ID:
+		case n.Person != "" && n.Person != p.ID, signed[p.ID]:
 			continue
 		case always: // by every way
 		case n.Organization == store.Installation && purser.Role(p.Role) != purser.Owner,
@@ -239,6 +243,20 @@ func (o *Office) receivers(ctx context.Context, n db.Notice) ([]receiver, error)
 		out = append(out, receiver{way: notice.Webhook})
 	}
 	return o.able(out...), nil
+}
+
+// signedAlready are those who gave their yes to the plan that a notice asks a
+// signature for: it is not theirs that it waits for.
+func (o *Office) signedAlready(ctx context.Context, q *db.Queries, n db.Notice) (map[string]bool, error) {
+	if !notice.Kind(n.Kind).AsksForApproval() {
+		return nil, nil
+	}
+	votes, err := q.Votes(ctx, db.VotesParams{Organization: n.Organization, Plan: n.About})
+	out := map[string]bool{}
+	for _, v := range votes {
+		out[v.Approver] = true
+	}
+	return out, err
 }
 
 // able keeps the receivers that some courier can reach.

@@ -197,15 +197,22 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 		in := purser.SetTwoPeople{Above: usd(100)}
 		in.Act = h.sign("set_two_people", in)
 		must[purser.TwoPeople](h, h.owner, "set_two_people", in)
-		_, agent := h.run(2000)
+		_, agent := h.run(2000, func(in *purser.CreateRun) { in.Expires = "48h" })
 		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
 		if got := h.approve(plan.ID); got.State != purser.PlanWaiting {
 			t.Fatalf("after one signature it is %s", got.State)
 		}
 		h.send()
 		got := b.of(notice.SecondSignature)
-		if len(got) != 2 || !strings.Contains(fmt.Sprint(got[0].Facts), "Ada") || got[0].About != plan.ID {
+		// To the one who can sign next, and not to her who did.
+		if len(got) != 1 || got[0].Address == "ada@example.org" || !strings.Contains(fmt.Sprint(got[0].Facts), "Ada") || got[0].About != plan.ID {
 			t.Errorf("%+v", got)
+		}
+		h.later(22*time.Hour + time.Minute) // of the 24 that a request waits
+		h.tick()
+		h.send()
+		if got := b.of(notice.ApprovalReminder); len(got) != 1 || got[0].Address == "ada@example.org" {
+			t.Errorf("reminded: %+v", got)
 		}
 		act := h.as(other, signer, func() *purser.Signature { return h.sign("approve", purser.Approve{Plan: plan.ID}) })
 		if p := must[purser.Plan](h, other, "approve", purser.Approve{Plan: plan.ID, Act: act}); p.State != purser.PlanReady {
