@@ -105,6 +105,7 @@ type Clients struct {
 // Notices says by which ways people are told what happens.
 type Notices struct {
 	Reminder time.Duration `key:"reminder" default:"2h" help:"How long before its end a request that nobody decided is told of again."`
+	Keep     time.Duration `key:"keep" default:"90d" help:"How long what was told is kept in the list. The log keeps what happened."`
 	SMTP     SMTP          `key:"smtp"`
 	Webhook  Webhook       `key:"webhook"`
 }

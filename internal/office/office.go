@@ -109,6 +109,7 @@ type Defaults struct {
 	PlanTTL       time.Duration // an applying plan ends after
 	Lease         time.Duration // of one call to a provider
 	Reminder      time.Duration // how long before its end a request is told of again; 0: never
+	KeepNotices   time.Duration // what was told is kept so long; 0: for ever
 	SessionLife   time.Duration // of a browser's session
 	SessionIdle   time.Duration // after which an unused one ends
 }

@@ -153,7 +153,7 @@ func (h *house) start() {
 		Defaults: office.Defaults{
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(10000), OrdersPerHour: 5, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: h.lease,
-			SessionLife: 24 * time.Hour, SessionIdle: time.Hour, Reminder: 2 * time.Hour,
+			SessionLife: 24 * time.Hour, SessionIdle: time.Hour, Reminder: 2 * time.Hour, KeepNotices: 90 * 24 * time.Hour,
 		},
 		Now: h.now, Random: rand.Reader, Access: access, Documents: &h.documents, Couriers: h.mail,
 	})

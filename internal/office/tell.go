@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -283,9 +284,6 @@ func (o *Office) choices(ctx context.Context, q *db.Queries, org string) ([]noti
 // deliver makes one attempt, if it is ours to make.
 func (o *Office) deliver(ctx context.Context, d db.Delivery) error {
 	courier := o.Couriers[d.Way]
-	if courier == nil {
-		return nil // switched off since: it waits, and is given up in the end
-	}
 	now := o.Now()
 	claimed := int64(0)
 	err := o.Store.Write(ctx, func(q *db.Queries) (err error) {
@@ -299,6 +297,9 @@ func (o *Office) deliver(ctx context.Context, d db.Delivery) error {
 	}
 	d.Attempts++
 	m, moot, err := o.message(ctx, d)
+	if err == nil && !moot && courier == nil {
+		err = errors.New("the server is not set up for this way any more")
+	}
 	if err == nil && !moot {
 		carrying, cancel := context.WithTimeout(ctx, carryTimeout)
 		err = courier.Carry(carrying, m)
@@ -392,6 +393,50 @@ func (o *Office) message(ctx context.Context, d db.Delivery) (m notice.Message, 
 	since, err := q.DeliveriesSince(ctx, db.DeliveriesSinceParams{Organization: d.Organization, Way: d.Way, Person: d.Person, Kind: d.Kind, After: d.CreatedAt - int64(time.Hour/time.Microsecond)})
 	m.Last = since >= mostPerHour
 	return m, false, err
+}
+
+const (
+	pruneAtOnce = 100                  // notices that one look finds
+	pruneFor    = 5 * time.Millisecond // of one transaction: on SQLite everybody waits for it (RULES 20)
+)
+
+// prune forgets old notices with their deliveries, a few in each transaction. What
+// they told is in the log for ever.
+func (o *Office) prune(ctx context.Context) error {
+	if o.Defaults.KeepNotices <= 0 {
+		return nil
+	}
+	before := store.Micro(o.Now().Add(-o.Defaults.KeepNotices))
+	for {
+		old, err := o.Store.Read().NoticesToPrune(ctx, db.NoticesToPruneParams{Before: before, RowLimit: pruneAtOnce})
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		for len(old) > 0 {
+			if old, err = o.pruneSome(ctx, old); err != nil {
+				return fmt.Errorf("forgetting old notices: %w", err)
+			}
+		}
+	}
+}
+
+// pruneSome drops the first of them, for as long as one transaction may take, and
+// returns the rest. The clock is the machine's: it is the machine that others wait for.
+func (o *Office) pruneSome(ctx context.Context, old []db.NoticesToPruneRow) (rest []db.NoticesToPruneRow, err error) {
+	err = o.Store.Write(ctx, func(q *db.Queries) error {
+		rest = old
+		for began := time.Now(); len(rest) > 0 && (len(rest) == len(old) || time.Since(began) < pruneFor); rest = rest[1:] {
+			n := rest[0]
+			if err := q.DropDeliveries(ctx, db.DropDeliveriesParams{Organization: n.Organization, Notice: n.ID}); err != nil {
+				return err
+			}
+			if err := q.DropNotice(ctx, db.DropNoticeParams{Organization: n.Organization, ID: n.ID}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return rest, err
 }
 
 func (o *Office) linkTo(path string) string {

@@ -442,6 +442,72 @@ func TestADeliveryIsTriedForADayAndThenGivenUpOnRecord(t *testing.T) {
 	h.verify()
 }
 
+// The list ends somewhere; the log does not. What is still on its way is kept, and
+// no transaction lasts longer than others may wait for it.
+func TestOldNoticesAreForgottenAFewAtATime(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+		h.one(b, notice.Stopped)
+		const many = 8
+		for i := range many {
+			h.sql(`INSERT INTO notices (organization, id, mark, kind, about, subject, facts, spread_at, created_at)
+				SELECT organization, $1, $1, kind, about, subject, facts, spread_at, created_at FROM notices WHERE about = $2 AND id LIKE 'ntc_%'`, fmt.Sprintf("old_%d", i), stop.ID)
+			h.sql(`INSERT INTO deliveries (organization, notice, way, person, kind, state, next_at, created_at)
+				SELECT organization, $1, way, person, kind, $2, next_at, created_at FROM deliveries WHERE notice LIKE 'ntc_%'`, fmt.Sprintf("old_%d", i), []string{"done", "waiting"}[i/(many-1)])
+		}
+		h.later(89 * 24 * time.Hour)
+		h.tick()
+		if n := h.ask("SELECT COUNT(*) FROM notices"); n != many+1 {
+			t.Fatalf("%d notices are left after 89 days", n)
+		}
+		var mu sync.Mutex
+		dropped := map[int64]int{} // in each transaction
+		h.watch(func(tx int64, statement string) error {
+			if strings.Contains(statement, "DELETE FROM notices") {
+				time.Sleep(3 * time.Millisecond) // a slow disk
+				mu.Lock()
+				defer mu.Unlock()
+				dropped[tx]++
+			}
+			return nil
+		})
+		h.later(2 * 24 * time.Hour)
+		h.tick()
+		h.watch(nil)
+		if n, d := h.ask("SELECT COUNT(*) FROM notices WHERE about = $1", stop.ID), h.ask("SELECT COUNT(*) FROM deliveries WHERE state <> 'given_up'"); n != 1 || d != 1 {
+			t.Errorf("after 91 days %d notices and %d deliveries are left, want the one that waits", n, d)
+		}
+		for tx, n := range dropped {
+			if n > 2 {
+				t.Errorf("transaction %d dropped %d at 3 ms each", tx, n)
+			}
+		}
+		if len(dropped) < many/2 {
+			t.Errorf("%d transactions dropped %d", len(dropped), many)
+		}
+		h.verify()
+	})
+}
+
+// A way that the settings do not name any more holds up nothing.
+func TestADeliveryByAWayThatIsGoneIsGivenUp(t *testing.T) {
+	t.Parallel()
+	h, _ := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+	h.sql("UPDATE notices SET spread_at = 1")
+	h.sql(`INSERT INTO deliveries (organization, notice, way, person, kind, state, next_at, created_at)
+		SELECT organization, id, 'webhook', '', kind, 'waiting', 0, created_at FROM notices`)
+	h.send()
+	h.later(25 * time.Hour)
+	h.send()
+	d := must[purser.Notices](h, h.owner, "list_notices", purser.Page{}).Items[0].Deliveries
+	if len(d) != 1 || d[0].State != "given_up" || !strings.Contains(d[0].Error, "not set up") {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestWhatWasDecidedMeanwhileIsNotAskedForAnyMore(t *testing.T) {
 	t.Parallel()
 	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))

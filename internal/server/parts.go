@@ -110,6 +110,7 @@ func defaults(cfg config.Config) office.Defaults {
 		OrdersPerHour: cfg.Defaults.OrdersPerHour, RequestTTL: cfg.Approval.RequestTTL, SignTTL: cfg.Approval.SignTTL,
 		Grace: cfg.Retire.Grace, StopDeadline: cfg.Stop.Deadline, PlanTTL: planTTL, Lease: lease,
 		SessionLife: cfg.Session.Life, SessionIdle: cfg.Session.Idle, Reminder: cfg.Notices.Reminder,
+		KeepNotices: cfg.Notices.Keep,
 	}
 }
 

@@ -162,6 +162,34 @@ func (q *Queries) DeliveriesSince(ctx context.Context, arg DeliveriesSinceParams
 	return count, err
 }
 
+const dropDeliveries = `-- name: DropDeliveries :exec
+DELETE FROM deliveries WHERE organization = $1 AND notice = $2
+`
+
+type DropDeliveriesParams struct {
+	Organization string
+	Notice       string
+}
+
+func (q *Queries) DropDeliveries(ctx context.Context, arg DropDeliveriesParams) error {
+	_, err := q.db.ExecContext(ctx, dropDeliveries, arg.Organization, arg.Notice)
+	return err
+}
+
+const dropNotice = `-- name: DropNotice :exec
+DELETE FROM notices WHERE organization = $1 AND id = $2
+`
+
+type DropNoticeParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) DropNotice(ctx context.Context, arg DropNoticeParams) error {
+	_, err := q.db.ExecContext(ctx, dropNotice, arg.Organization, arg.ID)
+	return err
+}
+
 const dueDeliveries = `-- name: DueDeliveries :many
 SELECT organization, notice, way, person, kind, state, attempts, next_at, lease_until, error, created_at, ended_at FROM deliveries WHERE state = 'waiting' AND next_at <= $1 AND lease_until <= $1 ORDER BY next_at LIMIT $2
 `
@@ -441,6 +469,47 @@ func (q *Queries) NoticesBefore(ctx context.Context, arg NoticesBeforeParams) ([
 			&i.SpreadAt,
 			&i.CreatedAt,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const noticesToPrune = `-- name: NoticesToPrune :many
+SELECT organization, id FROM notices AS n WHERE n.spread_at > 0 AND n.spread_at < $1
+  AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.organization = n.organization AND d.notice = n.id AND d.state = 'waiting')
+ORDER BY n.spread_at LIMIT $2
+`
+
+type NoticesToPruneParams struct {
+	Before   int64
+	RowLimit int32
+}
+
+type NoticesToPruneRow struct {
+	Organization string
+	ID           string
+}
+
+// NoticesToPrune lists what was told before a time, in every organization; what is
+// still on its way is kept.
+func (q *Queries) NoticesToPrune(ctx context.Context, arg NoticesToPruneParams) ([]NoticesToPruneRow, error) {
+	rows, err := q.db.QueryContext(ctx, noticesToPrune, arg.Before, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NoticesToPruneRow{}
+	for rows.Next() {
+		var i NoticesToPruneRow
+		if err := rows.Scan(&i.Organization, &i.ID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

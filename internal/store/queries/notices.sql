@@ -46,6 +46,19 @@ WHERE organization = $1 AND notice = $2 AND way = $3 AND person = $4 AND state =
 -- name: DeliveriesInState :many
 SELECT * FROM deliveries WHERE organization = $1 AND state = $2 AND created_at > sqlc.arg(after) ORDER BY created_at DESC, notice LIMIT sqlc.arg(row_limit);
 
+-- name: NoticesToPrune :many
+-- NoticesToPrune lists what was told before a time, in every organization; what is
+-- still on its way is kept.
+SELECT organization, id FROM notices AS n WHERE n.spread_at > 0 AND n.spread_at < sqlc.arg(before)
+  AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.organization = n.organization AND d.notice = n.id AND d.state = 'waiting')
+ORDER BY n.spread_at LIMIT sqlc.arg(row_limit);
+
+-- name: DropDeliveries :exec
+DELETE FROM deliveries WHERE organization = $1 AND notice = $2;
+
+-- name: DropNotice :exec
+DELETE FROM notices WHERE organization = $1 AND id = $2;
+
 -- name: SetNoticeChoice :exec
 INSERT INTO notice_choices (organization, person, kind, ways) VALUES ($1, $2, $3, $4)
 ON CONFLICT (organization, person, kind) DO UPDATE SET ways = excluded.ways;
