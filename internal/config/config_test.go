@@ -57,7 +57,7 @@ func TestWithoutSourcesTheDefaultsHold(t *testing.T) {
 		Approval: Approval{24 * time.Hour, 10 * time.Minute},
 		Session:  Session{12 * time.Hour, 7 * 24 * time.Hour},
 		Retire:   Retire{168 * time.Hour}, Stop: Stop{10 * time.Second}, OIDC: OIDC{Provision: "none", GroupsClaim: "groups"},
-		Notices: Notices{Reminder: 2 * time.Hour, SMTP: SMTP{Port: 587, TLS: "starttls"}},
+		Notices: Notices{Reminder: 2 * time.Hour, Keep: 90 * 24 * time.Hour, SMTP: SMTP{Port: 587, TLS: "starttls"}},
 	}
 	c.explained = nil
 	if d := cmp.Diff(want, c, cmp.AllowUnexported(Config{})); d != "" {
