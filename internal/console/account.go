@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/a-h/templ"
+
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/form"
 	"github.com/purser-dev/purser/internal/gate"
@@ -20,12 +22,26 @@ func (c *Console) accountDoors() map[string]http.Handler {
 	return map[string]http.Handler{
 		"POST /do/{operation}":      http.HandlerFunc(c.perform),
 		"POST /session/{operation}": http.HandlerFunc(c.enter),
+		"POST /unsent":              http.HandlerFunc(c.unsent),
 		"POST /sign-out":            http.HandlerFunc(c.signOut),
 		"GET /sign-in":              c.open("sign_in", c.signIn),
 		"GET /set-up":               c.open("set_up", c.setUp),
 		"GET /invitation":           c.open("invitation", c.invitation),
 		"GET /recover":              c.open("recover", c.recover),
 	}
+}
+
+// unsent are the attributes of a form that static/act.js sends. Pressed before that
+// script is there, or without one, a form would put its fields, a recovery code
+// among them, into the address; so it posts them to where nothing reads them.
+var unsent = templ.Attributes{"method": "post", "action": "/unsent"}
+
+// unsent tells who pressed a button too early that nothing was done.
+func (c *Console) unsent(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, "unsent")
+	v.by, _ = c.Sessions.Session(r) // most know who they are, and see the menu
+	v.fail(purser.Errorf(purser.InvalidRequest, "the page was not ready when the button was pressed, and nothing was done").
+		WithHint("go back, load that page again and press the button; it needs JavaScript, to ask for your passkey"))
 }
 
 // open answers with a page that needs no session.

@@ -3,7 +3,10 @@ package console
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strconv"
+
+	"github.com/a-h/templ"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/consent"
@@ -43,16 +46,21 @@ func (c *Console) approval(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	waits := r.Plan.State == purser.PlanWaiting
+	names, err := v.voters(r.Plan)
+	if err != nil {
+		return page{}, err
+	}
 	p := page{title: "Approval", above: "Approvals", abovePath: "/approvals", parts: []part{
-		{id: "state", live: true, label: "State", body: planState(v, r.Plan)},
+		{id: "state", live: true, label: "State", body: planState(v, r.Plan, names)},
 		{id: "differences", label: "What differs", body: differences(r)},
 		{id: "what", label: "What is bought", body: whatPart(v, r)},
 	}}
-	if waits {
-		p.title = "Approve this?"
-		p.parts = append(p.parts, part{id: "decide", label: "Your decision", class: "decide", body: decidePart(v, r.Plan)})
+	decide := part{id: "decide", live: true, label: "Your decision", class: "decide", body: templ.NopComponent}
+	if r.Plan.State == purser.PlanWaiting {
+		p.title, p.turns = "Approve this?", r.Plan.ExpiresAt
+		decide.body = decidePart(v, r.Plan)
 	}
+	p.parts = append(p.parts, decide)
 	p.parts = append(p.parts, []part{
 		{id: "changes", body: changesPart(r)},
 		{id: "budgets", body: budgetsPart(v, r)},
@@ -63,6 +71,24 @@ func (c *Console) approval(v *visit) (page, error) {
 		{id: "signed", body: signedPart(r.Plan, string(signed))},
 	}...)
 	return p, nil
+}
+
+// voters names those whose yes counts already, where two people are needed.
+func (v *visit) voters(p purser.Plan) (map[string]string, error) {
+	names := map[string]string{}
+	if len(p.Votes) == 0 {
+		return names, nil
+	}
+	list, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.Page{})
+	for _, x := range list.Items {
+		names[x.ID] = x.Name
+	}
+	return names, err
+}
+
+// voted reports whether a person's yes to a plan counts already.
+func voted(p purser.Plan, person string) bool {
+	return slices.ContainsFunc(p.Votes, func(x purser.Vote) bool { return x.Approver == person })
 }
 
 // deny is a person's no, with a reason that reaches the agent.
@@ -82,6 +108,7 @@ func (c *Console) lower(v *visit) (string, error) {
 	if err != nil {
 		return "", purser.Errorf(purser.InvalidRequest, "the ceiling is an amount like 5.00: %v", err)
 	}
+	v.by.Key += "-" + strconv.FormatInt(ceiling.Amount, 10) // another amount is another request
 	made, err := do[purser.Plan](v, "lower_ceiling", purser.LowerCeiling{Plan: v.r.PathValue("plan"), Step: step, Ceiling: ceiling})
 	return "/approvals/" + url.PathEscape(made.ID), err
 }

@@ -5,12 +5,15 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import "github.com/a-h/templ"
-import templruntime "github.com/a-h/templ/runtime"
+import (
+	"github.com/a-h/templ"
+	templruntime "github.com/a-h/templ/runtime"
+)
 
 import (
-	"github.com/purser-dev/purser"
 	"strconv"
+
+	"github.com/purser-dev/purser"
 )
 
 func exportLink() templ.Component {
@@ -547,7 +550,15 @@ func limitsPart(v *visit, lines []purser.BudgetLine) templ.Component {
 			}
 		}
 		if v.by.Role != purser.Viewer {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "<div class=\"columns\"><form data-act=\"set_budget\" data-next=\"/settings\" class=\"card\"><h3>Set or raise a limit</h3><p class=\"faint small\">More money needs your passkey.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "<div class=\"columns\"><form")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
+			templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, unsent)
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, " data-act=\"set_budget\" data-next=\"/settings\" class=\"card\"><h3>Set or raise a limit</h3><p class=\"faint small\">More money needs your passkey.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -555,7 +566,7 @@ func limitsPart(v *visit, lines []purser.BudgetLine) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, "<label>Limit, in USD a month <input name=\"limit\" data-type=\"money\" data-currency=\"USD\" data-exponent=\"2\" inputmode=\"decimal\" required autocomplete=\"off\"></label> <button type=\"submit\">Set with your passkey</button><p data-error role=\"alert\" hidden class=\"note bad\"></p></form><form method=\"post\" action=\"/budgets\" class=\"card\"><h3>Lower a limit</h3><p class=\"faint small\">Takes effect at once and reverses nothing.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 40, "<label>Limit, in USD a month <input name=\"limit\" data-type=\"money\" data-currency=\"USD\" data-exponent=\"2\" inputmode=\"decimal\" required autocomplete=\"off\"></label> <button type=\"submit\">Set with your passkey</button><p data-error role=\"alert\" hidden class=\"note bad\"></p></form><form method=\"post\" action=\"/budgets\" class=\"card\"><h3>Lower a limit</h3><p class=\"faint small\">Takes effect at once and reverses nothing.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -563,7 +574,7 @@ func limitsPart(v *visit, lines []purser.BudgetLine) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 40, "<input type=\"hidden\" name=\"currency\" value=\"USD\"> <label>Limit, in USD a month <input name=\"limit\" inputmode=\"decimal\" required autocomplete=\"off\"></label> <button type=\"submit\" class=\"quiet\">Lower it</button></form></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<input type=\"hidden\" name=\"currency\" value=\"USD\"> <label>Limit, in USD a month <input name=\"limit\" inputmode=\"decimal\" required autocomplete=\"off\"></label> <button type=\"submit\" class=\"quiet\">Lower it</button></form></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -593,7 +604,7 @@ func limitFields(v *visit) templ.Component {
 			templ_7745c5c3_Var30 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<input type=\"hidden\" name=\"key\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "<input type=\"hidden\" name=\"key\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -606,7 +617,7 @@ func limitFields(v *visit) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "\"> <label>Of <select name=\"scope\"><option value=\"organization\">the whole organization</option> <option value=\"project\">a project</option> <option value=\"provider\">a provider</option> <option value=\"category\">a category</option></select></label> <label>Its name or identifier (not for the organization) <input name=\"id\" maxlength=\"80\" autocomplete=\"off\"></label>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "\"> <label>Of <select name=\"scope\"><option value=\"organization\">the whole organization</option> <option value=\"project\">a project</option> <option value=\"provider\">a provider</option> <option value=\"category\">a category</option></select></label> <label>Its name or identifier (not for the organization) <input name=\"id\" maxlength=\"80\" autocomplete=\"off\"></label>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -635,7 +646,7 @@ func serverPart(c *Console) templ.Component {
 			templ_7745c5c3_Var32 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "<h2>This server</h2><dl class=\"facts card\"><dt>Version</dt><dd>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<h2>This server</h2><dl class=\"facts card\"><dt>Version</dt><dd>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -648,7 +659,7 @@ func serverPart(c *Console) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "</dd><dt>Blocked by the browser</dt><dd>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 45, "</dd><dt>Blocked by the browser</dt><dd>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -661,7 +672,7 @@ func serverPart(c *Console) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 45, " reports of the content security policy since the start</dd></dl>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 46, " reports of the content security policy since the start</dd></dl>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -690,7 +701,7 @@ func proofPart(p purser.AuditProof, text string) templ.Component {
 			templ_7745c5c3_Var35 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 46, "<h2>Proof</h2><div class=\"card\" id=\"verify\" data-proof=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 47, "<h2>Proof</h2><div class=\"card\" id=\"verify\" data-proof=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -703,7 +714,7 @@ func proofPart(p purser.AuditProof, text string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 47, "\"><p class=\"faint\">The browser computes the record's hash, follows the ")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "\"><p class=\"faint\">The browser computes the record's hash, follows the ")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -716,7 +727,7 @@ func proofPart(p purser.AuditProof, text string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, " to the root of the log, and checks the signature of the checkpoint over it. Nothing of the server's word is taken but its public key.</p><p><button type=\"button\" id=\"check\" class=\"quiet\">Verify in this browser</button></p><p id=\"verdict\" role=\"status\"></p><details><summary>Checkpoint and public key</summary><pre tabindex=\"0\" role=\"region\" aria-label=\"Signed checkpoint\"><code>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 49, " to the root of the log, and checks the signature of the checkpoint over it. Nothing of the server's word is taken but its public key.</p><p><button type=\"button\" id=\"check\" class=\"quiet\">Verify in this browser</button></p><p id=\"verdict\" role=\"status\"></p><details><summary>Checkpoint and public key</summary><pre tabindex=\"0\" role=\"region\" aria-label=\"Signed checkpoint\"><code>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -729,7 +740,7 @@ func proofPart(p purser.AuditProof, text string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 49, "</code></pre><p class=\"small\">Public key <code>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "</code></pre><p class=\"small\">Public key <code>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -742,7 +753,7 @@ func proofPart(p purser.AuditProof, text string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "</code></p></details></div><p class=\"faint small\">Offline, from a whole export: <code>purser audit verify</code></p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "</code></p></details></div><p class=\"faint small\">Offline, from a whole export: <code>purser audit verify</code></p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -23,6 +24,8 @@ const (
 	elsewhere = 2 * time.Second
 	// breath is the least time between two looks: a burst of changes is one.
 	breath = 60 * time.Millisecond
+	// recheck is how long after news a stream finds out that its session was ended.
+	recheck = 300 * time.Millisecond
 	// heartbeat keeps proxies from closing a stream, and is when its session is
 	// looked at again.
 	heartbeat = 20 * time.Second
@@ -116,6 +119,7 @@ type watch struct {
 	users   int   // guarded by the watches
 	records int64 // of the log at the last look
 	looked  time.Time
+	turns   time.Time // when the page changes by itself
 
 	mu      sync.Mutex
 	now     []sent
@@ -210,7 +214,9 @@ func (w *watch) look(ctx context.Context, by purser.Actor, told bool) {
 	if err := v.look(); err != nil {
 		return // the page stays as it is, and the next look tries again
 	}
-	if !told && v.overview.Records == w.records && time.Since(w.looked) < heartbeat {
+	now := time.Now()
+	turned := !w.turns.IsZero() && !now.Before(w.turns) && w.looked.Before(w.turns)
+	if !told && !turned && v.overview.Records == w.records && now.Sub(w.looked) < heartbeat {
 		return
 	}
 	p, err := w.screen.show(v)
@@ -221,7 +227,7 @@ func (w *watch) look(ctx context.Context, by purser.Actor, told bool) {
 	if err != nil {
 		return
 	}
-	w.records, w.looked = v.overview.Records, time.Now()
+	w.records, w.looked, w.turns = v.overview.Records, now, cmp.Or(p.turns, w.turns)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if seen(all) != seen(w.now) {
@@ -278,15 +284,17 @@ func (v *visit) follow(w *watch, has string) error {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	news, check := v.console.Office.News(v.by.Organization), (<-chan time.Time)(nil)
 	for {
 		now, changed := w.state()
-		if now != nil {
-			if text := message(now, has); text != "" {
-				if err := write(text); err != nil {
-					return err
-				}
-				has = seen(now)
+		if text := message(now, has); now != nil && text != "" {
+			if !v.stays(write) {
+				return nil
 			}
+			if err := write(text); err != nil {
+				return err
+			}
+			has = seen(now)
 		}
 		select {
 		case <-v.ctx.Done():
@@ -294,13 +302,33 @@ func (v *visit) follow(w *watch, has string) error {
 		case <-v.console.Office.Leaving():
 			return nil
 		case <-changed:
+		case <-news: // perhaps that this session was ended
+			news, check = nil, time.After(recheck)
+		case <-check:
+			news, check = v.console.Office.News(v.by.Organization), nil
+			if !v.stays(write) {
+				return nil
+			}
 		case <-beat.C:
-			if _, err := v.console.Sessions.Session(v.r); err != nil {
-				return nil // the page finds out when it is loaded again
+			if !v.stays(write) {
+				return nil
 			}
 			if err := write(": here\n\n"); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// stays reports whether the stream's session is one still. When it was ended, the
+// page shows nothing any more but how to go on.
+func (v *visit) stays(write func(string) error) bool {
+	_, err := v.console.Sessions.Session(v.r)
+	if purser.CodeOf(err) == purser.NotSignedIn {
+		var b strings.Builder
+		if endedPart(v.r.URL.Query().Get("page")).Render(v.ctx, &b) == nil {
+			_ = write("data: " + strings.ReplaceAll(b.String(), "\n", " ") + "\n\n") // who is gone needs no more
+		}
+	}
+	return err == nil
 }

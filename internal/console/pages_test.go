@@ -3,6 +3,8 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -189,5 +191,37 @@ func TestExportsAreWholeFilesAndFormulasStayText(t *testing.T) {
 	}
 	if cell("=1+1") != "'=1+1" || cell("harbor") != "harbor" {
 		t.Error("a cell may be taken for a formula")
+	}
+}
+
+// A form that a script sends would put its fields into the address, if it was
+// pressed before the script is there.
+func TestNoFormOfAScriptIsSentAsAnAddress(t *testing.T) {
+	sources, err := filepath.Glob("*.templ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := 0
+	for _, name := range sources {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range regexp.MustCompile(`<form[^\n]*\sdata-(act|do|enter|answer)=[^\n]*`).FindAllString(string(text), -1) {
+			if forms++; !strings.HasPrefix(form, "<form { unsent... } ") {
+				t.Errorf("%s: %s", name, form)
+			}
+		}
+	}
+	if forms < 20 {
+		t.Errorf("%d forms were found", forms)
+	}
+	h := open(t)
+	if _, _, body := h.get("/settings"); !strings.Contains(body, `<form action="/unsent" method="post" data-act="set_budget"`) {
+		t.Error("the form of a limit is not sent to where nothing reads it")
+	}
+	status, header, body := h.post("/unsent", "code=secret")
+	if status != http.StatusBadRequest || header.Get("Location") != "" || strings.Contains(body, "secret") || !strings.Contains(body, "nothing was done") {
+		t.Errorf("pressed too early: %d %s", status, body)
 	}
 }

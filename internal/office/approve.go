@@ -67,10 +67,11 @@ func (o *Office) decidable(ctx context.Context, t *store.Turn, id string) (db.Pl
 		return plan, notFound(err, "plan", id)
 	}
 	state := purser.PlanState(plan.State)
-	if state != purser.PlanWaiting && state != purser.PlanReady {
+	waits := state == purser.PlanWaiting || state == purser.PlanReady
+	if !waits && state != purser.PlanIsExpired {
 		return plan, purser.Errorf(purser.InvalidState, "the plan is %s and waits for nobody", plan.State).WithHint("make a new plan")
 	}
-	if store.Micro(t.Now) >= plan.ExpiresAt {
+	if !waits || store.Micro(t.Now) >= plan.ExpiresAt {
 		return plan, purser.Errorf(purser.PlanExpired, "the plan waited until %s", store.Time(plan.ExpiresAt)).WithHint("make a new plan")
 	}
 	return plan, nil

@@ -5,15 +5,19 @@
 package browser
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -24,8 +28,8 @@ import (
 	"github.com/purser-dev/purser/internal/testneed"
 )
 
-// patience is how long a page may take to say something.
-const patience = 10 * time.Second
+// patience is how long a page may take to say something; a busy machine is no fault.
+const patience = 30 * time.Second
 
 // chromium is the one browser, started by the first test that needs it.
 var chromium struct {
@@ -194,6 +198,72 @@ func (b *tab) visit(path string) {
 		path = b.url + path
 	}
 	b.do(chromedp.Navigate(path))
+}
+
+// click presses something that is there once the page's scripts are.
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.until(func() bool {
+		return eval[bool](b, `document.readyState === "complete" && !!document.querySelector(%s)`, selector)
+	}, func() string { return "the page has no " + selector + ": " + b.text() })
+	b.do(chromedp.Click(selector))
+}
+
+// block cuts the tab off from addresses: what was asked of them fails.
+func (b *tab) block(patterns ...string) {
+	b.t.Helper()
+	var all []*network.BlockPattern
+	for _, p := range patterns {
+		all = append(all, &network.BlockPattern{URLPattern: p, Block: true})
+	}
+	if _, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{}); err != nil {
+		b.t.Fatalf("watching the network: %v", err)
+	}
+	if _, err := chromedp.Call(b.ctx, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: all}); err != nil {
+		b.t.Fatalf("blocking addresses: %v", err)
+	}
+}
+
+// checker is what the tests of all screens check with too.
+var checker = sync.OnceValues(func() (string, error) {
+	packed, err := os.Open("../../internal/console/testdata/axe.js.gz")
+	if err != nil {
+		return "", err
+	}
+	defer packed.Close()
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(z)
+	return string(text), err
+})
+
+// usable lets axe look at the page as it is now, with all of it open, and at its
+// width on a phone.
+func (b *tab) usable() {
+	b.t.Helper()
+	script, err := checker()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	eval[bool](b, `(() => { for (const d of document.querySelectorAll("main details, #stop")) { d.dataset.was = d.open; d.open = true; } return true; })()`)
+	b.do(chromedp.Evaluate[chromedp.Void](script))
+	for _, fault := range eval[[]string](b, `axe.run(document, {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
+		.then((r) => r.violations.map((v) => v.id + " (" + v.impact + "): " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + " " + (n.any[0]?.message ?? "")).join(" | ")))`) {
+		b.t.Errorf("%s: %s", eval[string](b, `location.pathname`), fault)
+	}
+	metrics := emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 740, DeviceScaleFactor: 1, Mobile: true}
+	if _, err := chromedp.Call(b.ctx, emulation.SetDeviceMetricsOverride, metrics); err != nil {
+		b.t.Fatal(err)
+	}
+	if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > 360 {
+		b.t.Errorf("%s is %d pixels wide on a phone", eval[string](b, `location.pathname`), wide)
+	}
+	if _, err := chromedp.Call(b.ctx, emulation.ClearDeviceMetricsOverride, cdp.Empty{}); err != nil {
+		b.t.Fatal(err)
+	}
+	eval[bool](b, `(() => { for (const d of document.querySelectorAll("[data-was]")) { d.open = d.dataset.was === "true"; delete d.dataset.was; } return true; })()`)
 }
 
 // fill types into the field of a name, in the form that is found by a selector.

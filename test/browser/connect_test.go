@@ -71,6 +71,7 @@ func (e *editor) answer() url.Values {
 }
 
 func TestAPersonConnectsAProgramWithABudget(t *testing.T) {
+	t.Parallel()
 	server, link := serve(t)
 	b := open(t, server)
 	b.setUp(link)
@@ -91,6 +92,7 @@ func TestAPersonConnectsAProgramWithABudget(t *testing.T) {
 	if text := b.text(); !strings.Contains(text, "<b id=x>Editor</b>") || strings.Contains(text, "\u202e") || eval[bool](b, `!!document.querySelector("#x")`) {
 		t.Errorf("the program's name is shown as %q", text)
 	}
+	b.usable()
 	form := `form[data-act="grant"]`
 	b.fill(form, "budget", "12.50")
 	b.fill(form, "purpose", "write a page")
@@ -112,6 +114,7 @@ func TestAPersonConnectsAProgramWithABudget(t *testing.T) {
 	// The person sees it among the agents, and disconnects it.
 	b.visit("/agents")
 	b.sees("Connected clients")
+	b.usable()
 	b.press(`form[data-do="revoke_grant"]`)
 	b.sees("revoked")
 	if _, err := agent.Whoami(t.Context(), purser.None{}); purser.CodeOf(err) != purser.NotSignedIn {
@@ -121,6 +124,7 @@ func TestAPersonConnectsAProgramWithABudget(t *testing.T) {
 }
 
 func TestAPersonSaysNoToAProgram(t *testing.T) {
+	t.Parallel()
 	server, link := serve(t)
 	b := open(t, server)
 	b.setUp(link)
@@ -128,6 +132,7 @@ func TestAPersonSaysNoToAProgram(t *testing.T) {
 	b.visit(e.address())
 	b.sees("There is no project yet")
 	b.press(`form[data-do="decline"]`)
+	b.sees("back at the program")
 	if q := e.answer(); q.Get("error") != "access_denied" || q.Get("state") != "s1" || q.Has("code") {
 		t.Errorf("the program hears %v", q)
 	}
@@ -138,6 +143,7 @@ func TestAPersonSaysNoToAProgram(t *testing.T) {
 }
 
 func TestAPersonConfirmsADeviceByItsCode(t *testing.T) {
+	t.Parallel()
 	server, link := serve(t)
 	b := open(t, server)
 	b.setUp(link)
@@ -155,6 +161,7 @@ func TestAPersonConfirmsADeviceByItsCode(t *testing.T) {
 	b.sees("Does your device show exactly this code?")
 	b.sees(asked.UserCode)
 	b.sees("laptop of <i>ada</i>")
+	b.usable()
 	b.press(`form[data-do="confirm_device"]`)
 	b.sees("The device is signed in")
 	in, err := b.dial("").RedeemDevice(t.Context(), asked.DeviceCode)

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -9,9 +10,11 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,14 +29,23 @@ import (
 )
 
 // serve starts a server on a new SQLite file, and returns its address and the
-// single-use link of the first start.
-func serve(t *testing.T) (url, setUp string) {
+// single-use link of the first start. Settings are names and values in turn.
+func serve(t *testing.T, settings ...any) (url, setUp string) {
 	t.Helper()
-	cfg, err := config.Load(config.Sources{Environ: []string{"HOME=" + t.TempDir()}, Flags: map[string]any{"listen": "127.0.0.1:0", "cloud.enabled": false}})
+	flags := map[string]any{"listen": "127.0.0.1:0", "cloud.enabled": false}
+	options := server.Options{Version: "test", Log: slog.New(slog.DiscardHandler)}
+	for i := 0; i < len(settings); i += 2 {
+		if settings[i] == "listener" {
+			options.Listener = settings[i+1].(net.Listener)
+			continue
+		}
+		flags[settings[i].(string)] = settings[i+1]
+	}
+	cfg, err := config.Load(config.Sources{Environ: []string{"HOME=" + t.TempDir()}, Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(t.Context(), cfg, server.Options{Version: "test", Log: slog.New(slog.DiscardHandler)})
+	s, err := server.New(t.Context(), cfg, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,36 +125,55 @@ func (b *tab) dial(token string) *client.Client {
 
 const signingSecret = "the two share exactly this secret"
 
-// shop is a provider of one paid thing, and who buys there.
+// shop is a provider, and who buys there.
 type shop struct {
+	name     string
 	manifest string
+	cents    atomic.Int64  // what a lamp costs
+	wait     chan struct{} // when not nil, a lamp is made once it is closed
 	agent    *client.Client
 }
 
-// sell opens a provider over APP.
-func sell(t *testing.T) *shop {
+// sell opens a provider over APP. The desk quotes the price of each lamp; what the
+// study asks is told in words only, so that a person sets a ceiling.
+func sell(t *testing.T, name string) *shop {
 	t.Helper()
+	out := &shop{name: name}
+	out.cents.Store(500)
 	mux := http.NewServeMux()
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	manifest := app.Manifest{
-		Name: "desk", BaseURL: s.URL + "/app/", OAuthTokenEndpoint: s.URL + "/app/oauth/token",
-		Capabilities: []string{app.CapFind, app.CapQuotes}, PaymentCredentialTypes: []string{app.PaymentSandbox},
+		Name: name, BaseURL: s.URL + "/app/", OAuthTokenEndpoint: s.URL + "/app/oauth/token",
+		Capabilities: []string{app.CapFind, app.CapDeprovision}, PaymentCredentialTypes: []string{app.PaymentSandbox},
 	}
-	quote := app.Quote{Item: "lamp", AmountMinor: 500, Currency: "USD", Interval: "once"}
+	hooks := provider.Hooks{
+		ActivatePayment: func(context.Context, provider.Payment) error { return nil },
+		Provision: func(ctx context.Context, _ provider.Request) (provider.Provisioned, error) {
+			if out.wait != nil {
+				select {
+				case <-out.wait:
+				case <-ctx.Done():
+				}
+			}
+			return provider.Provisioned{AccessConfiguration: map[string]string{"key": "k"}}, nil
+		},
+	}
+	words := "ask us"
+	if name == "desk" {
+		words = "5.00 USD once"
+		manifest.Capabilities = append(manifest.Capabilities, app.CapQuotes)
+		hooks.Quote = func(context.Context, provider.QuoteRequest) (app.Quote, error) {
+			return app.Quote{Item: "lamp", AmountMinor: app.Minor(out.cents.Load()), Currency: "USD", Interval: "once"}, nil
+		}
+	}
 	p, err := provider.New(provider.Config{
 		Manifest: manifest, Secrets: []string{signingSecret}, Store: provider.NewMemoryStore(),
 		Catalog: []app.CatalogService{{
 			ID: "lamp", Description: "A lamp.", Categories: []string{"storage"}, Kind: app.KindDeployable,
-			Pricing: app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: "5.00 USD once"}}},
+			Pricing: app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: words}}},
 		}},
-		Hooks: provider.Hooks{
-			Quote:           func(context.Context, provider.QuoteRequest) (app.Quote, error) { return quote, nil },
-			ActivatePayment: func(context.Context, provider.Payment) error { return nil },
-			Provision: func(context.Context, provider.Request) (provider.Provisioned, error) {
-				return provider.Provisioned{AccessConfiguration: map[string]string{"key": "k"}}, nil
-			},
-		},
+		Hooks: hooks,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -152,40 +183,72 @@ func sell(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &shop{manifest: string(text)}
+	out.manifest = string(text)
+	return out
 }
 
-// asked registers the shop and makes a run, both signed in the browser, and lets
-// the run's agent plan to buy there.
-func (b *tab) asked(s *shop) purser.Plan {
+// lamp is what agents want.
+func (s *shop) lamp() purser.StepRequest { return purser.StepRequest{Service: s.name + "/lamp"} }
+
+// hires registers the shop and makes a run for an agent that buys there, both
+// signed in the browser.
+func (b *tab) hires(s *shop) {
 	b.t.Helper()
-	form := func(operation string, members ...string) map[string]any {
-		b.t.Helper()
-		text := `<form data-act="` + operation + `">`
-		for i := 0; i < len(members); i += 2 {
-			text += `<input name="` + members[i] + `" value="` + html.EscapeString(members[i+1]) + `">`
-		}
-		got := b.act(text + `<input name="budget" data-type="money" data-currency="USD" value="" ></form>`)
-		if got.Done == nil {
-			b.t.Fatalf("%s: %+v", operation, got)
-		}
-		return got.Done
+	add := `<form data-act="add_provider"><input name="signing_secret" value="` + signingSecret + `"><input name="manifest" value="` + html.EscapeString(s.manifest) + `"></form>`
+	if got := b.act(add); got.Done == nil {
+		b.t.Fatalf("registering the shop: %+v", got)
 	}
-	form("add_provider", "manifest", s.manifest, "signing_secret", signingSecret)
 	if got := b.act(`<form data-do="create_project"><input name="name" value="shop"></form>`); got.Done == nil {
 		b.t.Fatalf("making a project: %+v", got)
 	}
-	run := b.act(`<form data-act="create_run"><input name="project" value="shop"><input name="budget" data-type="money" data-currency="USD" value="20.00"></form>`)
+	run := b.act(`<form data-act="create_run"><input name="project" value="shop"><input name="purpose" value="one lamp"><input name="budget" data-type="money" data-currency="USD" value="20.00"></form>`)
 	token, _ := run.Done["token"].(string)
 	if token == "" {
 		b.t.Fatalf("making a run: %+v", run)
 	}
 	s.agent = b.dial(token)
-	plan, err := s.agent.Plan(b.t.Context(), purser.MakePlan{Steps: []purser.StepRequest{{Service: "desk/lamp"}}})
+}
+
+// plans lets the agent plan steps.
+func (s *shop) plans(t *testing.T, steps ...purser.StepRequest) purser.Plan {
+	t.Helper()
+	plan, err := s.agent.Plan(t.Context(), purser.MakePlan{Steps: steps})
 	if err != nil {
-		b.t.Fatalf("planning: %v", err)
+		t.Fatalf("planning: %v", err)
 	}
 	return plan
+}
+
+// answer is what an agent that waited was told.
+type answer struct {
+	plan purser.Plan
+	err  error
+	at   time.Time
+}
+
+// waiting lets an agent wait for what a call answers.
+func waiting(f func() (purser.Plan, error)) <-chan answer {
+	told := make(chan answer, 1)
+	go func() {
+		p, err := f()
+		told <- answer{p, err, time.Now()}
+	}()
+	return told
+}
+
+// told is what the agent heard, which must not have taken it a poll of a minute.
+func told(t *testing.T, c <-chan answer, decided time.Time) answer {
+	t.Helper()
+	select {
+	case a := <-c:
+		if took := a.at.Sub(decided); took > patience/3 {
+			t.Errorf("the agent was told after %v", took)
+		}
+		return a
+	case <-time.After(patience):
+		t.Fatal("the agent is told nothing")
+		return answer{}
+	}
 }
 
 // verify checks the exported log, offline.
@@ -217,4 +280,19 @@ func (b *tab) typed(token string, said io.Writer, args ...string) (code int, ans
 	})
 	_ = json.Unmarshal(out.Bytes(), &answer) // text for people is no JSON
 	return code, answer
+}
+
+// linkIn is the first line that a command says with a part in it; what it says
+// afterwards is read and thrown away, so that it can go on.
+func linkIn(t *testing.T, said io.Reader, part string) string {
+	t.Helper()
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), part) {
+			go func() { _, _ = io.Copy(io.Discard, said) }()
+			return strings.TrimSpace(lines.Text())
+		}
+	}
+	t.Fatalf("nothing that was said has %s in it", part)
+	return ""
 }
