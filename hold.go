@@ -53,11 +53,15 @@ type BeginHold struct {
 }
 
 // CaptureHold says what the effect of a begun hold has cost. Parts may follow each
-// other; final gives the rest back. More than is left is invalid_state.
+// other; final gives the rest back. More than is left is invalid_state, unless it was
+// made already: a platform tells so of money that is gone. Then what the hold still
+// covers is captured, and the rest is an overrun, outside of all budgets, which alerts
+// people and stops the run. An agent cannot tell so.
 type CaptureHold struct {
 	Hold        string `json:"hold"`
 	AmountMinor int64  `json:"amount_minor"` // of this part; 0 with final: nothing more was used
 	Final       bool   `json:"final,omitempty"`
+	Made        bool   `json:"made,omitempty"` // platforms: it was captured already, and is booked whatever the hold covers
 }
 
 // HoldRef names a hold. Of release_hold: what it still covers is given back. One
@@ -93,8 +97,9 @@ type Hold struct {
 	AmountMinor   int64      `json:"amount_minor"`
 	Currency      string     `json:"currency"`
 	CapturedMinor int64      `json:"captured_minor"`
-	RefundedMinor int64      `json:"refunded_minor"`
-	LeftMinor     int64      `json:"left_minor"` // what can still be captured
+	OverrunMinor  int64      `json:"overrun_minor,omitempty"` // captured above the amount: outside of all budgets
+	RefundedMinor int64      `json:"refunded_minor"`          // of both
+	LeftMinor     int64      `json:"left_minor"`              // what can still be captured
 	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
 	Replay        bool       `json:"replay,omitempty"` // an answer of before: no permission to act
 }

@@ -447,7 +447,7 @@ type Spend struct {
 type MoneyEvent struct {
 	Seq      int64     `json:"seq"` // the audit record that proves it
 	At       time.Time `json:"at"`
-	Kind     string    `json:"kind"` // hold, capture, release, refund, overrun
+	Kind     string    `json:"kind"` // hold, capture, charge, release, refund, overrun, return
 	Amount   Money     `json:"amount"`
 	Provider string    `json:"provider,omitempty"`
 	Project  string    `json:"project,omitempty"`

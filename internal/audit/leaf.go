@@ -129,6 +129,7 @@ func (w *writer) record(r *Record) {
 		w.money("actual", r.Money.Actual)
 		w.money("ceiling", r.Money.Ceiling)
 		w.money("expected", r.Money.Expected)
+		w.money("overrun", r.Money.Overrun)
 		w.to = append(w.to, '}')
 	}
 	w.name("org")

@@ -123,6 +123,20 @@ func hold(n int64) Record {
 	}
 }
 
+// overrun is a capture of 50 cents, of which so much was above its hold; stopOf a stop.
+func overrun(kind string, above int64) Record {
+	return Record{
+		TS: start, Org: org, Actor: Actor{Kind: kind, ID: "x_1"}, Run: "run_1", Action: "capture_hold", Target: "hld_1", Outcome: Accepted,
+		Money: &Amounts{Actual: &Money{50, "USD"}, Overrun: &Money{above, "USD"}},
+	}
+}
+
+func stopOf(target string) Record {
+	return Record{
+		TS: start, Org: org, Actor: Actor{Kind: "system", ID: "purser"}, Action: "stop", Target: target, Outcome: Accepted, Detail: map[string]string{"stop": "stp_" + target},
+	}
+}
+
 var person = sync.OnceValue(func() act.Signer {
 	s, err := act.Derive([]byte("correct horse battery staple"), act.KDF{Name: "argon2id", Salt: []byte("0123456789abcdef"), Time: 2, MemoryKiB: 19 << 10, Threads: 1})
 	if err != nil {

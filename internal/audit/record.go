@@ -99,10 +99,12 @@ type Money struct {
 }
 
 // Amounts are what was expected, the most that was allowed and what was paid.
+// Overrun is what of that lies above the hold, and so outside all budgets (RULES 5).
 type Amounts struct {
 	Expected *Money `json:"expected,omitempty"`
 	Ceiling  *Money `json:"ceiling,omitempty"`
 	Actual   *Money `json:"actual,omitempty"`
+	Overrun  *Money `json:"overrun,omitempty"`
 }
 
 // Provider names the other party's side of the decision.

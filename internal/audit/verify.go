@@ -43,7 +43,8 @@ type VerifyOptions struct {
 // the last line is a checkpoint over all records; each attached act is signed,
 // belongs to its record, was in time and is used once; plans are approved by
 // such an act only; an accepted decision that raised use left it within the
-// limit.
+// limit; what was captured above a hold was told by who captured, and stopped what it
+// came from.
 //
 // The error is a *Fault for a bad export, naming the first bad record, or the
 // range between two checkpoints if who changed it recomputed the hashes but has
@@ -51,7 +52,8 @@ type VerifyOptions struct {
 // be used. The report then says how far it went.
 //
 // Memory is constant, but for 16 bytes for each attached act, one entry for each
-// key that signed one, and what Books needs.
+// key that signed one, each stop in force and each hold that was exceeded, and what
+// Books needs.
 func Verify(r io.Reader, key string, opt VerifyOptions) (Report, error) {
 	v, err := newVerifier(key, opt)
 	if err != nil {
@@ -86,6 +88,7 @@ type verifier struct {
 	last          bool
 	acts          map[[16]byte]struct{}
 	books         books
+	overruns      overruns
 	report        Report
 
 	// What the record at hand is read into, and the methods that do it, made
@@ -101,7 +104,7 @@ func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key: %w", err)
 	}
-	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}}}
+	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}}, overruns: overruns{inForce: map[string]string{}, above: map[string]int64{}}}
 	v.briefMember, v.budgetMember = v.brief.member, v.budget.member
 	if v.witnesses, err = readWitnesses(opt.Witness, n); err != nil {
 		return nil, fmt.Errorf("reading the witness file: %w", err)
@@ -228,6 +231,8 @@ func (v *verifier) end() error {
 		return v.fault("header", "the export is empty")
 	case !v.last:
 		return v.fault(v.place(), "the export ends before its last checkpoint")
+	case v.overruns.due != "":
+		return v.fault("books", fmt.Sprintf("the last record captured above a hold, and %s is not stopped", v.overruns.due))
 	case len(v.witnesses) > 0:
 		return v.fault("witness", fmt.Sprintf("a witness has seen %d records; this export was rolled back", v.newestWitness))
 	case v.tree.size < v.opt.AtLeast:

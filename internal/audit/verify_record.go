@@ -16,6 +16,7 @@ type brief struct {
 	seq, ts              int64
 	org, action, outcome []byte
 	budgets, attach      []byte
+	money                []byte
 }
 
 func (b *brief) member(key, value []byte) (err error) {
@@ -34,6 +35,8 @@ func (b *brief) member(key, value []byte) (err error) {
 		b.budgets = value
 	case "attach":
 		b.attach = value
+	case "money":
+		b.money = value
 	}
 	return err
 }
@@ -63,6 +66,9 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 		return v.fault("record", "it has no action or no outcome")
 	}
 	v.lastTS = b.ts
+	if err := v.checkDue(leaf); err != nil {
+		return err
+	}
 	accepted := string(b.outcome) == `"`+Accepted+`"`
 	if err := v.checkBudgets(b.budgets, accepted); err != nil {
 		return err
@@ -71,7 +77,9 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 	if b.attach == nil && approves {
 		return v.fault("approval", "a plan is approved without a person's signed act")
 	}
-	if b.attach == nil && v.opt.Each == nil {
+	// What is above a hold, and what stops and resumes, is rare.
+	weighs := accepted && (string(b.action) == `"stop"` || string(b.action) == `"resume"` || bytes.Contains(b.money, []byte(`"overrun":`)))
+	if b.attach == nil && v.opt.Each == nil && !weighs {
 		return nil
 	}
 	return v.checkWhole(leaf)
@@ -88,10 +96,73 @@ func (v *verifier) checkWhole(leaf []byte) error {
 			return v.fault("approval", err.Error())
 		}
 	}
+	if r.Outcome == Accepted {
+		if err := v.overruns.see(r); err != nil {
+			return v.fault("books", err.Error())
+		}
+	}
 	if v.opt.Each != nil {
 		if err := v.opt.Each(r); err != nil {
 			return v.fault("record", err.Error())
 		}
+	}
+	return nil
+}
+
+// overruns follows what was captured above holds: it comes from who captured, comes
+// back at most once, and stops what it came from in the record after it, unless that is
+// stopped already (RULES 2, 5).
+type overruns struct {
+	inForce map[string]string // stops, by id: what they stop
+	above   map[string]int64  // by hold: captured above it, and not given back
+	due     string            // what the next record must stop
+}
+
+func (o *overruns) see(r Record) error {
+	switch {
+	case r.Action == "stop":
+		o.inForce[r.Detail["stop"]] = r.Target
+	case r.Action == "resume":
+		delete(o.inForce, r.Target)
+	}
+	if r.Money == nil || r.Money.Overrun == nil {
+		return nil
+	}
+	amount := r.Money.Overrun.Amount
+	switch {
+	case r.Actor.Kind == "agent" || r.Actor.Kind == "person":
+		return fmt.Errorf("%s: the %s told what was captured above the hold, and captured nothing", r.Target, r.Actor.Kind)
+	case amount <= 0 || r.Money.Actual == nil || amount > r.Money.Actual.Amount || r.Money.Overrun.Currency != r.Money.Actual.Currency:
+		return fmt.Errorf("%s: %d of it is said to be above the hold", r.Target, amount)
+	case r.Action == "refund_hold":
+		if o.above[r.Target] -= amount; o.above[r.Target] < 0 {
+			return fmt.Errorf("%s: more came back than was captured above the hold", r.Target)
+		}
+		return nil
+	}
+	o.above[r.Target] += amount
+	from := "run:" + r.Run
+	if r.Run == "" {
+		from = "provider:" + r.Detail["provider"]
+	}
+	for _, stopped := range o.inForce {
+		if stopped == from {
+			return nil
+		}
+	}
+	o.due = from
+	return nil
+}
+
+// checkDue holds the record after an overrun to be the stop that it asks for.
+func (v *verifier) checkDue(leaf []byte) error {
+	due := v.overruns.due
+	if due == "" {
+		return nil
+	}
+	v.overruns.due = ""
+	if r, err := ParseRecord(leaf); err != nil || r.Action != "stop" || r.Outcome != Accepted || r.Target != due {
+		return v.fault("books", fmt.Sprintf("the record before captured above a hold, and %s is not stopped", due))
 	}
 	return nil
 }

@@ -233,6 +233,19 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"a change that is not told", []Record{hold(1), change(hold(2), func(r *Record) { r.Budgets[0].Change = 0 })}, "books", 2},
 		{"a refusal that raises", []Record{change(hold(1), func(r *Record) { r.Outcome = Refused })}, "books", 1},
 		{"a negative hold", []Record{change(hold(1), func(r *Record) { r.Budgets[0].Held, r.Budgets[0].Captured = -1, 2 })}, "books", 1},
+		{"an overrun and its stop", []Record{overrun("platform", 5), stopOf("run:run_1")}, "", 0},
+		{"an overrun under its stop", []Record{overrun("platform", 5), stopOf("run:run_1"), overrun("system", 1)}, "", 0},
+		{"an overrun of a renewal", []Record{change(overrun("system", 5), func(r *Record) { r.Run, r.Detail = "", map[string]string{"provider": "p"} }), stopOf("provider:p")}, "", 0},
+		{"an overrun that stops nothing", []Record{overrun("platform", 5), hold(1)}, "books", 2},
+		{"an overrun at the end that stops nothing", []Record{hold(1), change(overrun("platform", 5), func(r *Record) { r.TS++ })}, "books", 3},
+		{"an overrun that stops another run", []Record{overrun("platform", 5), stopOf("run:run_2")}, "books", 2},
+		{"an overrun after the resume", []Record{
+			overrun("platform", 5), stopOf("run:run_1"), change(stopOf("stp_run:run_1"), func(r *Record) { r.Action, r.Detail = "resume", nil }), overrun("platform", 5), hold(1),
+		}, "books", 5},
+		{"an agent's overrun", []Record{overrun("agent", 5), stopOf("run:run_1")}, "books", 1},
+		{"an overrun above what was captured", []Record{overrun("platform", 51), stopOf("run:run_1")}, "books", 1},
+		{"an overrun comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 5), func(r *Record) { r.Action = "refund_hold" })}, "", 0},
+		{"more comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 6), func(r *Record) { r.Action = "refund_hold" })}, "books", 3},
 		{"windows are apart", []Record{hold(1), change(hold(1), func(r *Record) { r.Budgets[0].Window = "2026-12" })}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -386,6 +399,7 @@ type stand struct {
 func (v *verifier) clone() *verifier {
 	c := *v
 	c.tree.nodes, c.scratch, c.acts = slices.Clone(v.tree.nodes), nil, maps.Clone(v.acts)
+	c.overruns.inForce, c.overruns.above = maps.Clone(v.overruns.inForce), maps.Clone(v.overruns.above)
 	c.report.Approvers = slices.Clone(v.report.Approvers)
 	c.briefMember, c.budgetMember = c.brief.member, c.budget.member
 	return &c

@@ -143,11 +143,12 @@ func (s *session) onHold(verb, short string, call func(context.Context, *client.
 
 func (s *session) holdCapture() *cobra.Command {
 	var sum, currency string
-	var final bool
+	var final, made bool
 	cmd := s.onAmount("capture", "Say what the effect of a begun hold has cost", &sum, &currency, func(ctx context.Context, c *client.Client, id string, minor int64) (purser.Hold, error) {
-		return c.CaptureHold(ctx, purser.CaptureHold{Hold: id, AmountMinor: minor, Final: final})
+		return c.CaptureHold(ctx, purser.CaptureHold{Hold: id, AmountMinor: minor, Final: final, Made: made})
 	})
 	cmd.Flags().BoolVar(&final, "final", false, "nothing more will follow: the rest goes back")
+	cmd.Flags().BoolVar(&made, "made", false, "it was captured already: above the hold too, which stops the run (platforms)")
 	return cmd
 }
 

@@ -19,7 +19,7 @@ type Cost struct {
 	N            int64 // movement of that record
 	At           time.Time
 	Zone         *time.Location // of the organization: its months are the billing periods
-	Kind         Kind           // Capture, Charge, Refund or Overrun
+	Kind         Kind           // Capture, Charge, Refund, Overrun or Return
 	Money        purser.Money   // above zero
 	Organization string
 	Name         string // of the organization
@@ -55,7 +55,7 @@ func FOCUS(c Cost) ([]string, error) {
 	cost, quantity, class := decimal(c.Money), "1", ""
 	switch c.Kind {
 	case Capture, Charge, Overrun:
-	case Refund:
+	case Refund, Return:
 		cost, quantity = "-"+cost, "-1"
 		if !c.Held.IsZero() && month(c.Held, c.Zone).Before(month(c.At, c.Zone)) {
 			class = "Correction"

@@ -115,6 +115,7 @@ func TestEachCostIsARowOfThePublishedColumns(t *testing.T) {
 		{"a renewal", func(c *Cost) { c.Recurring = true }, map[string]string{"ChargeCategory": "Purchase", "ChargeFrequency": "Recurring"}},
 		{"metered", func(c *Cost) { c.Kind, c.Usage = Charge, true }, map[string]string{"ChargeCategory": "Usage", "ChargeFrequency": "Usage-Based"}},
 		{"an overrun", func(c *Cost) { c.Kind = Overrun }, map[string]string{"BilledCost": "12.05"}},
+		{"what was above comes back", func(c *Cost) { c.Kind = Return }, map[string]string{"BilledCost": "-12.05", "PricingQuantity": "-1"}},
 		{"yen", func(c *Cost) { c.Money.Currency = "JPY" }, map[string]string{"BilledCost": "1205", "BillingCurrency": "JPY"}},
 		{"dinar", func(c *Cost) { c.Money.Currency = "KWD" }, map[string]string{"BilledCost": "1.205"}},
 		{"nothing known of it", func(c *Cost) {

@@ -15,7 +15,8 @@ const (
 	Charge  Kind = "charge"  // held and captured at once
 	Release Kind = "release" // what is not spent goes back
 	Refund  Kind = "refund"  // a provider returns what it took
-	Overrun Kind = "overrun" // a rail already made a capture above the hold; outside every budget's sum
+	Overrun Kind = "overrun" // a rail or a platform already made a capture above the hold; outside every budget's sum
+	Return  Kind = "return"  // a provider returns what it took above the hold; outside the sum as well
 )
 
 // Accounts. Available is the counterpart of what people allowed to be spent; it
@@ -47,6 +48,8 @@ func Accounts(kind Kind, provider string) (debit, credit string, err error) {
 		return Available, Spent(provider), nil
 	case Overrun:
 		return Exceeded(provider), Available, nil
+	case Return:
+		return Available, Exceeded(provider), nil
 	}
 	return "", "", fmt.Errorf("no event is called %q", kind)
 }

@@ -23,13 +23,13 @@ func FuzzEveryEventMovesBetweenTwoAccounts(f *testing.F) {
 
 func TestAWholePurchaseLeavesNothingHeld(t *testing.T) {
 	var b Books
-	for _, p := range []Posting{posting(Hold, 1000), posting(Capture, 700), posting(Release, 300), posting(Refund, 200), posting(Overrun, 50), posting(Charge, 25)} {
+	for _, p := range []Posting{posting(Hold, 1000), posting(Capture, 700), posting(Release, 300), posting(Refund, 200), posting(Overrun, 50), posting(Return, 20), posting(Charge, 25)} {
 		b.Post(p)
 	}
 	if faults := b.Faults(); len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	for account, amount := range map[string]int64{Held: 0, Spent("local"): 525, Exceeded("local"): 50, Available: -575} {
+	for account, amount := range map[string]int64{Held: 0, Spent("local"): 525, Exceeded("local"): 30, Available: -555} {
 		if got := b.Balance(account, "USD"); got != amount {
 			t.Errorf("%s = %d, want %d", account, got, amount)
 		}
@@ -43,10 +43,11 @@ func TestAFaultInTheBooksIsNamed(t *testing.T) {
 		posting Posting
 		fault   string
 	}{
-		"another account":              {other, "event 0.0, a hold of 5"},
-		"an amount below zero":         {negative, "a hold of -5"},
-		"more was captured than held":  {posting(Capture, 5), "account held is -5 USD"},
-		"more was refunded than spent": {posting(Refund, 5), "account spent:local is -5 USD"},
+		"another account":               {other, "event 0.0, a hold of 5"},
+		"an amount below zero":          {negative, "a hold of -5"},
+		"more was captured than held":   {posting(Capture, 5), "account held is -5 USD"},
+		"more was refunded than spent":  {posting(Refund, 5), "account spent:local is -5 USD"},
+		"more came back than was above": {posting(Return, 5), "account overrun:local is -5 USD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b Books

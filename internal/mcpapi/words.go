@@ -40,7 +40,7 @@ var hints = map[string]string{
 	"place_hold":     "The most that the use can cost, before you use it; then begin_hold, use, capture_hold.",
 	"list_holds":     "What your run has reserved and not settled.",
 	"begin_hold":     "Only after its yes may anything act on the hold; a stop says no here.",
-	"capture_hold":   "With final, the rest goes back to the budgets.",
+	"capture_hold":   "With final, the rest goes back to the budgets. made is for platforms.",
 	"release_hold":   "Only before begin_hold: afterwards capture what it cost, with final.",
 	"charge_usage":   "For use that has happened or costs a known amount; every budget is checked.",
 	"prove":          "Keep the answer as the receipt of what you did in this run: purser audit verify checks it without a server.",

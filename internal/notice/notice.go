@@ -33,6 +33,7 @@ const (
 	ChoicesChanged   Kind = "choices_changed"
 	PageWanted       Kind = "page_wanted"
 	OrderWaits       Kind = "order_waits"
+	Overrun          Kind = "overrun"
 	Test             Kind = "test"
 )
 
@@ -44,7 +45,7 @@ const All = "all"
 func Kinds() []Kind {
 	return []Kind{
 		ApprovalNeeded, ApprovalReminder, ApprovalExpired, SecondSignature, RenewalSoon, PaymentRequired, BudgetThreshold,
-		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout, PageWanted, OrderWaits,
+		Stopped, Resumed, OrderUnknown, ProviderMismatch, RunPaused, SignInLockout, PageWanted, OrderWaits, Overrun,
 	}
 }
 

@@ -183,6 +183,29 @@ type Order struct {
 	Held                             purser.Money
 }
 
+// Excess is what a notice about a capture above its hold needs of it.
+type Excess struct {
+	Hold, Provider, Project, Run string
+	Held, Above                  purser.Money
+	Seq                          int64
+}
+
+// Exceeded tells that more was captured than was held, which no budget could refuse.
+func Exceeded(x Excess) Notice {
+	return Notice{
+		Kind: Overrun, Mark: fmt.Sprintf("%s/%s/%d", Overrun, x.Hold, x.Seq), About: x.Hold, Project: x.Project, Run: x.Run,
+		Subject: fmt.Sprintf("%s took %s more than was held for it", x.Provider, x.Above),
+		Facts: []Fact{
+			{"Hold", x.Hold, false},
+			{"Held at most", x.Held.String(), false},
+			{"Taken above it", x.Above.String(), false},
+			{"Budgets", "it counts in none: nobody was asked before", false},
+			{"What happens", "what it came from is stopped until a person resumes it", false},
+			{"Next", "talk to the provider; what comes back is recorded as a refund", false},
+		},
+	}
+}
+
 // Unknown tells that nobody knows whether an order was bought.
 func Unknown(o Order) Notice {
 	return Notice{

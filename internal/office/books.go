@@ -151,6 +151,10 @@ func (b *books) tally(m db.BooksMovementsRow) {
 		b.moved.Left(b.moved.Mark(m.Hold, "released"), m.Amount)
 	case ledger.Refund:
 		b.moved.Left(b.moved.Mark(m.Hold, "refunded"), m.Amount)
+	case ledger.Overrun:
+		b.moved.Left(b.moved.Mark(m.Hold, "overrun"), m.Amount)
+	case ledger.Return:
+		b.moved.Left(b.moved.Mark(m.Hold, "returned"), m.Amount)
 	}
 }
 
@@ -193,6 +197,10 @@ func (b *books) hold(h db.BooksHoldsRow) error {
 	b.moved.Right(b.moved.Mark(h.ID, "captured"), h.Captured)
 	b.moved.Right(b.moved.Mark(h.ID, "released"), h.Released)
 	b.moved.Right(b.moved.Mark(h.ID, "refunded"), h.Refunded)
+	if h.Overrun != 0 || h.Returned != 0 { // rare, and the numbers of names cost time
+		b.moved.Right(b.moved.Mark(h.ID, "overrun"), h.Overrun)
+		b.moved.Right(b.moved.Mark(h.ID, "returned"), h.Returned)
+	}
 	if h.OrderID != "" {
 		b.ordered.Right(b.ordered.Mark(h.OrderID, h.ID, settledWord(h.State == holdClosed)), 1)
 	}
@@ -322,8 +330,8 @@ func (b *books) compare() error {
 func (b *books) misheld() error {
 	holds, err := b.BooksMisheld(b.ctx, db.BooksMisheldParams{Org: b.org.ID, RowLimit: booksFaults})
 	for _, h := range holds {
-		b.fault("hold %s says %d, %d, %d, %d; its movements say %d, %d, %d, %d", h.ID, h.Amount, h.Captured, h.Released, h.Refunded,
-			h.MovedHeld, h.MovedCaptured, h.MovedReleased, h.MovedRefunded)
+		b.fault("hold %s says %d, %d, %d, %d, %d, %d; its movements say %d, %d, %d, %d, %d, %d", h.ID, h.Amount, h.Captured, h.Released, h.Refunded, h.Overrun, h.Returned,
+			h.MovedHeld, h.MovedCaptured, h.MovedReleased, h.MovedRefunded, h.MovedOverrun, h.MovedReturned)
 	}
 	if err != nil {
 		return err

@@ -119,9 +119,9 @@ func (b *daybook) add(rows []db.Movement, zone *time.Location) {
 		key := dayKey{store.Time(m.At).In(zone).Format(time.DateOnly), m.Provider, m.Project, m.Currency}
 		sum := b.days[key]
 		switch kind {
-		case ledger.Capture, ledger.Overrun:
+		case ledger.Capture, ledger.Charge, ledger.Overrun:
 			sum.captured = capped(sum.captured, m.Amount)
-		case ledger.Refund:
+		case ledger.Refund, ledger.Return:
 			sum.refunded = capped(sum.refunded, m.Amount)
 		default:
 			continue

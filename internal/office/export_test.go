@@ -23,6 +23,9 @@ func (o *Office) DecideBatch(ctx context.Context, org string, requests []spend.R
 	return out, o.Store.Spend(ctx, org, b)
 }
 
+// CarryOut does what follows a stop, to its end.
+func (o *Office) CarryOut(ctx context.Context, org, stop string) { o.revoke(ctx, org, stop) }
+
 // Overdue ends holds whose time is over, and those that a stop made void.
 func (o *Office) Overdue(ctx context.Context, org string) error { return o.overdue(ctx, org) }
 

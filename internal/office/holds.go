@@ -102,7 +102,17 @@ func (o *Office) CaptureHold(ctx context.Context, by purser.Actor, in purser.Cap
 	if in.AmountMinor < 0 || in.AmountMinor == 0 && !in.Final {
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0, or 0 with final")
 	}
-	return o.await(ctx, spend.Request{Op: spend.Capture, By: by, Hold: in.Hold, Part: in.AmountMinor, Final: in.Final})
+	r := spend.Request{Op: spend.Capture, By: by, Hold: in.Hold, Part: in.AmountMinor, Final: in.Final, Made: in.Made}
+	if in.Made {
+		if in.AmountMinor == 0 || in.AmountMinor > mostMinor {
+			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d, of what was made already", int64(mostMinor))
+		}
+		var err error
+		if r.ID, err = o.newID(purser.PrefixStop); err != nil {
+			return purser.Hold{}, err
+		}
+	}
+	return o.await(ctx, r)
 }
 
 // ReleaseHold gives back what a hold still covers.
@@ -174,7 +184,7 @@ func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHo
 	show := func(h db.Hold) purser.Hold {
 		return purser.Hold{
 			ID: h.ID, Seq: h.Seq, Epoch: h.Epoch, State: h.State, Run: h.Run, Provider: h.Provider, AmountMinor: h.Amount, Currency: h.Currency,
-			CapturedMinor: h.Captured, RefundedMinor: h.Refunded, LeftMinor: left(h), ExpiresAt: store.TimeOrNil(h.ExpiresAt),
+			CapturedMinor: h.Captured, OverrunMinor: h.Overrun, RefundedMinor: h.Refunded + h.Returned, LeftMinor: left(h), ExpiresAt: store.TimeOrNil(h.ExpiresAt),
 		}
 	}
 	return cut(rows, limit, show, func(h db.Hold) string { return h.ID }), nil
@@ -254,6 +264,9 @@ func spendHash(r *spend.Request) string {
 	}
 	if r.Final {
 		b = append(b, 1)
+	}
+	if r.Made {
+		b = append(b, 2)
 	}
 	for _, l := range r.Labels {
 		b = append(binary.AppendUvarint(b, uint64(len(l))), l...)

@@ -153,6 +153,10 @@ func (l *lawHouse) decide(batch []spend.Request) []spendtest.Answer {
 	}
 	out := make([]spendtest.Answer, len(outcomes))
 	for i, o := range outcomes {
+		if o.Stop != nil {
+			l.inForce = append(l.inForce, *o.Stop)
+			l.o.CarryOut(l.ctx, l.owner.Organization, o.Stop.ID)
+		}
 		out[i] = spendtest.AnswerOf(o)
 		failed := strings.Split(l.back.Replace(out[i].Failed), "; ")
 		slices.Sort(failed)
@@ -161,8 +165,9 @@ func (l *lawHouse) decide(batch []spend.Request) []spendtest.Answer {
 	return out
 }
 
-// after does to the engine in memory what the office does by itself after a step.
-func after(e *spendtest.Engine, s spendtest.Step) error {
+// after does to the engine in memory what the office does by itself after a step that
+// began with so many stops.
+func after(e *spendtest.Engine, s spendtest.Step, stops int) error {
 	if s.End != "" {
 		for _, r := range spendtest.Runs() {
 			if r.ID == s.End {
@@ -171,13 +176,15 @@ func after(e *spendtest.Engine, s spendtest.Step) error {
 			}
 		}
 	}
-	if s.Stop == nil {
+	if len(e.Stops) == stops {
 		return nil
 	}
-	for _, r := range spendtest.Runs() {
-		if covered := s.Stop.Target; covered == spendtest.Org || covered == r.Project || covered == r.Agent || covered == r.ID {
-			if _, err := e.Do(spendtest.Step{Revoke: r.Token}); err != nil {
-				return err
+	for _, stop := range e.Stops[stops:] { // a step's own, or those of its overruns
+		for _, r := range spendtest.Runs() {
+			if covered := stop.Target; covered == spendtest.Org || covered == r.Project || covered == r.Agent || covered == r.ID {
+				if _, err := e.Do(spendtest.Step{Revoke: r.Token}); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -227,9 +234,10 @@ func sameLaw(t *testing.T, database string, seed uint64, steps int) {
 		for i := range s.Batch {
 			s.Batch[i].Signed = nil // what is recorded is verified, so it cannot be made up
 		}
+		stops := len(e.Stops)
 		want, err := e.Do(s)
 		if err == nil {
-			err = after(e, s)
+			err = after(e, s, stops)
 		}
 		if err != nil {
 			t.Fatal(err)

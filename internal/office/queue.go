@@ -190,6 +190,7 @@ func (o *Office) decideAll(ctx context.Context, org string, batch []*pending) {
 		p.done <- d
 	}
 	if err == nil {
+		o.carryOut(org, outcomes)
 		o.news.tell(org)
 		o.Grow(org, recorded(outcomes))
 	}
@@ -247,6 +248,9 @@ func (o *Office) batchOf(requests []spend.Request, decided func([]spend.Outcome)
 				o.facts.Store(id, store.RunFacts{Project: r.Project, Labels: r.Labels})
 			}
 			if err := o.tellCrossings(t, s); err != nil {
+				return nil, err
+			}
+			if err := o.exceeded(t, s); err != nil {
 				return nil, err
 			}
 			keys, err := o.keyRows(t.Org, requests, outcomes)

@@ -77,9 +77,11 @@ func (o *Office) spendSums(ctx context.Context, q *db.Queries, org, project, run
 		case ledger.Capture:
 			held.add(r.Currency, -r.Amount)
 			captured.add(r.Currency, r.Amount)
+		case ledger.Charge, ledger.Overrun:
+			captured.add(r.Currency, r.Amount)
 		case ledger.Release:
 			held.add(r.Currency, -r.Amount)
-		case ledger.Refund:
+		case ledger.Refund, ledger.Return:
 			refunded.add(r.Currency, r.Amount)
 		}
 	}

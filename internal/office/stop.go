@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -128,29 +129,35 @@ func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope
 	r := recordOf(by, "stop", scope+":"+target)
 	r.Detail = map[string]string{"stop": id, "reason": reason, "epoch": fmt.Sprint(t.Epoch)}
 	out.Seq = t.Record(r)
-	if out.Voided, err = o.voidPlans(ctx, t, scope, target); err != nil {
-		return out, err
+	return out, o.inForce(ctx, t, &out, func(h db.Hold) db.Hold { return h })
+}
+
+// inForce stores a stop that is recorded, with what it makes void and what is open.
+// fresh is a hold as the turn has it, where that is not stored yet.
+func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) (err error) {
+	if out.Voided, err = o.voidPlans(ctx, t, out.Scope, out.Target); err != nil {
+		return err
 	}
-	if err := o.openAt(ctx, t, &out); err != nil {
-		return out, err
+	if err := o.openAt(ctx, t, out, fresh); err != nil {
+		return err
 	}
-	if err := o.tokensAt(ctx, t, &out); err != nil {
-		return out, err
+	if err := o.tokensAt(ctx, t, out); err != nil {
+		return err
 	}
-	if err := o.tell(ctx, t, notice.Stop(out, o.nameOf(ctx, t.Queries, t.Org, by))); err != nil {
-		return out, err
+	if err := o.tell(ctx, t, notice.Stop(*out, o.nameOf(ctx, t.Queries, t.Org, out.By))); err != nil {
+		return err
 	}
-	if err := o.grantsAt(ctx, t, out); err != nil {
-		return out, err
+	if err := o.grantsAt(ctx, t, *out); err != nil {
+		return err
 	}
 	for i, e := range out.Effects {
-		err := t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: id, N: int64(i), Kind: e.Kind, Target: e.Target, State: e.State})
+		err := t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: out.ID, N: int64(i), Kind: e.Kind, Target: e.Target, State: e.State})
 		if err != nil {
-			return out, err
+			return err
 		}
 	}
-	return out, t.InsertStop(ctx, db.InsertStopParams{
-		Organization: t.Org, ID: id, Scope: scope, Target: target, Reason: reason, Actor: toJSON(by), Epoch: t.Epoch, Seq: out.Seq,
+	return t.InsertStop(ctx, db.InsertStopParams{
+		Organization: t.Org, ID: out.ID, Scope: out.Scope, Target: out.Target, Reason: out.Reason, Actor: toJSON(out.By), Epoch: out.Epoch, Seq: out.Seq,
 		At: store.Micro(t.Now), Open: toJSON(out.Open), Voided: int64(out.Voided),
 	})
 }
@@ -190,7 +197,7 @@ func (o *Office) covers(ctx context.Context, t *store.Turn, p db.Plan, scope, ta
 
 // openAt lists the purchases in flight, and the holds that were not begun: those
 // are void and go back.
-func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
 	orders, err := t.UnsettledOrders(ctx, t.Org)
 	if err != nil {
 		return err
@@ -208,11 +215,12 @@ func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo
 		if err != nil {
 			return err
 		}
+		h = fresh(h)
 		out.Open = append(out.Open, purser.OpenItem{
 			Order: order.ID, What: order.What, State: purser.OrderState(order.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
 		})
 	}
-	return o.holdsAt(ctx, t, out)
+	return o.holdsAt(ctx, t, out, fresh)
 }
 
 // mostOpen is how many holds an acknowledgement lists; list_holds has them all.
@@ -220,25 +228,27 @@ const mostOpen = 500
 
 // holdsAt lists the holds without an order whose effect began. Those that did not
 // begin are void from this turn on; giving them back follows.
-func (o *Office) holdsAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+func (o *Office) holdsAt(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
 	holds, err := t.HoldsAtStop(ctx, db.HoldsAtStopParams{Organization: t.Org, RowLimit: mostOpen})
 	if err != nil {
 		return err
 	}
 	void := false
 	for _, h := range holds {
+		h = fresh(h)
 		path := guard.Path{Organization: t.Org, Project: h.Project, Provider: h.Provider, Agent: h.Agent, Run: h.Run}
 		switch {
 		case !path.Covered(out.Scope, out.Target):
 		case h.State == purser.HoldHeld:
 			void = true
+		case h.State != purser.HoldBegun && h.State != purser.HoldUnknown: // over, a moment ago
 		default:
 			out.Open = append(out.Open, purser.OpenItem{
 				Hold: h.ID, What: h.Provider, State: purser.OrderState(h.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
 			})
 		}
 	}
-	if void || len(holds) == mostOpen {
+	if (void || len(holds) == mostOpen) && !slices.ContainsFunc(out.Effects, func(e purser.StopEffect) bool { return e.Kind == effectHolds }) {
 		out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHolds, Target: out.Scope + ":" + out.Target, State: effectPending})
 	}
 	return nil

@@ -148,7 +148,9 @@ func allowed(r spend.Request, a spendtest.Answer) error {
 	switch {
 	case agent && r.Op == spend.Refund:
 		return fmt.Errorf("an agent recorded a refund: %+v", r)
-	case r.Hold == spendtest.OrderHold:
+	case agent && r.Made:
+		return fmt.Errorf("an agent told of a capture above its hold: %+v", r)
+	case (r.Hold == spendtest.OrderHold || r.Hold == spendtest.RenewalHold) && !(r.Made && r.By.Kind == purser.System):
 		return fmt.Errorf("%s touched the hold of an order: %+v", r.By.Kind, r)
 	case agent && r.Run != "" && r.Run != r.By.Run:
 		return fmt.Errorf("an agent spent for another run: %+v", r)
@@ -250,18 +252,22 @@ func TestTheScriptsReachEveryAnswer(t *testing.T) {
 					what += a.State
 				}
 				count[what]++
+				if a.Overrun > 0 && !a.Replay {
+					count[string(s.Batch[i].Op)+" overrun "+a.State]++
+				}
 			}
 		}
 	}
 	for op, answers := range map[spend.Op]string{
 		spend.Place: "held,stopped,clock_unsafe,run_ended,forbidden,currency_not_budgeted,budget_exceeded,needs_approval,looks_like_duplicate,too_many_orders," +
 			"not_found,not_signed_in,key_reused, again,budget_exceeded again",
-		spend.Charge:  "captured,stopped,clock_unsafe,run_ended,forbidden,currency_not_budgeted,budget_exceeded,not_found,not_signed_in,key_reused, again",
-		spend.Begin:   "begun,stopped,clock_unsafe,run_ended,forbidden,invalid_state,not_found, again",
-		spend.Capture: "begun,captured,released,unknown,stopped,forbidden,invalid_state,not_found, again",
+		spend.Charge: "captured,stopped,clock_unsafe,run_ended,forbidden,currency_not_budgeted,budget_exceeded,not_found,not_signed_in,key_reused, again",
+		spend.Begin:  "begun,stopped,clock_unsafe,run_ended,forbidden,invalid_state,not_found, again",
+		spend.Capture: "begun,captured,released,unknown,stopped,forbidden,invalid_state,not_found, again, nothing," +
+			"overrun begun,overrun held,overrun captured,overrun released,overrun expired",
 		spend.Release: "released,captured,forbidden,invalid_state,not_found, again",
 		spend.Resolve: "released,captured,forbidden,invalid_state,needs_person,not_found",
-		spend.Refund:  "begun,captured,forbidden,invalid_state,not_found, again",
+		spend.Refund:  "begun,captured,forbidden,invalid_state,not_found, again,overrun captured",
 		spend.Expire:  "expired,unknown, nothing", spend.Void: "released, nothing",
 	} {
 		for answer := range strings.SplitSeq(answers, ",") {

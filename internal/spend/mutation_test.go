@@ -169,7 +169,7 @@ func sites(t *testing.T) (out []site) {
 	return out
 }
 
-var update = flag.Bool("update", false, "write testdata/mutations.txt again")
+var update = flag.Bool("update", false, "write testdata/mutations.txt again, and judge what is new in it")
 
 const mutations = "testdata/mutations.txt"
 
@@ -192,7 +192,7 @@ func TestEachConditionIsMissed(t *testing.T) {
 		if table[s.name] == "" && !*update {
 			t.Errorf("%s has no line for %s", mutations, s.name)
 		}
-		if *update || os.Getenv("PURSER_TEST_SOAK") != "" {
+		if *update && table[s.name] == "" || os.Getenv("PURSER_TEST_SOAK") != "" {
 			s.judge(t, table)
 		}
 		fmt.Fprintf(&lines, "%s | %s\n", s.name, table[s.name])

@@ -209,7 +209,7 @@ func (s *State) Check() error {
 	}
 	for _, list := range [][]*Hold{s.Opened, s.Changed} {
 		for _, h := range list {
-			if h.Left() < 0 || h.Captured < 0 || h.Released < 0 || h.Refunded > h.Captured || !h.Open() && h.Left() != 0 {
+			if h.Left() < 0 || h.Captured < 0 || h.Released < 0 || h.Refunded > h.Captured || h.Returned < 0 || h.Returned > h.Overrun || !h.Open() && h.Left() != 0 {
 				return fmt.Errorf("hold %s would be %s with %d captured, %d released and %d refunded of %d", h.ID, h.State, h.Captured, h.Released, h.Refunded, h.Amount)
 			}
 		}

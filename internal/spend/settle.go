@@ -1,6 +1,7 @@
 package spend
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -76,13 +77,16 @@ func over(h *Hold) *purser.Error {
 	return purser.Errorf(purser.InvalidState, "hold %s is %s", h.ID, h.State)
 }
 
-// capture spends of a begun hold, never more than is left of it. A stop after the
-// beginning lets it settle (RULES 21).
+// capture spends of a begun hold, never more than is left of it, unless who captures
+// has done it already. A stop after the beginning lets it settle (RULES 21).
 func (s *State) capture(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	rec.Money = &audit.Amounts{Actual: &audit.Money{Amount: r.Part, Currency: h.Currency}}
-	if no := owned(r, h); no != nil {
+	if no := captures(r, h); no != nil {
 		return s.refuse(r, rec, no)
+	}
+	if r.Made {
+		return s.made(r, h, rec)
 	}
 	if h.State == purser.HoldHeld {
 		if no := s.stopped(h, h.Epoch); no != nil {
@@ -98,20 +102,107 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 			purser.Money{Amount: h.Left(), Currency: h.Currency}, purser.Money{Amount: r.Part, Currency: h.Currency}).WithHint("place another hold for the rest"))
 	}
 	h.Captured += r.Part
-	rec.Budgets = s.move(h, ledger.Capture, r.Part, s.Seq+1, 0)
-	if rest := h.Left(); r.Final || rest == 0 {
-		h.Released += rest
-		if lines := s.move(h, ledger.Release, rest, s.Seq+1, -rest); lines != nil {
-			rec.Budgets = lines
-		}
-		h.State = purser.HoldCaptured
-		if h.Captured == 0 {
-			h.State = purser.HoldReleased
-		}
-	}
+	rec.Budgets = s.settle(r, h, s.move(h, ledger.Capture, r.Part, s.Seq+1, 0))
 	s.touch(h)
 	seq := s.write(rec)
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
+}
+
+// captures refuses who did not capture: a capture that was made is told by the party
+// that made it, a rail or a platform, and never by an agent (RULES 2).
+func captures(r *Request, h *Hold) *purser.Error {
+	switch {
+	case r.Made && r.By.Kind == purser.System: // a rail's token was read back
+		return nil
+	case r.Made && r.By.Kind == purser.Agent:
+		return purser.Errorf(purser.Forbidden, "an agent does not tell what was captured already").WithHint("it comes from the platform that captured")
+	}
+	return owned(r, h)
+}
+
+// made books a capture that nobody can refuse any more: the money is gone. What the
+// begun hold still covers is captured of it; the rest is an overrun, which lies
+// outside of all budgets and stops the run (RULES 5). Of a hold that was not begun, or
+// is over, nothing is covered. It raises no use, so a stop does not stand against it.
+func (s *State) made(r *Request, h *Hold, rec audit.Record) Outcome {
+	part := r.Part
+	if r.Total {
+		part -= h.Captured + h.Overrun
+	}
+	if part <= 0 {
+		return Outcome{Hold: s.show(h, 0)} // it is known
+	}
+	within := int64(0)
+	if h.State == purser.HoldBegun || h.State == purser.HoldUnknown {
+		within = min(part, h.Left())
+	}
+	above := part - within
+	money := func(amount int64) *audit.Money { return &audit.Money{Amount: amount, Currency: h.Currency} }
+	rec.Money = &audit.Amounts{Actual: money(part)}
+	h.Captured += within
+	rec.Budgets = s.move(h, ledger.Capture, within, s.Seq+1, 0)
+	if above > 0 {
+		h.Overrun += above
+		rec.Money.Overrun, rec.Detail = money(above), map[string]string{"provider": h.Provider}
+		s.post(h, ledger.Overrun, above, s.Seq+1)
+	}
+	if within > 0 {
+		rec.Budgets = s.settle(r, h, rec.Budgets)
+	}
+	s.touch(h)
+	seq := s.write(rec)
+	out := Outcome{Seq: seq}
+	if above > 0 {
+		out.Stop = s.exceeded(r.ID, h, above, seq)
+	}
+	out.Hold = s.show(h, seq)
+	return out
+}
+
+// exceeded notes an overrun, and stops what it came from: the run, or the provider
+// of a renewal, which has no run.
+func (s *State) exceeded(id string, h *Hold, above, seq int64) *purser.StopInfo {
+	scope := Scope{purser.ScopeRun, h.Run}
+	if h.Run == "" {
+		scope = Scope{purser.ScopeProvider, h.Provider}
+	}
+	for _, stop := range s.inForce() {
+		if stop.Scope == scope.Scope && stop.Target == scope.Target {
+			s.Exceeded = append(s.Exceeded, Excess{h, above, seq, nil})
+			return nil
+		}
+	}
+	s.Epoch++
+	reason := "hold " + h.ID + " was captured for " + purser.Money{Amount: above, Currency: h.Currency}.String() + " more than it covers"
+	stop := purser.StopInfo{
+		ID: id, Scope: scope.Scope, Target: scope.Target, Reason: reason, By: purser.Actor{Kind: purser.System, ID: "purser", Organization: s.Org},
+		Epoch: s.Epoch, At: s.Now,
+	}
+	stop.Seq = s.write(audit.Record{
+		Actor: audit.Actor{Kind: string(purser.System), ID: "purser"}, Action: "stop", Target: scope.Scope + ":" + scope.Target, Outcome: audit.Accepted,
+		Detail: map[string]string{"stop": id, "reason": reason, "epoch": strconv.FormatInt(s.Epoch, 10)},
+	})
+	s.Stops = append(s.Stops, stop)
+	s.Exceeded = append(s.Exceeded, Excess{h, above, seq, &stop})
+	return &stop
+}
+
+// settle ends a hold after a capture, where that was the last or took all. The hold
+// of an order is ended by its order.
+func (s *State) settle(r *Request, h *Hold, lines []audit.BudgetLine) []audit.BudgetLine {
+	rest := h.Left()
+	if h.Principal == "" || !r.Final && rest > 0 {
+		return lines
+	}
+	h.Released += rest
+	if more := s.move(h, ledger.Release, rest, s.Seq+1, -rest); more != nil {
+		lines = more
+	}
+	h.State = purser.HoldCaptured
+	if h.Captured == 0 {
+		h.State = purser.HoldReleased
+	}
+	return lines
 }
 
 // release gives the rest back, where nothing outside can still spend it (RULES 2).
@@ -150,7 +241,8 @@ func (s *State) giveBack(rec audit.Record, h *Hold, state string) Outcome {
 }
 
 // refund returns captured money to the windows that it came from; only who
-// captured it can know (RULES 2).
+// captured it can know (RULES 2). What was above the hold comes back first, and
+// outside of them.
 func (s *State) refund(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	rec.Money = &audit.Amounts{Actual: &audit.Money{Amount: r.Part, Currency: h.Currency}}
@@ -160,11 +252,18 @@ func (s *State) refund(r *Request, h *Hold) Outcome {
 	if no := owned(r, h); no != nil {
 		return s.refuse(r, rec, no)
 	}
-	if can := h.Captured - h.Refunded; r.Part > can {
+	if can := h.Captured - h.Refunded + h.Overrun - h.Returned; r.Part > can {
 		return s.refuse(r, rec, purser.Errorf(purser.InvalidState, "of hold %s %s can be refunded", h.ID, purser.Money{Amount: can, Currency: h.Currency}))
 	}
-	h.Refunded += r.Part
-	rec.Budgets = s.move(h, ledger.Refund, r.Part, s.Seq+1, -r.Part)
+	above := min(r.Part, h.Overrun-h.Returned)
+	if above > 0 {
+		h.Returned += above
+		rec.Money.Overrun = &audit.Money{Amount: above, Currency: h.Currency}
+		s.post(h, ledger.Return, above, s.Seq+1)
+	}
+	part := r.Part - above
+	h.Refunded += part
+	rec.Budgets = s.move(h, ledger.Refund, part, s.Seq+1, -part)
 	s.touch(h)
 	seq := s.write(rec)
 	return Outcome{Hold: s.show(h, seq), Seq: seq}

@@ -49,6 +49,12 @@ type Request struct {
 	Hold  string
 	Part  int64 // minor units, of Capture and Refund
 	Final bool
+	// Made says of a Capture that who captures has done it already: it is booked
+	// whatever the hold covers (RULES 5). ID is then that of the stop it may make.
+	Made bool
+	// Total says of a Made that Part is all that was captured so far, as a rail
+	// tells it when its token is read back.
+	Total bool
 	// Signed is the act of a Resolve that takes one; it was
 	// checked and consumed in this turn.
 	Signed *audit.Attachment
@@ -62,6 +68,8 @@ type Outcome struct {
 	Replay bool
 	// Keep says that the key keeps this outcome (RULES 10).
 	Keep bool
+	// Stop is the stop that this decision made; nil for nearly all.
+	Stop *purser.StopInfo
 }
 
 // State is what one turn loaded, and what Decide changes of it. Rows that are not
@@ -93,8 +101,18 @@ type State struct {
 	Moved     []*Window // windows that were changed or opened, each once
 	Default   []Scope   // providers that got the default limit
 	Used      []Repeat
+	Exceeded  []Excess // captures above their holds
 
 	periods map[string]period // of Now, made once
+}
+
+// Excess is a capture above its hold, and the stop that it made; without one, what
+// spends from there was stopped before.
+type Excess struct {
+	Hold   *Hold
+	Amount int64
+	Seq    int64
+	Stop   *purser.StopInfo
 }
 
 type period struct {
@@ -156,12 +174,15 @@ type Hold struct {
 	ID, Principal, Agent, Run, Project, Provider, Category string
 	Kind, Target, Currency                                 string
 	Amount, Captured, Released, Refunded                   int64
-	State                                                  string
-	Epoch                                                  int64
-	BegunAt, ExpiresAt, CreatedAt                          time.Time
-	Windows                                                []WindowKey
-	Seq                                                    int64
-	changed                                                bool
+	// Overrun was captured above the amount, and Returned came back of that. Both
+	// lie outside of all budgets (RULES 5).
+	Overrun, Returned             int64
+	State                         string
+	Epoch                         int64
+	BegunAt, ExpiresAt, CreatedAt time.Time
+	Windows                       []WindowKey
+	Seq                           int64
+	changed                       bool
 }
 
 // Left is what can still be captured.
@@ -381,7 +402,7 @@ func budgetLine(b purser.BudgetLine, change int64) audit.BudgetLine {
 func (s *State) show(h *Hold, seq int64) purser.Hold {
 	out := purser.Hold{
 		ID: h.ID, Seq: seq, Epoch: s.Epoch, State: h.State, Run: h.Run, Provider: h.Provider, AmountMinor: h.Amount, Currency: h.Currency,
-		CapturedMinor: h.Captured, RefundedMinor: h.Refunded, LeftMinor: h.Left(),
+		CapturedMinor: h.Captured, OverrunMinor: h.Overrun, RefundedMinor: h.Refunded + h.Returned, LeftMinor: h.Left(),
 	}
 	if h.Open() {
 		at := h.ExpiresAt
@@ -425,12 +446,17 @@ func (s *State) move(h *Hold, kind ledger.Kind, amount, seq, change int64) []aud
 			Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Change: change,
 		})
 	}
+	s.post(h, kind, amount, seq)
+	return lines
+}
+
+// post notes an event of money.
+func (s *State) post(h *Hold, kind ledger.Kind, amount, seq int64) {
 	n := int64(1)
 	if last := len(s.Movements) - 1; last >= 0 && s.Movements[last].Seq == seq {
 		n = s.Movements[last].N + 1
 	}
 	s.Movements = append(s.Movements, Movement{Seq: seq, N: n, Kind: kind, Amount: amount, Hold: h})
-	return lines
 }
 
 func (s *State) dirty(w *Window) {

@@ -101,7 +101,7 @@ var (
 	selectRuns   = in{`SELECT r.id, r.project, r.agent, r.threshold, r.providers, r.labels, r.expires_at, r.ended_at, p.labels
 FROM runs r JOIN projects p ON p.organization = r.organization AND p.id = r.project WHERE r.organization = $1 AND r.id IN (`, ")", 1}
 	selectHolds = in{`SELECT id, principal, agent, run, project, provider, category, kind, target, currency, amount, captured, released, refunded,
-state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 AND id IN (`, ")", 1}
+overrun, returned, state, epoch, begun_at, expires_at, windows, seq, created_at FROM holds WHERE organization = $1 AND id IN (`, ")", 1}
 	// The left side of a left join comes first, whatever the statistics say: each
 	// budget and window is found by its whole key.
 	selectBudgets = list{
@@ -281,7 +281,7 @@ func (l *loading) run(ctx context.Context, t *Turn) ([]Stmt, error) {
 	if err := s.Check(); err != nil {
 		return nil, purser.Errorf(purser.BooksBroken, "the books would not add up; nothing was decided").WithCause(err)
 	}
-	t.Seq = s.Seq
+	t.Seq, t.Epoch = s.Seq, s.Epoch
 	t.records = append(t.records, s.Records...)
 	return append(l.writes(t), more...), nil
 }
@@ -404,7 +404,7 @@ func (l *loading) hold(scan func(...any) error) error {
 	var begun, expires, created int64
 	var windows string
 	err := scan(&h.ID, &h.Principal, &h.Agent, &h.Run, &h.Project, &h.Provider, &h.Category, &h.Kind, &h.Target, &h.Currency,
-		&h.Amount, &h.Captured, &h.Released, &h.Refunded, &h.State, &h.Epoch, &begun, &expires, &windows, &h.Seq, &created)
+		&h.Amount, &h.Captured, &h.Released, &h.Refunded, &h.Overrun, &h.Returned, &h.State, &h.Epoch, &begun, &expires, &windows, &h.Seq, &created)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = e
 )
 
 const (
-	updateHold = `UPDATE holds SET captured = $3, released = $4, refunded = $5, state = $6, epoch = $7, begun_at = $8 WHERE organization = $1 AND id = $2`
+	updateHold = `UPDATE holds SET captured = $3, released = $4, refunded = $5, state = $6, epoch = $7, begun_at = $8, overrun = $9, returned = $10 WHERE organization = $1 AND id = $2`
 	newBudget  = `INSERT INTO budgets (organization, scope, target, period, currency, limit_minor, thresholds) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	useRepeat  = `UPDATE repeats SET hold = 'used' WHERE organization = $1 AND id = (SELECT id FROM repeats
 WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id LIMIT 1)`
@@ -49,7 +49,7 @@ func (l *loading) writes(t *Turn) []Stmt {
 	}
 	stmts = append(stmts, t.insert(insertHolds, rows)...)
 	for _, h := range s.Changed {
-		stmts = append(stmts, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt)}})
+		stmts = append(stmts, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt), h.Overrun, h.Returned}})
 	}
 	rows = make([]any, 0, len(s.Moved)*len(moveWindows.kinds))
 	for _, w := range s.Moved {

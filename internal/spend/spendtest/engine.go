@@ -79,8 +79,12 @@ func NewEngine(now time.Time, zone *time.Location, first int64) *Engine {
 	return e
 }
 
-// WithOrder puts the hold of an order into the world.
+// WithOrder puts the holds of an order and of a renewal into the world.
 func (e *Engine) WithOrder() *Engine {
+	e.Holds[RenewalHold] = spend.Hold{
+		ID: RenewalHold, Project: "prj_0", Provider: "beta", Kind: purser.KindOrder, State: purser.HoldBegun, Currency: "USD", Amount: 50,
+		CreatedAt: e.Now, ExpiresAt: e.Now.Add(time.Hour),
+	}
 	e.Holds[OrderHold] = spend.Hold{
 		ID: OrderHold, Run: "run_0", Project: "prj_0", Agent: "agt_0", Provider: "alpha", Kind: purser.KindOrder, State: purser.HoldBegun, Currency: "USD", Amount: 100,
 		CreatedAt: e.Now, ExpiresAt: e.Now.Add(time.Hour),
@@ -262,7 +266,10 @@ func (e *Engine) Decide(requests []spend.Request) ([]spend.Outcome, error) {
 	if err := e.recorded(s, requests, outcomes); err != nil {
 		return outcomes, err
 	}
-	e.Seq, e.Records = s.Seq, e.Records+len(s.Records)
+	e.Seq, e.Records, e.Epoch = s.Seq, e.Records+len(s.Records), s.Epoch
+	if err := e.exceeded(s, outcomes); err != nil {
+		return outcomes, err
+	}
 	for _, scope := range s.Default {
 		e.Budgets[scope] = []spend.Budget{*s.Budgets[scope][0]}
 	}
@@ -294,6 +301,48 @@ func (e *Engine) Decide(requests []spend.Request) ([]spend.Outcome, error) {
 	return outcomes, nil
 }
 
+// exceeded keeps the stops that overruns made, and checks that each overrun has its
+// record, its movement and, in the same turn, a stop in force.
+func (e *Engine) exceeded(s *spend.State, outcomes []spend.Outcome) error {
+	moved, stops := int64(0), 0
+	for _, x := range s.Exceeded {
+		scope, target := purser.ScopeRun, x.Hold.Run
+		if target == "" {
+			scope, target = purser.ScopeProvider, x.Hold.Provider
+		}
+		if rec := s.Records[x.Seq-s.Seq+int64(len(s.Records))-1]; rec.Money.Overrun == nil || rec.Money.Overrun.Amount != x.Amount || rec.Actor.Kind == string(purser.Agent) {
+			return fmt.Errorf("an overrun of %d is recorded as %+v", x.Amount, rec)
+		}
+		moved += x.Amount
+		if x.Stop != nil {
+			stops++
+			if rec := s.Records[x.Stop.Seq-s.Seq+int64(len(s.Records))-1]; x.Stop.Seq != x.Seq+1 || rec.Action != "stop" || rec.Target != scope+":"+target {
+				return fmt.Errorf("the stop of an overrun is recorded as %+v", rec)
+			}
+			e.Stops = append(e.Stops, *x.Stop)
+		}
+		if !slices.ContainsFunc(e.Stops, func(i purser.StopInfo) bool {
+			return i.LiftedAt == nil && i.Scope == scope && i.Target == target
+		}) {
+			return fmt.Errorf("hold %s was captured above its amount, and %s %s is not stopped", x.Hold.ID, scope, target)
+		}
+	}
+	for _, m := range s.Movements {
+		if m.Kind == ledger.Overrun {
+			moved -= m.Amount
+		}
+	}
+	for _, o := range outcomes {
+		if o.Stop != nil {
+			stops--
+		}
+	}
+	if moved != 0 || stops != 0 {
+		return fmt.Errorf("overruns and their movements differ by %d, their stops by %d", moved, stops)
+	}
+	return nil
+}
+
 // entries checks that what was posted adds up to what the windows changed by: each
 // movement is one of each window of its hold.
 func (e *Engine) entries(s *spend.State) error {
@@ -309,6 +358,7 @@ func (e *Engine) entries(s *spend.State) error {
 				change[w] += m.Amount
 			case ledger.Release, ledger.Refund:
 				change[w] -= m.Amount
+			case ledger.Capture, ledger.Overrun, ledger.Return: // outside of the sum, or within it already
 			}
 		}
 	}
@@ -381,7 +431,7 @@ func (e *Engine) Books() error {
 	for _, h := range e.Holds {
 		open := h.State == purser.HoldHeld || h.State == purser.HoldBegun || h.State == purser.HoldUnknown
 		left := h.Amount - h.Captured - h.Released
-		if left < 0 || h.Captured < 0 || h.Released < 0 || h.Refunded < 0 || h.Refunded > h.Captured || !open && left != 0 {
+		if left < 0 || h.Captured < 0 || h.Released < 0 || h.Refunded < 0 || h.Refunded > h.Captured || h.Returned < 0 || h.Returned > h.Overrun || !open && left != 0 {
 			return fmt.Errorf("hold %+v", h)
 		}
 		for _, k := range h.Windows {

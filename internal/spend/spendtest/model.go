@@ -21,6 +21,7 @@ type Answer struct {
 	State    string
 	Amount   int64
 	Captured int64
+	Overrun  int64
 	Refunded int64
 	Left     int64
 	Expires  int64 // in seconds; 0: it is over
@@ -42,7 +43,7 @@ func AnswerOf(o spend.Outcome) Answer {
 		return a
 	}
 	h := o.Hold
-	a.Hold, a.State, a.Amount, a.Captured, a.Refunded, a.Left, a.Epoch = h.ID, h.State, h.AmountMinor, h.CapturedMinor, h.RefundedMinor, h.LeftMinor, h.Epoch
+	a.Hold, a.State, a.Amount, a.Captured, a.Overrun, a.Refunded, a.Left, a.Epoch = h.ID, h.State, h.AmountMinor, h.CapturedMinor, h.OverrunMinor, h.RefundedMinor, h.LeftMinor, h.Epoch
 	a.Nothing = o.Seq == 0
 	if h.ExpiresAt != nil {
 		a.Expires = h.ExpiresAt.Unix()
@@ -86,6 +87,7 @@ type modelRun struct {
 type modelHold struct {
 	id, owner, run, project, agent, provider, target, state, currency string
 	amount, captured, refunded, left                                  int64
+	above, back                                                       int64 // captured above the amount, and what of it came back
 	at, expires                                                       time.Time
 	windows                                                           []string
 	stopped                                                           bool // a stop came after it was placed, or after it began
@@ -120,11 +122,19 @@ func NewModel(now time.Time, zone *time.Location, first int64) *Model {
 	return m
 }
 
-// OrderHold is the hold of an order, which its own steps settle: nobody here may touch it.
-const OrderHold = "hld_order"
+// OrderHold is the hold of an order, which its own steps settle, and RenewalHold that
+// of a renewal, which has no run: nobody here may touch them, but for a rail that tells
+// what was captured of them.
+const (
+	OrderHold   = "hld_order"
+	RenewalHold = "hld_renewal"
+)
 
-// WithOrder puts the hold of an order into the world.
+// WithOrder puts the holds of an order and of a renewal into the world.
 func (m *Model) WithOrder() *Model {
+	m.holds[RenewalHold] = &modelHold{
+		id: RenewalHold, project: "prj_0", provider: "beta", state: "begun", currency: "USD", amount: 50, left: 50, at: m.now, expires: m.now.Add(time.Hour),
+	}
 	m.holds[OrderHold] = &modelHold{
 		id: OrderHold, run: "run_0", project: "prj_0", agent: "agt_0", provider: "alpha", state: "begun", currency: "USD", amount: 100, left: 100,
 		at: m.now, expires: m.now.Add(time.Hour),
@@ -161,13 +171,7 @@ func (m *Model) Do(s Step) []Answer {
 		}
 		return out
 	case s.Stop != nil:
-		m.epoch++
-		m.stops = append(m.stops, modelStop{Scope: *s.Stop})
-		for _, h := range m.holds {
-			if covers(*s.Stop, h.project, h.provider, h.agent, h.run) {
-				h.stopped = true
-			}
-		}
+		m.stop(*s.Stop)
 	case s.Resume:
 		for i := range m.stops {
 			if !m.stops[i].lifted {
@@ -189,6 +193,16 @@ func (m *Model) Do(s Step) []Answer {
 	}
 	m.now = m.now.Add(s.Advance)
 	return nil
+}
+
+func (m *Model) stop(s spend.Scope) {
+	m.epoch++
+	m.stops = append(m.stops, modelStop{Scope: s})
+	for _, h := range m.holds {
+		if covers(s, h.project, h.provider, h.agent, h.run) {
+			h.stopped = true
+		}
+	}
 }
 
 func (m *Model) limit(b spend.Budget) {
@@ -281,9 +295,12 @@ func (m *Model) fresh(r *spend.Request) Answer {
 	case spend.Begin:
 		no = m.begin(r, h)
 	case spend.Capture:
+		rail := r.By.Kind == purser.System && r.Made
 		switch {
-		case h.owner != r.By.ID:
+		case h.owner != r.By.ID && !rail, r.Made && r.By.Kind == purser.Agent:
 			no = purser.Forbidden
+		case r.Made:
+			return m.made(r, h)
 		case h.state == "held" && h.stopped:
 			no = purser.Stopped
 		case h.state != "begun" && h.state != "unknown", r.Part > h.left:
@@ -311,11 +328,13 @@ func (m *Model) fresh(r *spend.Request) Answer {
 		switch {
 		case r.By.Kind == purser.Agent, h.owner != r.By.ID:
 			no = purser.Forbidden
-		case r.Part > h.captured-h.refunded:
+		case r.Part > h.captured-h.refunded+h.above-h.back:
 			no = purser.InvalidState
 		default:
-			h.refunded += r.Part
-			m.use(h, -r.Part)
+			outside := min(r.Part, h.above-h.back) // comes back first
+			h.back += outside
+			h.refunded += r.Part - outside
+			m.use(h, outside-r.Part)
 		}
 	case spend.Expire, spend.Void:
 		due := r.Op == spend.Expire && !m.now.Before(h.expires) || r.Op == spend.Void && h.stopped && h.state == "held"
@@ -334,6 +353,36 @@ func (m *Model) fresh(r *spend.Request) Answer {
 	}
 	if no != "" {
 		return Answer{Code: no}
+	}
+	return m.show(h)
+}
+
+// made is money that is gone already: within the hold as far as leave was given to
+// act on it, and else outside of all budgets, which stops the run.
+func (m *Model) made(r *spend.Request, h *modelHold) Answer {
+	news := r.Part
+	if r.Total {
+		news = r.Part - h.captured - h.above
+	}
+	if news <= 0 {
+		a := m.show(h)
+		a.Nothing = true
+		return a
+	}
+	inside := min(news, h.left)
+	if h.state == "held" {
+		inside = 0
+	}
+	h.captured, h.left, h.above = h.captured+inside, h.left-inside, h.above+news-inside
+	if h.owner != "" && inside > 0 && (r.Final || h.left == 0) {
+		m.giveBack(h, "released")
+	}
+	from := spend.Scope{Scope: "run", Target: h.run}
+	if h.run == "" {
+		from = spend.Scope{Scope: "provider", Target: h.provider}
+	}
+	if news > inside && !slices.Contains(m.stops, modelStop{Scope: from}) {
+		m.stop(from)
 	}
 	return m.show(h)
 }
@@ -371,7 +420,7 @@ func (m *Model) use(h *modelHold, change int64) {
 }
 
 func (m *Model) show(h *modelHold) Answer {
-	a := Answer{Hold: h.id, State: h.state, Amount: h.amount, Captured: h.captured, Refunded: h.refunded, Left: h.left, Epoch: m.epoch}
+	a := Answer{Hold: h.id, State: h.state, Amount: h.amount, Captured: h.captured, Overrun: h.above, Refunded: h.refunded + h.back, Left: h.left, Epoch: m.epoch}
 	if h.open() {
 		a.Expires = h.expires.Unix()
 	}

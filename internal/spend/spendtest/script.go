@@ -89,6 +89,7 @@ type Script struct {
 	dice  Dice
 	holds int
 	keys  int
+	stops int
 	sent  []spend.Request // those with a key, to send again
 	next  []spend.Request // what is to come of holds, so that many live a whole life
 	steps []Step
@@ -261,8 +262,11 @@ func (s *Script) request() spend.Request {
 	}
 	if len(s.sent) > 0 && s.chance(8) {
 		r := pick(s.dice, s.sent)
-		if r.ID != "" {
-			r.ID = s.newHold() // each attempt brings a new one
+		switch { // each attempt brings a new one
+		case r.Made:
+			r.ID = s.newStop()
+		case r.ID != "":
+			r.ID = s.newHold()
 		}
 		if s.chance(25) { // another request under the same key
 			r.Amount.Amount++
@@ -318,6 +322,13 @@ func (s *Script) life(r spend.Request) {
 	case 1:
 		then(spend.Begin, 0, false)
 		then(spend.Capture, half, half == 0)
+		if r.By.Kind == purser.Platform && s.chance(12) { // more than there was leave for
+			for range 2 {
+				more := spend.Request{Op: spend.Capture, By: r.By, Hold: r.ID, Part: r.Amount.Amount}
+				s.made(&more)
+				s.next = append(s.next, more)
+			}
+		}
 		then(spend.Capture, 0, true)
 	case 2, 3:
 		then(spend.Begin, 0, false)
@@ -333,6 +344,11 @@ func (s *Script) life(r spend.Request) {
 func (s *Script) newHold() string {
 	s.holds++
 	return fmt.Sprintf("hld_%06d", s.holds)
+}
+
+func (s *Script) newStop() string {
+	s.stops++
+	return fmt.Sprintf("stp_%06d", s.stops)
 }
 
 func (s *Script) place(op spend.Op) spend.Request {
@@ -402,7 +418,12 @@ func (s *Script) onHold() spend.Request {
 		r.Hold = fmt.Sprintf("hld_%06d", s.holds-back)
 	}
 	if s.chance(3) {
-		r.Hold = OrderHold
+		r.Hold = pick(s.dice, []string{OrderHold, RenewalHold})
+		if s.chance(30) {
+			r.Op, r.By, r.Part = spend.Capture, s.platform(), pick(s.dice, parts)
+			s.made(&r)
+			return r
+		}
 	}
 	r.By = s.spender(pick(s.dice, Runs()))
 	if by, ok := s.owners[r.Hold]; ok && s.chance(85) {
@@ -414,6 +435,9 @@ func (s *Script) onHold() spend.Request {
 	case n < 54:
 		r.Op, r.Part, r.Final = spend.Capture, pick(s.dice, parts), s.chance(30)
 		r.Final = r.Final || r.Part == 0
+		if s.chance(5) {
+			s.made(&r)
+		}
 	case n < 64:
 		r.Op = spend.Release
 	case n < 74:
@@ -434,7 +458,16 @@ func (s *Script) onHold() spend.Request {
 	return r
 }
 
+// made makes a capture one that is told afterwards: by its platform, by a rail, or by
+// an agent that may not.
+func (s *Script) made(r *spend.Request) {
+	r.ID, r.Made, r.Part = s.newStop(), true, 1+r.Part
+	if s.chance(50) {
+		r.Total, r.By = true, purser.Actor{Kind: purser.System, ID: "purser", Organization: Org}
+	}
+}
+
 // hash tells requests apart as the office's does; the new hold's id is not in it.
 func hash(r *spend.Request) string {
-	return fmt.Sprint(r.Op, r.By.Run, r.Run, r.Provider, r.Category, r.Labels, r.Kind, r.Target, r.Amount.Amount, r.Amount.Currency, r.Lifetime, r.Hold, r.Part, r.Final)
+	return fmt.Sprint(r.Op, r.By.Run, r.Run, r.Provider, r.Category, r.Labels, r.Kind, r.Target, r.Amount.Amount, r.Amount.Currency, r.Lifetime, r.Hold, r.Part, r.Final, r.Made, r.Total)
 }

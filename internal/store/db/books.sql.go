@@ -44,7 +44,7 @@ func (q *Queries) BooksGaps(ctx context.Context, arg BooksGapsParams) ([]int64, 
 }
 
 const booksHolds = `-- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, state, epoch, windows, seq FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq FROM holds
 WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
@@ -62,6 +62,8 @@ type BooksHoldsRow struct {
 	Captured int64
 	Released int64
 	Refunded int64
+	Overrun  int64
+	Returned int64
 	State    string
 	Epoch    int64
 	Windows  string
@@ -85,6 +87,8 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 			&i.Captured,
 			&i.Released,
 			&i.Refunded,
+			&i.Overrun,
+			&i.Returned,
 			&i.State,
 			&i.Epoch,
 			&i.Windows,
@@ -104,15 +108,17 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 }
 
 const booksMisheld = `-- name: BooksMisheld :many
-SELECT h.id, h.amount, h.captured, h.released, h.refunded, CAST(COALESCE(m.held, 0) AS BIGINT) AS moved_held, CAST(COALESCE(m.taken, 0) AS BIGINT) AS moved_captured,
-  CAST(COALESCE(m.freed, 0) AS BIGINT) AS moved_released, CAST(COALESCE(m.returned, 0) AS BIGINT) AS moved_refunded
+SELECT h.id, h.amount, h.captured, h.released, h.refunded, h.overrun, h.returned, CAST(COALESCE(m.held, 0) AS BIGINT) AS moved_held, CAST(COALESCE(m.taken, 0) AS BIGINT) AS moved_captured,
+  CAST(COALESCE(m.freed, 0) AS BIGINT) AS moved_released, CAST(COALESCE(m.refunded, 0) AS BIGINT) AS moved_refunded,
+  CAST(COALESCE(m.above, 0) AS BIGINT) AS moved_overrun, CAST(COALESCE(m.back, 0) AS BIGINT) AS moved_returned
 FROM holds h LEFT JOIN (
   SELECT v.hold, SUM(CASE WHEN v.kind IN ('hold', 'charge') THEN v.amount ELSE 0 END) AS held, SUM(CASE WHEN v.kind IN ('capture', 'charge') THEN v.amount ELSE 0 END) AS taken,
-    SUM(CASE WHEN v.kind = 'release' THEN v.amount ELSE 0 END) AS freed, SUM(CASE WHEN v.kind = 'refund' THEN v.amount ELSE 0 END) AS returned
+    SUM(CASE WHEN v.kind = 'release' THEN v.amount ELSE 0 END) AS freed, SUM(CASE WHEN v.kind = 'refund' THEN v.amount ELSE 0 END) AS refunded,
+    SUM(CASE WHEN v.kind = 'overrun' THEN v.amount ELSE 0 END) AS above, SUM(CASE WHEN v.kind = 'return' THEN v.amount ELSE 0 END) AS back
   FROM movements v WHERE v.organization = $1 GROUP BY v.hold
 ) m ON m.hold = h.id
 WHERE h.organization = $1 AND (h.amount <> COALESCE(m.held, 0) OR h.captured <> COALESCE(m.taken, 0)
-  OR h.released <> COALESCE(m.freed, 0) OR h.refunded <> COALESCE(m.returned, 0))
+  OR h.released <> COALESCE(m.freed, 0) OR h.refunded <> COALESCE(m.refunded, 0) OR h.overrun <> COALESCE(m.above, 0) OR h.returned <> COALESCE(m.back, 0))
 ORDER BY h.id LIMIT $2
 `
 
@@ -127,10 +133,14 @@ type BooksMisheldRow struct {
 	Captured      int64
 	Released      int64
 	Refunded      int64
+	Overrun       int64
+	Returned      int64
 	MovedHeld     int64
 	MovedCaptured int64
 	MovedReleased int64
 	MovedRefunded int64
+	MovedOverrun  int64
+	MovedReturned int64
 }
 
 // BooksMisheld are holds that say something else than their movements.
@@ -149,10 +159,14 @@ func (q *Queries) BooksMisheld(ctx context.Context, arg BooksMisheldParams) ([]B
 			&i.Captured,
 			&i.Released,
 			&i.Refunded,
+			&i.Overrun,
+			&i.Returned,
 			&i.MovedHeld,
 			&i.MovedCaptured,
 			&i.MovedReleased,
 			&i.MovedRefunded,
+			&i.MovedOverrun,
+			&i.MovedReturned,
 		); err != nil {
 			return nil, err
 		}

@@ -18,7 +18,7 @@ LEFT JOIN holds h ON h.organization = m.organization AND h.id = m.hold
 LEFT JOIN orders o ON o.organization = m.organization AND o.id = m.order_id
 LEFT JOIN subscriptions s ON s.organization = m.organization AND s.id = h.subscription
 LEFT JOIN projects p ON p.organization = m.organization AND p.id = m.project
-WHERE m.organization = $1 AND m.kind IN ('capture', 'charge', 'refund', 'overrun')
+WHERE m.organization = $1 AND m.kind IN ('capture', 'charge', 'refund', 'overrun', 'return')
   AND m.seq >= $2 AND (m.seq > $2 OR m.n > $3) AND m.seq <= $4
 ORDER BY m.seq, m.n LIMIT $5
 `

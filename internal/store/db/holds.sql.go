@@ -48,7 +48,7 @@ func (q *Queries) DueOrganizations(ctx context.Context, arg DueOrganizationsPara
 }
 
 const holdsAtStop = `-- name: HoldsAtStop :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT $2
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT $2
 `
 
 type HoldsAtStopParams struct {
@@ -91,6 +91,8 @@ func (q *Queries) HoldsAtStop(ctx context.Context, arg HoldsAtStopParams) ([]Hol
 			&i.Agent,
 			&i.Kind,
 			&i.Target,
+			&i.Overrun,
+			&i.Returned,
 		); err != nil {
 			return nil, err
 		}
@@ -156,7 +158,7 @@ func (q *Queries) InsertRepeat(ctx context.Context, arg InsertRepeatParams) erro
 }
 
 const openHolds = `-- name: OpenHolds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
   AND (CAST($2 AS TEXT) = '' OR run = CAST($2 AS TEXT)) AND id > $3 ORDER BY id LIMIT $4
 `
 
@@ -206,6 +208,8 @@ func (q *Queries) OpenHolds(ctx context.Context, arg OpenHoldsParams) ([]Hold, e
 			&i.Agent,
 			&i.Kind,
 			&i.Target,
+			&i.Overrun,
+			&i.Returned,
 		); err != nil {
 			return nil, err
 		}
@@ -221,7 +225,7 @@ func (q *Queries) OpenHolds(ctx context.Context, arg OpenHoldsParams) ([]Hold, e
 }
 
 const overdueHolds = `-- name: OverdueHolds :many
-SELECT h.organization, h.id, h.order_id, h.subscription, h.run, h.project, h.provider, h.category, h.currency, h.amount, h.captured, h.released, h.refunded, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at, h.principal, h.agent, h.kind, h.target FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
+SELECT h.organization, h.id, h.order_id, h.subscription, h.run, h.project, h.provider, h.category, h.currency, h.amount, h.captured, h.released, h.refunded, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at, h.principal, h.agent, h.kind, h.target, h.overrun, h.returned FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
   AND h.state <> 'unknown'   AND (h.expires_at <= $2 OR (h.state = 'held' AND EXISTS (
     SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch
       AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))))
@@ -269,6 +273,8 @@ func (q *Queries) OverdueHolds(ctx context.Context, arg OverdueHoldsParams) ([]H
 			&i.Agent,
 			&i.Kind,
 			&i.Target,
+			&i.Overrun,
+			&i.Returned,
 		); err != nil {
 			return nil, err
 		}

@@ -186,6 +186,8 @@ type Hold struct {
 	Agent        string
 	Kind         string
 	Target       string
+	Overrun      int64
+	Returned     int64
 }
 
 type Identity struct {

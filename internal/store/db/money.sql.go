@@ -291,7 +291,7 @@ func (q *Queries) DueSubscriptions(ctx context.Context, arg DueSubscriptionsPara
 }
 
 const hold = `-- name: Hold :one
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 AND id = $2
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND id = $2
 `
 
 type HoldParams struct {
@@ -327,12 +327,14 @@ func (q *Queries) Hold(ctx context.Context, arg HoldParams) (Hold, error) {
 		&i.Agent,
 		&i.Kind,
 		&i.Target,
+		&i.Overrun,
+		&i.Returned,
 	)
 	return i, err
 }
 
 const holds = `-- name: Holds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target FROM holds WHERE organization = $1 ORDER BY id
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 ORDER BY id
 `
 
 func (q *Queries) Holds(ctx context.Context, organization string) ([]Hold, error) {
@@ -369,6 +371,8 @@ func (q *Queries) Holds(ctx context.Context, organization string) ([]Hold, error
 			&i.Agent,
 			&i.Kind,
 			&i.Target,
+			&i.Overrun,
+			&i.Returned,
 		); err != nil {
 			return nil, err
 		}
@@ -782,6 +786,35 @@ func (q *Queries) OpenWindow(ctx context.Context, arg OpenWindowParams) error {
 		arg.GuardCeiling,
 	)
 	return err
+}
+
+const paymentToken = `-- name: PaymentToken :one
+SELECT organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at FROM payment_tokens WHERE organization = $1 AND id = $2
+`
+
+type PaymentTokenParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) PaymentToken(ctx context.Context, arg PaymentTokenParams) (PaymentToken, error) {
+	row := q.db.QueryRowContext(ctx, paymentToken, arg.Organization, arg.ID)
+	var i PaymentToken
+	err := row.Scan(
+		&i.Organization,
+		&i.ID,
+		&i.Hash,
+		&i.Hold,
+		&i.Provider,
+		&i.Connection,
+		&i.PlanDigest,
+		&i.Currency,
+		&i.Maximum,
+		&i.ExpiresAt,
+		&i.State,
+		&i.CreatedAt,
+	)
+	return i, err
 }
 
 const paymentTokenByHash = `-- name: PaymentTokenByHash :one

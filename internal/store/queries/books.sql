@@ -3,7 +3,7 @@ SELECT seq, n, kind, currency, amount, hold, provider, debit, credit FROM moveme
 WHERE organization = $1 AND seq >= sqlc.arg(after) AND (seq > sqlc.arg(after) OR n > sqlc.arg(after_n)) ORDER BY seq, n LIMIT sqlc.arg(row_limit);
 
 -- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, state, epoch, windows, seq FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq FROM holds
 WHERE organization = $1 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
 
 -- name: BooksOrders :many
@@ -32,15 +32,17 @@ WHERE h.organization = $1 AND (a.leaf IS NULL OR a.leaf NOT LIKE '%' || h.id || 
 
 -- name: BooksMisheld :many
 -- BooksMisheld are holds that say something else than their movements.
-SELECT h.id, h.amount, h.captured, h.released, h.refunded, CAST(COALESCE(m.held, 0) AS BIGINT) AS moved_held, CAST(COALESCE(m.taken, 0) AS BIGINT) AS moved_captured,
-  CAST(COALESCE(m.freed, 0) AS BIGINT) AS moved_released, CAST(COALESCE(m.returned, 0) AS BIGINT) AS moved_refunded
+SELECT h.id, h.amount, h.captured, h.released, h.refunded, h.overrun, h.returned, CAST(COALESCE(m.held, 0) AS BIGINT) AS moved_held, CAST(COALESCE(m.taken, 0) AS BIGINT) AS moved_captured,
+  CAST(COALESCE(m.freed, 0) AS BIGINT) AS moved_released, CAST(COALESCE(m.refunded, 0) AS BIGINT) AS moved_refunded,
+  CAST(COALESCE(m.above, 0) AS BIGINT) AS moved_overrun, CAST(COALESCE(m.back, 0) AS BIGINT) AS moved_returned
 FROM holds h LEFT JOIN (
   SELECT v.hold, SUM(CASE WHEN v.kind IN ('hold', 'charge') THEN v.amount ELSE 0 END) AS held, SUM(CASE WHEN v.kind IN ('capture', 'charge') THEN v.amount ELSE 0 END) AS taken,
-    SUM(CASE WHEN v.kind = 'release' THEN v.amount ELSE 0 END) AS freed, SUM(CASE WHEN v.kind = 'refund' THEN v.amount ELSE 0 END) AS returned
+    SUM(CASE WHEN v.kind = 'release' THEN v.amount ELSE 0 END) AS freed, SUM(CASE WHEN v.kind = 'refund' THEN v.amount ELSE 0 END) AS refunded,
+    SUM(CASE WHEN v.kind = 'overrun' THEN v.amount ELSE 0 END) AS above, SUM(CASE WHEN v.kind = 'return' THEN v.amount ELSE 0 END) AS back
   FROM movements v WHERE v.organization = sqlc.arg(org) GROUP BY v.hold
 ) m ON m.hold = h.id
 WHERE h.organization = sqlc.arg(org) AND (h.amount <> COALESCE(m.held, 0) OR h.captured <> COALESCE(m.taken, 0)
-  OR h.released <> COALESCE(m.freed, 0) OR h.refunded <> COALESCE(m.returned, 0))
+  OR h.released <> COALESCE(m.freed, 0) OR h.refunded <> COALESCE(m.refunded, 0) OR h.overrun <> COALESCE(m.above, 0) OR h.returned <> COALESCE(m.back, 0))
 ORDER BY h.id LIMIT sqlc.arg(row_limit);
 
 -- name: BooksUnheld :many

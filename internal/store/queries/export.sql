@@ -7,6 +7,6 @@ LEFT JOIN holds h ON h.organization = m.organization AND h.id = m.hold
 LEFT JOIN orders o ON o.organization = m.organization AND o.id = m.order_id
 LEFT JOIN subscriptions s ON s.organization = m.organization AND s.id = h.subscription
 LEFT JOIN projects p ON p.organization = m.organization AND p.id = m.project
-WHERE m.organization = $1 AND m.kind IN ('capture', 'charge', 'refund', 'overrun')
+WHERE m.organization = $1 AND m.kind IN ('capture', 'charge', 'refund', 'overrun', 'return')
   AND m.seq >= sqlc.arg(after) AND (m.seq > sqlc.arg(after) OR m.n > sqlc.arg(after_n)) AND m.seq <= sqlc.arg(until)
 ORDER BY m.seq, m.n LIMIT sqlc.arg(row_limit);

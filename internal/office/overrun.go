@@ -1,0 +1,89 @@
+package office
+
+import (
+	"context"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// ReadBack books what a rail says was captured on a payment token, all together: rails
+// send hints, and the truth is what is read from them (SPEND.md 8). What is known is
+// not booked twice. A rail of somebody else may have let more be captured than the
+// token's hold covers; that is an overrun (RULES 5). The sandbox rail never does: it
+// asks first (RULES 7).
+func (o *Office) ReadBack(ctx context.Context, org string, used rail.Used) (purser.Hold, error) {
+	token, err := o.Store.Read().PaymentToken(ctx, db.PaymentTokenParams{Organization: org, ID: used.Token})
+	if err != nil {
+		return purser.Hold{}, notFound(err, "payment token", used.Token)
+	}
+	if no := used.Forbids(token.Currency); no != nil {
+		return purser.Hold{}, no
+	}
+	r := spend.Request{
+		Op: spend.Capture, By: purser.Actor{Kind: purser.System, ID: system.ID, Organization: org}, Hold: token.Hold, Made: true, Total: true, Part: used.Captured.Amount,
+	}
+	if r.ID, err = o.newID(purser.PrefixStop); err != nil {
+		return purser.Hold{}, err
+	}
+	outcomes, err := o.decideBatch(ctx, org, []spend.Request{r}, func() {})
+	switch {
+	case err != nil:
+		return purser.Hold{}, o.explainBatch(org, err)
+	case outcomes[0].Err != nil:
+		return purser.Hold{}, outcomes[0].Err
+	}
+	o.carryOut(org, outcomes)
+	return outcomes[0].Hold, nil
+}
+
+// carryOut carries out the stops that decisions made. What a crash leaves of it, Recover
+// does.
+func (o *Office) carryOut(org string, outcomes []spend.Outcome) {
+	for _, out := range outcomes {
+		if out.Stop != nil {
+			o.background(func(ctx context.Context) { o.revoke(ctx, org, out.Stop.ID) })
+		}
+	}
+}
+
+// exceeded stores the stops that overruns made, in the turn that decided them, and
+// tells of each overrun.
+func (o *Office) exceeded(t *store.Turn, s *spend.State) error {
+	ctx := context.Background() // the turn's own: it does not end with a caller
+	for _, x := range s.Exceeded {
+		h := x.Hold
+		err := o.tell(ctx, t, notice.Exceeded(notice.Excess{
+			Hold: h.ID, Provider: h.Provider, Project: h.Project, Run: h.Run, Seq: x.Seq,
+			Held: purser.Money{Amount: h.Amount, Currency: h.Currency}, Above: purser.Money{Amount: x.Amount, Currency: h.Currency},
+		}))
+		if err != nil {
+			return err
+		}
+		if x.Stop == nil {
+			continue
+		}
+		stop := *x.Stop
+		stop.Open = []purser.OpenItem{}
+		// Holds that this turn opens are void too, and not stored yet.
+		stop.Effects = []purser.StopEffect{{Kind: effectHolds, Target: stop.Scope + ":" + stop.Target, State: effectPending}}
+		if err := o.inForce(ctx, t, &stop, freshOf(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freshOf gives a hold as the state has it: nothing of it is stored before the turn ends.
+func freshOf(s *spend.State) func(db.Hold) db.Hold {
+	return func(h db.Hold) db.Hold {
+		if now := s.Holds[h.ID]; now != nil {
+			h.Captured, h.Released, h.State = now.Captured, now.Released, now.State
+		}
+		return h
+	}
+}
