@@ -246,10 +246,13 @@ func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore
 		if err != nil && !missing(err) {
 			return purser.Resource{}, err
 		}
-		if err == nil && s.State == SubscriptionCancelled {
+		pays := err == nil && s.State == SubscriptionCancelled
+		if pays || in.Act != nil { // a signature that is not needed is on the record too
 			if r.Attach, err = o.signed(ctx, t, by, "restore", in, in.Act); err != nil {
 				return purser.Resource{}, o.refuseAct(t, by, "restore", row.ID, err)
 			}
+		}
+		if pays {
 			if err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionActive, NextAt: s.NextAt, ToldAt: s.ToldAt}); err != nil {
 				return purser.Resource{}, err
 			}
