@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,84 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/luikyv/go-oidc/pkg/goidc"
-	"github.com/luikyv/go-oidc/pkg/provider"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/client"
+	"github.com/purser-dev/purser/internal/issuer/issuertest"
 )
-
-// account is what the issuer knows of somebody.
-type account map[string]any
-
-// upstream is a certified OIDC provider of others, with accounts of ours.
-type upstream struct {
-	url string
-
-	mu   sync.Mutex
-	who  string // who is signed in there
-	book map[string]account
-}
-
-func (u *upstream) is(who string, a account) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.who, u.book[who] = who, a
-}
-
-func (u *upstream) now() (string, account) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.who, u.book[u.who]
-}
-
-const upstreamSecret = "a-secret-of-the-issuer-with-32-bytes-or-more"
-
-// openUpstream starts an issuer that has one client, whose browsers come back to
-// redirect.
-func openUpstream(t *testing.T, redirect string) *upstream {
-	t.Helper()
-	u := &upstream{book: map[string]account{}}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(nil)
-	u.url = "http://" + s.Listener.Addr().String()
-	keys := goidc.JSONWebKeySet{Keys: []goidc.JSONWebKey{{KeyID: "k1", Key: key, Algorithm: "RS256", Use: "sig"}}}
-	op, err := provider.New(u.url, nil, func(context.Context) (goidc.JSONWebKeySet, error) { return keys, nil },
-		provider.WithScopes(goidc.ScopeOpenID, goidc.ScopeEmail, goidc.ScopeProfile),
-		provider.WithSecretBasicAuthn(), provider.WithSecretPostAuthn(), provider.WithIssuerResponseParameter(),
-		provider.WithPKCERequired(goidc.CodeChallengeMethodSHA256), provider.WithAuthCodeGrant(nil, goidc.ResponseTypeCode),
-		provider.WithStaticClients(&goidc.Client{ID: "purser", Secret: upstreamSecret, ClientMeta: goidc.ClientMeta{
-			RedirectURIs: []string{redirect}, GrantTypes: []goidc.GrantType{goidc.GrantAuthorizationCode}, ResponseTypes: []goidc.ResponseType{goidc.ResponseTypeCode},
-			ScopeIDs: "openid email profile", TokenAuthnMethod: goidc.AuthnMethodSecretBasic,
-		}}),
-		provider.WithIDTokenClaims(func(_ context.Context, g *goidc.Grant) map[string]any {
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			return u.book[g.Subject]
-		}),
-		provider.WithPolicies(goidc.NewPolicy("main", func(*http.Request, *goidc.AuthnSession, *goidc.Client) bool { return true },
-			func(_ http.ResponseWriter, _ *http.Request, as *goidc.AuthnSession, _ *goidc.Client) (goidc.Status, error) {
-				if as.Subject, _ = u.now(); as.Subject == "" {
-					return goidc.StatusFailure, goidc.NewError(goidc.ErrorCodeAccessDenied, "nobody is signed in")
-				}
-				as.GrantedScopes = as.Scopes
-				return goidc.StatusSuccess, nil
-			})),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Config.Handler = op.Handler()
-	s.Start()
-	t.Cleanup(s.Close)
-	return u
-}
 
 // visitor is somebody's browser.
 type visitor struct {
@@ -169,7 +95,7 @@ func (v *visitor) signIn() (*http.Response, string) {
 }
 
 // joined is a server that takes people from an issuer.
-func joined(t *testing.T, flags map[string]any) (*Server, *upstream, *client.Client) {
+func joined(t *testing.T, flags map[string]any) (*Server, *issuertest.Issuer, *client.Client) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -179,12 +105,12 @@ func joined(t *testing.T, flags map[string]any) (*Server, *upstream, *client.Cli
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := openUpstream(t, "http://localhost:"+port+"/sign-in/issuer/callback")
+	u := issuertest.Open(t, "http://localhost:"+port+"/sign-in/issuer/callback")
 	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(upstreamSecret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(secret, []byte(issuertest.Secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]any{"oidc.issuer": u.url, "oidc.client_id": "purser", "oidc.client_secret_file": secret, "oidc.allowed_domains": "example.org"}
+	all := map[string]any{"oidc.issuer": u.URL, "oidc.client_id": issuertest.Client, "oidc.client_secret_file": secret, "oidc.allowed_domains": "example.org"}
 	for k, v := range flags {
 		all[k] = v
 	}
@@ -194,13 +120,13 @@ func joined(t *testing.T, flags map[string]any) (*Server, *upstream, *client.Cli
 	return s, u, owner(t, s)
 }
 
-func person(email string, groups ...string) account {
-	return account{"email": email, "email_verified": true, "name": "Grace", "groups": groups}
+func person(email string, groups ...string) issuertest.Account {
+	return issuertest.Account{"email": email, "email_verified": true, "name": "Grace", "groups": groups}
 }
 
 func TestAPersonOfTheIssuerReadsAndReducesAndLoosensNothing(t *testing.T) {
 	s, u, ann := joined(t, map[string]any{"oidc.provision": "all", "oidc.roles": "finance=approver"})
-	u.is("sub-1", person("grace@example.org", "finance"))
+	u.Is("sub-1", person("grace@example.org", "finance"))
 	v := browse(t, s)
 	if resp, text := v.signIn(); resp.StatusCode != 200 || resp.Request.URL.Path != "/device" {
 		t.Fatalf("the browser ends at %s: %d\n%s", resp.Request.URL, resp.StatusCode, text)
@@ -251,7 +177,7 @@ func TestAPersonOfTheIssuerReadsAndReducesAndLoosensNothing(t *testing.T) {
 	}
 
 	// A role follows the groups, down too.
-	u.is("sub-1", person("grace@example.org"))
+	u.Is("sub-1", person("grace@example.org"))
 	if resp, text := v.signIn(); resp.StatusCode != 200 {
 		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
@@ -272,7 +198,7 @@ func TestAPersonOfTheIssuerReadsAndReducesAndLoosensNothing(t *testing.T) {
 
 func TestWhoMayNotComeInIsRefusedAndRecorded(t *testing.T) {
 	s, u, ann := joined(t, map[string]any{"oidc.provision": "groups", "oidc.roles": "staff=viewer"})
-	for name, a := range map[string]account{
+	for name, a := range map[string]issuertest.Account{
 		"not verified":        {"email": "grace@example.org", "email_verified": false, "groups": []string{"staff"}},
 		"no word of it":       {"email": "grace@example.org", "groups": []string{"staff"}},
 		"no address":          {"email_verified": true, "groups": []string{"staff"}},
@@ -282,7 +208,7 @@ func TestWhoMayNotComeInIsRefusedAndRecorded(t *testing.T) {
 		"no group":            person("grace@example.org"),
 		"another group":       person("grace@example.org", "guests"),
 	} {
-		u.is("sub-"+name, a)
+		u.Is("sub-"+name, a)
 		v := browse(t, s)
 		if resp, _ := v.signIn(); resp.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %d", name, resp.StatusCode)
@@ -305,7 +231,7 @@ func TestWhoMayNotComeInIsRefusedAndRecorded(t *testing.T) {
 		t.Errorf("%d refusals are on the record", n)
 	}
 	// An owner who is here signs in under the same verified address, and stays one.
-	u.is("sub-ann", person("ann@example.org"))
+	u.Is("sub-ann", person("ann@example.org"))
 	v := browse(t, s)
 	if resp, text := v.signIn(); resp.StatusCode != 200 {
 		t.Fatalf("%d %s", resp.StatusCode, text)
@@ -320,7 +246,7 @@ func TestWhoMayNotComeInIsRefusedAndRecorded(t *testing.T) {
 
 func TestAnAnswerOfTheIssuerCountsOnceForTheBrowserThatAsked(t *testing.T) {
 	s, u, _ := joined(t, map[string]any{"oidc.provision": "all"})
-	u.is("sub-1", person("grace@example.org"))
+	u.Is("sub-1", person("grace@example.org"))
 	// trip goes to the issuer and stops before the way back.
 	trip := func(v *visitor) string {
 		back := ""
@@ -383,9 +309,9 @@ func TestAnAnswerOfTheIssuerCountsOnceForTheBrowserThatAsked(t *testing.T) {
 			return resp
 		},
 		"a no": func() *http.Response {
-			u.is("", nil)
+			u.Is("", nil)
 			resp, _ := browse(t, s).signIn()
-			u.is("sub-1", person("grace@example.org"))
+			u.Is("sub-1", person("grace@example.org"))
 			return resp
 		},
 	} {
@@ -402,7 +328,7 @@ func TestAnAnswerOfTheIssuerCountsOnceForTheBrowserThatAsked(t *testing.T) {
 func TestAServerStartsWhileItsIssuerIsAway(t *testing.T) {
 	away := httptest.NewServer(http.NotFoundHandler())
 	away.Close()
-	s, _ := start(t, settings(t, map[string]any{"oidc.issuer": away.URL, "oidc.client_id": "purser"}), quiet())
+	s, _ := start(t, settings(t, map[string]any{"oidc.issuer": away.URL, "oidc.client_id": issuertest.Client}), quiet())
 	if resp, _ := browse(t, s).signIn(); resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("answered %d", resp.StatusCode)
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/purser-dev/purser/internal/cli"
 	"github.com/purser-dev/purser/internal/testneed"
 )
 
@@ -40,6 +42,9 @@ var chromium struct {
 }
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "purser" { // see purserProgram
+		os.Exit(cli.Main("test"))
+	}
 	code := m.Run()
 	for i := len(chromium.end) - 1; i >= 0; i-- {
 		chromium.end[i]()
