@@ -208,18 +208,27 @@ func (c *checker) scalar(at string, v any, t reflect.Type) {
 			c.fault(at, "must be true or false")
 		}
 	case reflect.Int, reflect.Int64:
-		n, _ := v.(json.Number)
-		if _, err := strconv.ParseInt(n.String(), 10, 64); err != nil {
+		if _, err := strconv.ParseInt(digits(v), 10, 64); err != nil {
 			c.fault(at, "must be a whole number")
 		}
 	case reflect.Uint8, reflect.Uint32:
-		n, _ := v.(json.Number)
-		if _, err := strconv.ParseUint(n.String(), 10, t.Bits()); err != nil {
+		if _, err := strconv.ParseUint(digits(v), 10, t.Bits()); err != nil {
 			c.fault(at, "must be a whole number from 0 to %d", uint64(1)<<t.Bits()-1)
 		}
 	default:
 		c.fault(at, "cannot be given") // no input has such a type; a test walks them all
 	}
+}
+
+// digits is the text of a number as JSON writes it, and empty for anything else:
+// that of a path or a query may have a plus or zeros before it.
+func digits(v any) string {
+	n, _ := v.(json.Number)
+	text := n.String()
+	if d := strings.TrimPrefix(text, "-"); strings.HasPrefix(d, "+") || len(d) > 1 && d[0] == '0' {
+		return ""
+	}
+	return text
 }
 
 func join(at, name string) string {

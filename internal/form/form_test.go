@@ -110,6 +110,15 @@ func TestTextOfAQueryBecomesTheMembersType(t *testing.T) {
 	}
 }
 
+func TestOnlyANumberAsJSONWritesItIsOne(t *testing.T) {
+	for text, ok := range map[string]bool{"7": true, "0": true, "-0": true, "-7": true, "+7": false, "07": false, "-07": false, "00": false, "--7": false, "-+7": false, "": false, "-": false, "7 ": false} {
+		_, err := Fill(reflect.TypeFor[purser.Page](), map[string]any{"limit": Text(reflect.TypeFor[purser.Page](), "limit", text)})
+		if ok && err != nil || !ok && purser.CodeOf(err) != purser.InvalidRequest {
+			t.Errorf("limit=%s: %v", text, err)
+		}
+	}
+}
+
 func TestWholeWritesEmptyListsAndTouchesNothingElse(t *testing.T) {
 	shared := purser.StopInfo{ID: "stp_1"}
 	in := purser.Status{Stops: []purser.StopInfo{shared}}
