@@ -27,6 +27,16 @@ const MaxInteger = 1<<53 - 1
 
 // Parse reads one JSON object. An empty text is an empty object.
 func Parse(text []byte) (map[string]any, error) {
+	if len(text) <= quickMost {
+		if members, ok := parseQuick(string(text)); ok {
+			return members, nil
+		}
+	}
+	return parse(text)
+}
+
+// parse is Parse for every text.
+func parse(text []byte) (map[string]any, error) {
 	members := map[string]any{}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return members, nil
@@ -59,15 +69,23 @@ func Fill(t reflect.Type, members map[string]any) (any, error) {
 	if len(c.faults) > 0 {
 		return nil, c.err()
 	}
-	text, err := json.Marshal(members)
+	in := reflect.New(t).Elem()
+	if err := shapeOf(t).object(in, members); err != nil {
+		return nil, err
+	}
+	return in.Interface(), nil
+}
+
+// viaJSON puts a value into its place as encoding/json does.
+func viaJSON(to reflect.Value, v any) error {
+	text, err := json.Marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("reading members: %w", err)
+		return fmt.Errorf("reading members: %w", err)
 	}
-	in := reflect.New(t)
-	if err := json.Unmarshal(text, in.Interface()); err != nil {
-		return nil, purser.Errorf(purser.InvalidRequest, "a member has a wrong form").WithCause(err)
+	if err := json.Unmarshal(text, to.Addr().Interface()); err != nil {
+		return purser.Errorf(purser.InvalidRequest, "a member has a wrong form").WithCause(err)
 	}
-	return in.Elem().Interface(), nil
+	return nil
 }
 
 // Text turns the text of a path or a query into the member it stands for: a
@@ -86,24 +104,6 @@ func Text(t reflect.Type, name, text string) any {
 		}
 	}
 	return text
-}
-
-// Member is one member of an input.
-type Member struct {
-	Type     reflect.Type
-	Optional bool
-}
-
-// Members lists a struct's members by their JSON names, embedded ones included.
-func Members(t reflect.Type) map[string]Member {
-	all := map[string]Member{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.IsExported() && name != "-" && name != "" {
-			all[name] = Member{f.Type, strings.Contains(options, "omitempty")}
-		}
-	}
-	return all
 }
 
 // checker walks members beside the type that they must fit.
@@ -125,20 +125,26 @@ func (c *checker) err() *purser.Error {
 }
 
 func (c *checker) object(at string, members map[string]any, t reflect.Type) {
-	known := Members(t)
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		m, ok := known[name]
+	known := shapeOf(t)
+	var few [16]string // most requests have no more
+	given := few[:0]
+	for name := range members {
+		given = append(given, name)
+	}
+	slices.Sort(given)
+	for _, name := range given {
+		m, ok := known.members[name]
 		switch {
 		case !ok:
-			c.fault(join(at, shorten(name)), "is not known%s", nearest(name, known))
+			c.fault(join(at, shorten(name)), "is not known%s", nearest(name, known.names))
 		case members[name] == nil:
 			delete(members, name) // null is the same as left out
 		default:
 			c.value(join(at, name), members[name], m.Type)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		if _, given := members[name]; !given && !known[name].Optional {
+	for _, name := range known.names {
+		if _, given := members[name]; !given && !known.members[name].Optional {
 			c.fault(join(at, name), "is missing")
 		}
 	}
@@ -161,6 +167,9 @@ func (c *checker) value(at string, v any, t reflect.Type) {
 			c.fault(at, "must be a list")
 		}
 		for i, e := range list {
+			if _, plain := e.(string); plain && t.Elem().Kind() == reflect.String {
+				continue
+			}
 			c.value(fmt.Sprintf("%s[%d]", at, i), e, t.Elem())
 		}
 	case reflect.Map:
@@ -247,12 +256,12 @@ func shorten(name string) string {
 }
 
 // nearest names the known member that was probably meant.
-func nearest(name string, known map[string]Member) string {
+func nearest(name string, known []string) string {
 	if len(name) > 40 {
 		return ""
 	}
 	best, least := "", 3 // further away is no help
-	for _, k := range slices.Sorted(maps.Keys(known)) {
+	for _, k := range known {
 		if d := edit.Distance(strings.ToLower(name), k); d < least {
 			best, least = k, d
 		}

@@ -2,6 +2,7 @@ package form
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -143,4 +144,110 @@ func FuzzFillNeverPanicsAndNeverAcceptsWhatItCannotKeep(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// FuzzTheShortWayIsTheLongWay holds what is read without encoding/json against it:
+// the same members, and the same input or the same error.
+func FuzzTheShortWayIsTheLongWay(f *testing.F) {
+	for _, text := range []string{
+		`{"run":"r","provider":"p","category":"","labels":["a","b"],"amount_minor":7,"currency":"USD"}`,
+		`{"labels":[],"amount_minor":-0,"provider":"ä\u00e4\ud800","currency":"<\xff>"}`,
+		`{"labels":null,"amount_minor":1e3,"provider":"p","provider":"q","currency":"USD"}`,
+		` { "labels" : [ "a" , null ] , "amount_minor" : 9223372036854775808 , "provider" : 7 }`,
+		`{"purpose":"p","dry_run":true,"steps":[{"service":"a","configuration":{"a":[1,{"b":null}]},"ceiling":{"amount":7,"currency":"USD"}}]}`,
+		`{"words":"w","max_monthly":"1","limit":07}`, `{"limit":-}`, `{"limit":1.}`, `{"limit":1,}`, `{"a":[1,]}`, `{"limit":1}x`, `{"limit":1`, `{}`, `{ }`, `[]`, `nul`,
+		`{"deep":[[[[[[[[[[[[1]]]]]]]]]]]]}`, "{\"a\":\"\x01\"}", `{"a":tru}`, `{"a":nulll}`, `{"hashing":{"memory_kib":1,"time":256,"parallelism":256}}`,
+		`{"wait":7,"project":"p","service":"a/b","configuration":{"n":1.5,"<":"\u2028"}}`,
+	} {
+		f.Add(text)
+	}
+	inputs := []reflect.Type{
+		reflect.TypeFor[purser.ChargeUsage](), reflect.TypeFor[purser.MakePlan](), reflect.TypeFor[purser.Search](), reflect.TypeFor[purser.SetUp](), reflect.TypeFor[purser.Add](),
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		want, wantErr := parse([]byte(text))
+		got, err := Parse([]byte(text))
+		if d := cmp.Diff(want, got); d != "" || !same(err, wantErr) {
+			t.Fatalf("%q: %v, not %v\n%s", text, err, wantErr, d)
+		}
+		for _, in := range inputs {
+			again, _ := parse([]byte(text))
+			want, wantErr := fillViaJSON(in, again)
+			got, err := Fill(in, maps.Clone(got))
+			if d := cmp.Diff(want, got); d != "" || !same(err, wantErr) {
+				t.Fatalf("%s of %q: %v, not %v\n%s", in, text, err, wantErr, d)
+			}
+		}
+	})
+}
+
+func same(a, b error) bool { return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error()) }
+
+// fillViaJSON is Fill by encoding/json alone.
+func fillViaJSON(t reflect.Type, members map[string]any) (any, error) {
+	var c checker
+	if c.object("", members, t); len(c.faults) > 0 {
+		return nil, c.err()
+	}
+	in := reflect.New(t).Elem()
+	if err := viaJSON(in, members); err != nil {
+		return nil, err
+	}
+	return in.Interface(), nil
+}
+
+func TestTextThatIsNotUTF8ComesToTheSameAsThroughJSON(t *testing.T) {
+	members := func() map[string]any { return map[string]any{"words": "a\xff\xfeb\xe2\x28"} }
+	want, _ := fillViaJSON(reflect.TypeFor[purser.Search](), members())
+	got, err := Fill(reflect.TypeFor[purser.Search](), members())
+	if d := cmp.Diff(want, got); err != nil || d != "" || got.(purser.Search).Words != "a\ufffd\ufffdb\ufffd(" {
+		t.Errorf("%v %q\n%s", err, got, d)
+	}
+}
+
+// odd are members that only encoding/json knows how to place.
+type odd struct {
+	*behind
+	When   tick           `json:"when,omitempty"`
+	Counts map[string]int `json:"counts,omitempty"`
+	Two    *[]*bool       `json:"two,omitempty"`
+	Small  uint8          `json:"small,omitempty"`
+	Quoted int            `json:"quoted,string,omitempty"`
+}
+
+type behind struct {
+	Hidden string `json:"hidden,omitempty"`
+}
+
+type tick string
+
+func (k *tick) UnmarshalText(text []byte) error { *k = "tick " + tick(text); return nil }
+
+// plain is odd where each member is a field of its own.
+type plain struct {
+	When  tick    `json:"when,omitempty"`
+	Whens []tick  `json:"whens,omitempty"`
+	Two   *[]bool `json:"two,omitempty"`
+	Deep  *struct {
+		Whens []tick `json:"whens"`
+	} `json:"deep,omitempty"`
+}
+
+func TestATypeThatReadsJSONByItselfIsAsked(t *testing.T) {
+	for _, tt := range []struct {
+		in   reflect.Type
+		text string
+	}{
+		{reflect.TypeFor[odd](), `{"when":"a","counts":{"b":1},"two":[true],"small":7}`},
+		{reflect.TypeFor[odd](), `{"quoted":7}`},
+		{reflect.TypeFor[plain](), `{"when":"a","whens":["b"],"two":[true,false],"deep":{"whens":["c"]}}`},
+	} {
+		a, _ := parse([]byte(tt.text))
+		b, _ := Parse([]byte(tt.text))
+		want, wantErr := fillViaJSON(tt.in, a)
+		got, err := Fill(tt.in, b)
+		if !same(err, wantErr) || !reflect.DeepEqual(want, got) {
+			t.Errorf("%s: %+v %v, not %+v %v", tt.text, got, err, want, wantErr)
+		}
+	}
 }
