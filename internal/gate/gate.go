@@ -83,7 +83,10 @@ func New(c Config) (*Gate, error) {
 type Entry struct {
 	ID string // also in the answer's Request-Id, and the reference of a fault
 
-	challenge string // how to get a credential, for an answer 401
+	source    string // of the request
+	path      string // of the request
+	shown     bool   // it had a credential
+	challenge func(path string, shown bool) string
 
 	mu    sync.Mutex
 	op    string
@@ -106,6 +109,14 @@ func (e *Entry) Sent(by purser.Actor) {
 	e.actor = by
 }
 
+// howToSignIn is the WWW-Authenticate header of an answer 401.
+func (e *Entry) howToSignIn() string {
+	if e.challenge == nil {
+		return `Bearer realm="purser"`
+	}
+	return e.challenge(e.path, e.shown)
+}
+
 type entryOf struct{}
 
 // EntryOf finds the entry of the request that ctx belongs to. Outside of a gate
@@ -114,7 +125,7 @@ func EntryOf(ctx context.Context) *Entry {
 	if e, ok := ctx.Value(entryOf{}).(*Entry); ok {
 		return e
 	}
-	return &Entry{challenge: "Bearer"}
+	return &Entry{challenge: func(string, bool) string { return "Bearer" }}
 }
 
 // Fail notes an error and returns what may be shown of it: the *purser.Error
@@ -140,66 +151,102 @@ func (e *Entry) Fail(err error) *purser.Error {
 	}
 }
 
+// passage is a request on its way through the gate, in one piece: the context that
+// knows its entry, and the answer.
+type passage struct {
+	context.Context
+	entry  Entry
+	answer watched
+	began  time.Time
+	id     [1]string // the answer's Request-Id
+	random [8]byte   // of the id
+}
+
+func (p *passage) Value(key any) any {
+	if key == any(entryOf{}) {
+		return &p.entry
+	}
+	return p.Context.Value(key)
+}
+
+// What each answer's header says, unless a door says otherwise. The lists are
+// everybody's: http.Header appends to a copy, since they have no room.
+var (
+	nosniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	deny       = []string{"DENY"}
+	nothing    = []string{"default-src 'none'; frame-ancestors 'none'"}
+	noStore    = []string{"no-store"}
+)
+
 // Wrap puts the gate before a handler.
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := g.config.Now()
-		entry := &Entry{ID: g.requestID(), challenge: `Bearer realm="purser"`}
-		if g.config.Challenge != nil {
-			entry.challenge = g.config.Challenge(r.URL.Path, r.Header.Get("Authorization") != "")
-		}
-		r = r.WithContext(context.WithValue(r.Context(), entryOf{}, entry))
-		seen := &watched{ResponseWriter: w}
+		p := &passage{Context: r.Context(), began: g.config.Now()}
+		p.id[0] = g.requestID(&p.random)
+		p.entry.ID, p.entry.source = p.id[0], g.source(r)
+		p.entry.path, p.entry.shown, p.entry.challenge = r.URL.Path, r.Header.Get("Authorization") != "", g.config.Challenge
+		p.answer.ResponseWriter = w
 		h := w.Header()
-		h.Set("Request-Id", entry.ID)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Cache-Control", "no-store")
-		defer g.finish(seen, r, entry, began)
+		h["Request-Id"] = p.id[:]
+		h["X-Content-Type-Options"] = nosniff
+		h["Referrer-Policy"] = noReferrer
+		h["X-Frame-Options"] = deny
+		h["Content-Security-Policy"] = nothing
+		h["Cache-Control"] = noStore
+		r = r.WithContext(p)
+		defer g.finish(p, r)
 		if err := g.check(r); err != nil {
-			Problem(seen, r, err)
+			Problem(&p.answer, r, err)
 			return
 		}
-		next.ServeHTTP(seen, r)
+		next.ServeHTTP(&p.answer, r)
 	})
 }
 
 // finish logs the request's one line. A panic becomes an internal fault; the one
 // that means "drop the connection" goes on.
-func (g *Gate) finish(w *watched, r *http.Request, e *Entry, began time.Time) {
-	fault, broken := recover(), w.begun
+func (g *Gate) finish(p *passage, r *http.Request) {
+	fault, broken := recover(), p.answer.begun
 	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // panics are compared, as net/http does
 		err := fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
 		if !broken {
-			Problem(w, r, err)
+			Problem(&p.answer, r, err)
 		} else {
-			e.Fail(err)
+			p.entry.Fail(err)
 		}
 	}
-	g.log(r, e, w.code, g.config.Now().Sub(began))
+	g.log(p, g.config.Now())
 	if fault != nil && (broken || fault == http.ErrAbortHandler) { //nolint:errorlint // as above
 		panic(http.ErrAbortHandler)
 	}
 }
 
-func (g *Gate) log(r *http.Request, e *Entry, status int, took time.Duration) {
+func (g *Gate) log(p *passage, now time.Time) {
+	e, took := &p.entry, now.Sub(p.began)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if g.config.Observe != nil {
 		g.config.Observe(e.op, e.code, took)
 	}
-	level, attrs := slog.LevelInfo, []slog.Attr{
-		slog.String("op", e.op), slog.String("actor", string(e.actor.Kind)), slog.String("id", e.actor.ID),
-		slog.String("code", string(e.code)), slog.Int("status", status), slog.Duration("took", took),
-		slog.String("request", e.ID), slog.String("source", g.Source(r)),
-	}
+	level := slog.LevelInfo
 	if e.cause != nil {
 		level = slog.LevelError
-		attrs = append(attrs, slog.String("cause", causes(e.cause)))
 	}
-	g.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	out := g.config.Log.Handler()
+	if !out.Enabled(p, level) {
+		return
+	}
+	line := slog.NewRecord(now, level, "request", 0) // where in the program it is written tells nobody anything
+	line.AddAttrs(
+		slog.String("op", e.op), slog.String("actor", string(e.actor.Kind)), slog.String("id", e.actor.ID),
+		slog.String("code", string(e.code)), slog.Int("status", p.answer.code), slog.Duration("took", took),
+		slog.String("request", e.ID), slog.String("source", e.source),
+	)
+	if e.cause != nil {
+		line.AddAttrs(slog.String("cause", causes(e.cause)))
+	}
+	_ = out.Handle(p, line) // as a logger does: there is nowhere to tell it
 }
 
 // causes writes an error with what its parts keep from being shown.
@@ -213,12 +260,13 @@ func causes(err error) string {
 	return text
 }
 
-func (g *Gate) requestID() string {
-	var b [8]byte
-	if _, err := io.ReadFull(g.config.Random, b[:]); err != nil {
+func (g *Gate) requestID(random *[8]byte) string {
+	if _, err := io.ReadFull(g.config.Random, random[:]); err != nil {
 		return "req_unknown" // a request is not refused for want of a name
 	}
-	return "req_" + hex.EncodeToString(b[:])
+	text := [20]byte{'r', 'e', 'q', '_'}
+	hex.Encode(text[4:], random[:])
+	return string(text[:])
 }
 
 // check refuses names that are not ours, which is how a web page rebinds DNS to
@@ -253,9 +301,19 @@ func loopback(name string) bool {
 // Source is the network address a request comes from: the nearest one that is
 // not a trusted proxy's.
 func (g *Gate) Source(r *http.Request) string {
+	if e, ok := r.Context().Value(entryOf{}).(*Entry); ok {
+		return e.source
+	}
+	return g.source(r)
+}
+
+func (g *Gate) source(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return "unknown"
+	}
+	if peer.Addr().Is4() && !g.trusts(peer.Addr()) {
+		return r.RemoteAddr[:strings.LastIndexByte(r.RemoteAddr, ':')] // an IPv4 address has one form
 	}
 	at := peer.Addr().Unmap().WithZone("")
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")

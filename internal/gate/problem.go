@@ -53,7 +53,7 @@ func write(w http.ResponseWriter, r *http.Request, e *purser.Error, status int) 
 		h.Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
 	}
 	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
-		h.Set("WWW-Authenticate", EntryOf(r.Context()).challenge)
+		h.Set("WWW-Authenticate", EntryOf(r.Context()).howToSignIn())
 	}
 	var text bytes.Buffer
 	_ = json.NewEncoder(&text).Encode(p) // our own type, which can be written

@@ -12,7 +12,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,9 +57,13 @@ type Config struct {
 
 // New returns the handler of /v1, /openapi.json, /healthz, /readyz and the other doors.
 func New(c Config) http.Handler {
-	mux := http.NewServeMux()
+	mux, fixed := http.NewServeMux(), map[place]http.Handler{}
 	for _, op := range c.Office.Operations() {
-		mux.Handle(op.Method+" "+op.Path, &door{op: op, gate: c.Gate, answering: c.Office.Answering})
+		d := &door{op: op, gate: c.Gate, answering: c.Office.Answering, inPath: pathMembers(op.Path)}
+		mux.Handle(op.Method+" "+op.Path, d)
+		if len(d.inPath) == 0 {
+			fixed[place{op.Method, op.Path}] = d
+		}
 	}
 	mux.Handle("POST /v1/blobs", named("put_blobs", blobs(c)))
 	mux.Handle("GET /v1/audit/export", named("export_audit", export(c)))
@@ -80,7 +83,7 @@ func New(c Config) http.Handler {
 	for pattern, h := range c.Doors {
 		mux.Handle(pattern, h)
 	}
-	return c.Gate.Wrap(problems(mux, c.Lost))
+	return c.Gate.Wrap(problems(mux, fixed, c.Lost))
 }
 
 // status answers the questions of a load balancer.
@@ -108,9 +111,17 @@ func named(op string, h http.HandlerFunc) http.Handler {
 	})
 }
 
-// problems turns the mux's own plain-text refusals into problems.
-func problems(mux *http.ServeMux, lost http.Handler) http.Handler {
+// place is where an operation is found that names nothing in its path.
+type place struct{ method, path string }
+
+// problems turns the mux's own plain-text refusals into problems. What is at a fixed
+// place needs no mux, which looks twice: here, and when it serves.
+func problems(mux *http.ServeMux, fixed map[place]http.Handler, lost http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := fixed[place{r.Method, r.URL.Path}]; ok && r.URL.RawPath == "" {
+			h.ServeHTTP(w, r)
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
@@ -145,20 +156,23 @@ func (q *quiet) WriteHeader(code int)        { q.code = code }
 type door struct {
 	op   office.Operation
 	gate *gate.Gate
+	// inPath are the members that the path names.
+	inPath []string
 	// answering marks a decision whose answer this door writes (Office).
 	answering func(context.Context) (context.Context, func())
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name(d.op.Name)
+	ctx := r.Context()
 	if d.op.Who == purser.Spenders {
-		ctx, sent := d.answering(r.Context())
+		var sent func()
+		ctx, sent = d.answering(ctx)
 		defer sent()
 		// What is written here leaves before sent is called.
 		defer func() { _ = http.NewResponseController(w).Flush() }()
-		r = r.WithContext(ctx)
 	}
-	out, err := d.serve(w, r)
+	out, err := d.serve(ctx, w, r)
 	var lost interface{ Drop() bool }
 	switch {
 	case errors.As(err, &lost) && lost.Drop():
@@ -172,8 +186,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve checks in the order that gives nothing away: who, then how, then what.
-func (d *door) serve(w http.ResponseWriter, r *http.Request) (any, error) {
+// serve checks in the order that gives nothing away: who, then how, then what. ctx is
+// the operation's.
+func (d *door) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
 	by, err := d.actor(r)
 	if err != nil {
 		return nil, err
@@ -191,7 +206,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.op.Do(r.Context(), by, in)
+	return d.op.Do(ctx, by, in)
 }
 
 func (d *door) actor(r *http.Request) (purser.Actor, error) {
@@ -221,14 +236,10 @@ func (d *door) members(w http.ResponseWriter, r *http.Request) (map[string]any, 
 	if err != nil {
 		return nil, err
 	}
-	query, err := d.query(r)
-	if err != nil {
+	if err := d.query(r, members); err != nil {
 		return nil, err
 	}
-	for name, text := range query {
-		members[name] = form.Text(d.op.In, name, text)
-	}
-	for _, name := range pathMembers(d.op.Path) {
+	for _, name := range d.inPath {
 		if _, twice := members[name]; twice {
 			return nil, purser.Errorf(purser.InvalidRequest, "%s is named by the path and not in the body", name)
 		}
@@ -242,18 +253,20 @@ func (d *door) members(w http.ResponseWriter, r *http.Request) (map[string]any, 
 
 // query reads each parameter once. A request with a body takes no query: one
 // place for each member.
-func (d *door) query(r *http.Request) (map[string]string, error) {
-	out := map[string]string{}
+func (d *door) query(r *http.Request, members map[string]any) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
 	for name, values := range r.URL.Query() {
 		switch {
 		case d.op.Method != http.MethodGet:
-			return nil, purser.Errorf(purser.InvalidRequest, "this request takes its members in the body, not in the query")
+			return purser.Errorf(purser.InvalidRequest, "this request takes its members in the body, not in the query")
 		case len(values) != 1:
-			return nil, purser.Errorf(purser.InvalidRequest, "a query parameter is given more than once")
+			return purser.Errorf(purser.InvalidRequest, "a query parameter is given more than once")
 		}
-		out[name] = values[0]
+		members[name] = form.Text(d.op.In, name, values[0])
 	}
-	return out, nil
+	return nil
 }
 
 func (d *door) body(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
@@ -268,17 +281,25 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) (map[string]any, err
 	if err != nil || len(text) == 0 {
 		return map[string]any{}, err
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, purser.Errorf(purser.InvalidRequest, "the body must be application/json")
 	}
 	return form.Parse(text)
+}
+
+func isJSON(contentType string) bool {
+	if contentType == "application/json" {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && kind == "application/json"
 }
 
 // read takes a whole body, within a size and a time that a slow sender cannot stretch.
 func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	conn := http.NewResponseController(w)
 	_ = conn.SetReadDeadline(time.Now().Add(bodyTime)) // not every connection has one; then the server's own limits hold
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	text, err := readAll(w, r, limit)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -292,6 +313,20 @@ func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	return text, nil
 }
 
+// pieceMost is the longest body that is given its room before it comes: who only
+// says that a long one follows gets none for it.
+const pieceMost = 16 << 10
+
+// readAll takes a short body that says how long it is in one piece.
+func readAll(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength <= 0 || r.ContentLength > pieceMost {
+		return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	}
+	text := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, text)
+	return text, err
+}
+
 func pathMembers(path string) []string {
 	var names []string
 	for part := range strings.SplitSeq(path, "/") {
@@ -302,15 +337,42 @@ func pathMembers(path string) []string {
 	return names
 }
 
+var jsonKind = []string{"application/json"} // of every answer: nobody may write into it
+
 func answer(w http.ResponseWriter, v any) {
-	if v == nil || reflect.ValueOf(v).Kind() == reflect.Invalid {
+	if v == nil {
 		v = purser.None{}
 	}
-	var text bytes.Buffer
-	e := json.NewEncoder(&text)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // our own types, which can be written
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
-	_, _ = w.Write(text.Bytes()) // the caller is gone: the operation stands, and its key tells of it
+	t := texts.Get().(*text)
+	defer t.done()
+	_ = t.Encode(v) // our own types, which can be written
+	h := w.Header()
+	h["Content-Type"] = jsonKind
+	h.Set("Content-Length", strconv.Itoa(t.Len()))
+	_, _ = w.Write(t.Bytes()) // the caller is gone: the operation stands, and its key tells of it
+}
+
+// text is room for one answer, and what writes JSON there.
+type text struct {
+	bytes.Buffer
+	*json.Encoder
+}
+
+var texts = sync.Pool{New: func() any {
+	t := &text{}
+	t.Encoder = json.NewEncoder(&t.Buffer)
+	t.SetEscapeHTML(false)
+	return t
+}}
+
+// textKept is the largest answer whose room is used again.
+const textKept = 16 << 10
+
+func (t *text) done() {
+	if t.Cap() > textKept {
+		return
+	}
+	clear(t.Bytes()) // an answer may hold a secret
+	t.Reset()
+	texts.Put(t)
 }
