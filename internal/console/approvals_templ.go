@@ -5,16 +5,13 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import (
-	"github.com/a-h/templ"
-	templruntime "github.com/a-h/templ/runtime"
-)
+import "github.com/a-h/templ"
+import templruntime "github.com/a-h/templ/runtime"
 
 import (
+	"github.com/purser-dev/purser"
 	"strconv"
 	"strings"
-
-	"github.com/purser-dev/purser"
 )
 
 // planState is the one part of an approval that changes while one looks.
@@ -1142,7 +1139,7 @@ func budgetsPart(v *visit, r purser.Review) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Var50 := []any{templ.KV("over", b.Needed > b.Left)}
+				var templ_7745c5c3_Var50 = []any{templ.KV("over", b.Needed > b.Left)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var50...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err

@@ -5,15 +5,12 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import (
-	"github.com/a-h/templ"
-	templruntime "github.com/a-h/templ/runtime"
-)
+import "github.com/a-h/templ"
+import templruntime "github.com/a-h/templ/runtime"
 
 import (
-	"strconv"
-
 	"github.com/purser-dev/purser"
+	"strconv"
 )
 
 // layout is the frame of every page: the way to the content, the menu, the stop
@@ -398,7 +395,7 @@ func fragment(x part) templ.Component {
 			templ_7745c5c3_Var15 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Var16 := []any{x.class}
+		var templ_7745c5c3_Var16 = []any{x.class}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var16...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -795,7 +792,7 @@ func links(v *visit, name, waiting string) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, l := range menuLinks {
-			templ_7745c5c3_Var37 := []any{templ.KV("apart", l.apart)}
+			var templ_7745c5c3_Var37 = []any{templ.KV("apart", l.apart)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var37...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

@@ -5,18 +5,15 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import (
-	"github.com/a-h/templ"
-	templruntime "github.com/a-h/templ/runtime"
-)
+import "github.com/a-h/templ"
+import templruntime "github.com/a-h/templ/runtime"
 
 import (
+	"github.com/purser-dev/purser"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/purser-dev/purser"
 )
 
 func searchPart(in purser.Search) templ.Component {
@@ -216,7 +213,7 @@ func servicesPart(in purser.Search, services []purser.Service) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				if len(s.Prices) == 0 {
-					templ_7745c5c3_Var11 := []any{templ.KV("none", s.Price == "unpriced")}
+					var templ_7745c5c3_Var11 = []any{templ.KV("none", s.Price == "unpriced")}
 					templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var11...)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

@@ -5,16 +5,13 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import (
-	"github.com/a-h/templ"
-	templruntime "github.com/a-h/templ/runtime"
-)
+import "github.com/a-h/templ"
+import templruntime "github.com/a-h/templ/runtime"
 
 import (
+	"github.com/purser-dev/purser"
 	"strconv"
 	"strings"
-
-	"github.com/purser-dev/purser"
 )
 
 func runsPart(v *visit, runs []purser.Run) templ.Component {

@@ -5,17 +5,14 @@ package console
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import (
-	"github.com/a-h/templ"
-	templruntime "github.com/a-h/templ/runtime"
-)
+import "github.com/a-h/templ"
+import templruntime "github.com/a-h/templ/runtime"
 
 import (
+	"github.com/purser-dev/purser"
 	"maps"
 	"slices"
 	"strconv"
-
-	"github.com/purser-dev/purser"
 )
 
 func downloads() templ.Component {

@@ -51,6 +51,10 @@ func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 	if n := paid(); n != before {
 		t.Errorf("%d paid orders were placed", n-before)
 	}
+	// Without a plan it is the same agent, and the same burst.
+	order := purser.PlaceHold{Provider: "printer", Kind: purser.KindOrder, Target: "leaflets", AmountMinor: 100, Currency: "USD"}
+	_, err := do[purser.Hold](h, agent, "place_hold", order)
+	refused(t, err, purser.TooManyOrders)
 	if err := buy("shop0", "n4.club", false); err != nil {
 		t.Errorf("one that is known by now: %s", explain(err))
 	}
@@ -62,4 +66,59 @@ func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 	if err := buy("shop4", "n6.club", false); err != nil {
 		t.Errorf("an hour later: %s", explain(err))
 	}
+}
+
+// The same of orders without a plan, in both databases, and seen by plans.
+func TestABurstOfHoldsToNewProvidersNeedsAPerson(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(20_000)
+		order := func(provider, target string) error {
+			t.Helper()
+			held, err := do[purser.Hold](h, agent, "place_hold", purser.PlaceHold{
+				Provider: provider, Kind: purser.KindOrder, Target: provider + "/" + target, AmountMinor: 100, Currency: "USD", LifetimeSeconds: 7200,
+			})
+			if err == nil {
+				must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: held.ID})
+				must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 100})
+			}
+			return err
+		}
+		for n := range 3 {
+			if err := order(fmt.Sprintf("shop-%d", n), "one"); err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		refused(t, order("shop-3", "one"), purser.TooManyOrders)
+		h.seller.pay = h.rail()
+		plan := h.planned(agent, domain("superseal.club"))
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.TooManyOrders)
+		if err := order("shop-2", "two"); err != nil {
+			t.Errorf("one that is known by now: %s", explain(err))
+		}
+		if _, err := do[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "shop-4", AmountMinor: 1, Currency: "USD"}); err != nil {
+			t.Errorf("use is no order: %s", explain(err))
+		}
+		allow := purser.AllowRepeat{Run: run.ID, Target: "shop-3/one", AmountMinor: 100, Currency: "USD"}
+		allow.Act = h.sign("allow_repeat", allow)
+		must[purser.Accepted](h, h.owner, "allow_repeat", allow)
+		if err := order("shop-3", "one"); err != nil {
+			t.Errorf("a person meant it: %s", explain(err))
+		}
+		// An hour later, what was paid is known, and nobody is new in a hurry.
+		h.sql("UPDATE holds SET created_at = created_at - $1 WHERE organization = $2", int64(61*time.Minute/time.Microsecond), h.owner.Organization)
+		for n := range 3 {
+			if err := order(fmt.Sprintf("late-%d", n), "one"); err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		refused(t, order("late-3", "one"), purser.TooManyOrders)
+		if err := order("shop-1", "two"); err != nil {
+			t.Errorf("one that was paid before the hour: %s", explain(err))
+		}
+		h.books()
+		h.verify()
+	})
 }

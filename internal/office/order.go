@@ -308,30 +308,50 @@ func planOpen(t *store.Turn, plan db.Plan) *purser.Error {
 const newMost = 3
 
 // newProviders finds those of the last hour that the organization had never bought
-// from before. With less than newMost others there is nothing to ask.
+// from before. With less than newMost of them there is nothing to ask.
 func (o *Office) newProviders(ctx context.Context, t *store.Turn, sp *guard.Spend, recent []db.Order) error {
-	var others []string
-	for _, r := range recent {
-		if r.Amount > 0 && r.Provider != sp.Provider && !slices.Contains(others, r.Provider) {
-			others = append(others, r.Provider)
+	since := store.Micro(t.Now.Add(-time.Hour))
+	var all []string
+	if sp.Path.Agent != "" { // what it ordered without a plan
+		var err error
+		all, err = t.OrderedFrom(ctx, db.OrderedFromParams{Organization: t.Org, Agent: sp.Path.Agent, After: since})
+		if err != nil {
+			return fmt.Errorf("looking for orders without a plan: %w", err)
 		}
 	}
-	if len(others) < newMost {
+	for _, r := range recent {
+		if r.Amount > 0 && !slices.Contains(all, r.Provider) {
+			all = append(all, r.Provider)
+		}
+	}
+	if len(all) < newMost {
 		return nil
 	}
-	for _, p := range append(others, sp.Provider) {
-		before, err := t.BoughtBefore(ctx, db.BoughtBeforeParams{Organization: t.Org, Provider: p, Until: store.Micro(t.Now.Add(-time.Hour))})
-		switch {
-		case err != nil:
-			return fmt.Errorf("looking for earlier orders from %s: %w", p, err)
-		case before > 0:
-		case p == sp.Provider:
-			sp.New = true
-		default:
+	for _, p := range all {
+		known, err := o.boughtBefore(ctx, t, p, since)
+		if err != nil {
+			return err
+		}
+		if !known {
 			sp.NewSince = append(sp.NewSince, p)
 		}
 	}
-	return nil
+	known, err := o.boughtBefore(ctx, t, sp.Provider, since)
+	sp.New = !known
+	return err
+}
+
+// boughtBefore reports whether something was bought from a provider until some time,
+// by a plan or without one.
+func (o *Office) boughtBefore(ctx context.Context, t *store.Turn, provider string, until int64) (bool, error) {
+	before, err := t.BoughtBefore(ctx, db.BoughtBeforeParams{Organization: t.Org, Provider: provider, Until: until})
+	if err == nil && before == 0 {
+		before, err = t.PaidBefore(ctx, db.PaidBeforeParams{Organization: t.Org, Provider: provider, Until: until})
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for earlier orders from %s: %w", provider, err)
+	}
+	return before > 0, nil
 }
 
 // spend gathers, inside the turn, every fact that the guards read.

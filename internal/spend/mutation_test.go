@@ -16,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/spend/spendtest"
 )
 
@@ -45,9 +44,6 @@ func (w *world) both(f func(*spendtest.Engine)) {
 func TestEachGuardIsMissed(t *testing.T) {
 	t.Parallel()
 	for i, g := range spendtest.Guards() {
-		if _, ok := g.(guard.Burst); ok {
-			continue // its facts are those of planned orders: TestABurstToNewProvidersNeedsAPerson of internal/office
-		}
 		t.Run(strings.TrimPrefix(fmt.Sprintf("%T", g), "guard."), func(t *testing.T) {
 			t.Parallel()
 			err := seeds(300, func(w *world) {

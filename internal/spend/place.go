@@ -60,6 +60,9 @@ func (s *State) place(r *Request) Outcome {
 	}
 	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
 	sp.Meant = sp.Order && s.Repeats[repeat] > 0
+	if sp.Order {
+		sp.New, sp.NewSince = !s.known(r.Provider), s.news(run)
+	}
 	var windows []*Window
 	sp.Budgets, windows = s.covering(Scopes(s.Org, run.Project, r.Provider, r.Category, run.ID, Together(run.Labels, r.Labels)), r.Amount.Currency)
 	if no := s.forbidden(r, run, sp); no != nil {
@@ -112,6 +115,41 @@ func (s *State) recent(run string) []guard.Recent {
 		}
 	}
 	return out
+}
+
+// news are the providers that the run's agent ordered from within the hour, and that
+// nobody here had bought from before it.
+func (s *State) news(run *Run) []string {
+	var out []string
+	add := func(provider string) {
+		if !slices.Contains(out, provider) && !s.known(provider) {
+			out = append(out, provider)
+		}
+	}
+	for _, p := range s.News[run.ID] {
+		add(p)
+	}
+	for _, h := range s.Opened { // in this turn
+		if h.Kind == purser.KindOrder && (h.Run == run.ID || h.Agent != "" && h.Agent == run.Agent) {
+			add(h.Provider)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// known reports whether something was bought from a provider before the last hour;
+// it may have been captured a moment ago.
+func (s *State) known(provider string) bool {
+	if s.Known[provider] {
+		return true
+	}
+	for _, h := range s.Holds {
+		if h.Provider == provider && h.Kind == purser.KindOrder && h.Principal != "" && h.Captured > 0 && !h.CreatedAt.After(s.Now.Add(-time.Hour)) {
+			return true
+		}
+	}
+	return false
 }
 
 // forbidden is the first no: the run's, the guards', and a person's who was not

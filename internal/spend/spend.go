@@ -89,6 +89,11 @@ type State struct {
 	Keys       map[Key]Kept
 	Recent     map[string][]Recent // orders of a run without a plan, in the last hour
 	Repeats    map[Repeat]int      // repeats that a person allowed
+	// News are the providers that a run, or the agent of it, ordered from in the last
+	// hour; Known those of them, and of the orders to decide, that something was bought
+	// from before it.
+	News  map[string][]string
+	Known map[string]bool
 	// DefaultProvider is the monthly limit that a provider gets with the first spend there.
 	DefaultProvider purser.Money
 	Guards          guard.Set

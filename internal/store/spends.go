@@ -90,7 +90,7 @@ func newLoading(org string, b Spends, n names) *loading {
 	return &loading{b: b, org: org, names: n, state: &spend.State{
 		Org: org, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
 		Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{},
+		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{}, News: map[string][]string{}, Known: map[string]bool{},
 	}}
 }
 
@@ -128,6 +128,19 @@ const (
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
 	selectRecent = `SELECT id, target, amount, captured, state, created_at FROM holds
 WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY created_at, seq`
+	// Whom a run's agent ordered from, by a plan or without one, and whether something
+	// was bought there before; and the same of a provider.
+	selectNews = `SELECT provider, CAST((CASE WHEN ` + boughtBefore + ` THEN 1 ELSE 0 END) AS BIGINT) FROM (
+SELECT provider FROM holds WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT provider FROM orders WHERE organization = $1 AND run = $2 AND amount > 0 AND created_at > $3
+UNION SELECT provider FROM holds WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT provider FROM orders WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND amount > 0 AND created_at > $3
+) AS news ORDER BY provider`
+	selectKnown  = `SELECT provider, CAST((CASE WHEN ` + boughtBefore + ` THEN 1 ELSE 0 END) AS BIGINT) FROM (SELECT CAST($2 AS TEXT) AS provider) AS news`
+	boughtBefore = `EXISTS (SELECT 1 FROM orders b WHERE b.organization = $1 AND b.provider = news.provider AND b.created_at <= $3 AND b.amount > 0 AND b.state <> 'failed')
+OR EXISTS (SELECT 1 FROM holds b WHERE b.organization = $1 AND b.provider = news.provider AND b.created_at <= $3 AND b.principal <> '' AND b.kind = 'order' AND b.captured > 0)`
+	agentOfRun = `(SELECT agent FROM runs WHERE organization = $1 AND id = $2)`
+
 	selectRepeats = `SELECT target, currency, amount FROM repeats WHERE organization = $1 AND run = $2 AND hold = '' AND expires_at > $3`
 )
 
@@ -174,7 +187,7 @@ func padded(n int) int {
 
 // first is what can be asked before anything is known.
 func (l *loading) first(now time.Time) []Stmt {
-	var tokens, runs, holds, orders []string
+	var tokens, runs, holds, orders, payees []string
 	var keys []any
 	l.asked = map[spend.Scope]bool{}
 	add := func(list *[]string, v string) {
@@ -199,6 +212,7 @@ func (l *loading) first(now time.Time) []Stmt {
 		add(&runs, r.Run)
 		if r.Kind == purser.KindOrder {
 			add(&orders, r.Run)
+			add(&payees, r.Provider)
 		}
 		facts, ok := l.b.Facts(r.Run)
 		if !ok {
@@ -217,9 +231,14 @@ func (l *loading) first(now time.Time) []Stmt {
 	selectKeys.cut(keys, func(text string, args []any) {
 		stmts = append(stmts, Stmt{Text: text, Args: append([]any{l.org}, args...), Each: l.key})
 	})
+	hour := Micro(now.Add(-time.Hour))
+	for _, provider := range payees {
+		stmts = append(stmts, Stmt{Text: selectKnown, Args: []any{l.org, provider, hour}, Each: func(scan func(...any) error) error { return l.known("", scan) }})
+	}
 	for _, run := range orders {
 		stmts = append(stmts,
-			Stmt{Text: selectRecent, Args: []any{l.org, run, Micro(now.Add(-time.Hour))}, Each: func(scan func(...any) error) error { return l.recent(run, scan) }},
+			Stmt{Text: selectNews, Args: []any{l.org, run, hour}, Each: func(scan func(...any) error) error { return l.known(run, scan) }},
+			Stmt{Text: selectRecent, Args: []any{l.org, run, hour}, Each: func(scan func(...any) error) error { return l.recent(run, scan) }},
 			Stmt{Text: selectRepeats, Args: []any{l.org, run, Micro(now)}, Each: func(scan func(...any) error) error { return l.repeat(run, scan) }})
 	}
 	return stmts
@@ -453,6 +472,18 @@ func (l *loading) recent(run string, scan func(...any) error) error {
 	err := scan(&r.Hold, &r.Target, &r.Amount, &h.Captured, &h.State, &at)
 	r.At, r.Failed = Time(at), h.Failed()
 	l.state.Recent[run] = append(l.state.Recent[run], r)
+	return err
+}
+
+// known reads a provider, which a run's agent ordered from where one is named.
+func (l *loading) known(run string, scan func(...any) error) error {
+	var provider string
+	var before int64
+	err := scan(&provider, &before)
+	l.state.Known[provider] = before != 0
+	if run != "" {
+		l.state.News[run] = append(l.state.News[run], provider)
+	}
 	return err
 }
 

@@ -53,7 +53,7 @@ func Guards() guard.Set {
 		guard.Budgets{},
 		guard.Repeat{Within: 10 * time.Minute},
 		guard.Breaker{Most: 3},
-		guard.Burst{Most: 3},
+		guard.Burst{Most: NewProviders},
 		guard.Pace{Most: OrdersPerHour},
 	}
 }
@@ -203,7 +203,7 @@ func (e *Engine) load(requests []spend.Request) *spend.State {
 	s := &spend.State{
 		Org: Org, Now: e.Now, Skew: e.Skew, Zone: e.Zone, Seq: e.Seq, Epoch: e.Epoch, Stops: slices.Clone(e.Stops), Tokens: e.Tokens, Runs: map[string]*spend.Run{},
 		Budgets: map[spend.Scope][]*spend.Budget{}, Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
-		Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{}, DefaultProvider: purser.Money{Amount: e.First, Currency: "USD"}, Guards: e.Guards,
+		Recent: map[string][]spend.Recent{}, News: map[string][]string{}, Known: map[string]bool{}, Repeats: map[spend.Repeat]int{}, DefaultProvider: purser.Money{Amount: e.First, Currency: "USD"}, Guards: e.Guards,
 	}
 	for id, r := range e.Runs {
 		r := *r
@@ -229,9 +229,31 @@ func (e *Engine) load(requests []spend.Request) *spend.State {
 		}
 		if r.Kind == purser.KindOrder && s.Recent[r.Run] == nil {
 			s.Recent[r.Run] = e.recent(r.Run)
+			e.news(s, r.Run)
+		}
+		if r.Kind == purser.KindOrder {
+			s.Known[r.Provider] = e.known(r.Provider)
 		}
 	}
 	return s
+}
+
+// news loads what an agent ordered from in the last hour.
+func (e *Engine) news(s *spend.State, run string) {
+	for _, id := range e.Orders {
+		h := e.Holds[id]
+		if r := e.Runs[run]; r != nil && h.Agent == r.Agent && h.CreatedAt.After(e.Now.Add(-time.Hour)) {
+			s.News[run] = append(s.News[run], h.Provider)
+			s.Known[h.Provider] = e.known(h.Provider)
+		}
+	}
+}
+
+func (e *Engine) known(provider string) bool {
+	return slices.ContainsFunc(e.Orders, func(id string) bool {
+		h := e.Holds[id]
+		return h.Provider == provider && h.Captured > 0 && !h.CreatedAt.After(e.Now.Add(-time.Hour))
+	})
 }
 
 func (e *Engine) recent(run string) []spend.Recent {

@@ -542,7 +542,7 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 				return purser.LooksLikeDuplicate
 			}
 		}
-		if failures >= 3 || recent >= OrdersPerHour {
+		if failures >= 3 || m.burst(run, r.Provider) || recent >= OrdersPerHour {
 			return purser.TooManyOrders
 		}
 	}
@@ -552,5 +552,24 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 	return ""
 }
 
-// OrdersPerHour is the pace of the world.
-const OrdersPerHour = 5
+// burst reports whether a provider would be one more new one, after as many as an agent
+// may try within an hour.
+func (m *Model) burst(run *modelRun, provider string) bool {
+	bought, tried := map[string]bool{}, map[string]bool{}
+	for _, h := range m.placed {
+		if old := m.now.Sub(h.at) >= time.Hour; old && h.captured > 0 {
+			bought[h.provider] = true
+		} else if !old && h.agent == run.Agent {
+			tried[h.provider] = true
+		}
+	}
+	maps.DeleteFunc(tried, func(p string, _ bool) bool { return bought[p] })
+	return !bought[provider] && !tried[provider] && len(tried) >= NewProviders
+}
+
+// OrdersPerHour is the pace of the world, NewProviders how many new ones an agent may
+// order from within an hour.
+const (
+	OrdersPerHour = 5
+	NewProviders  = 3
+)

@@ -211,6 +211,8 @@ func (s *Script) batch() []spend.Request {
 		return s.sweep()
 	case s.chance(2):
 		return s.undo()
+	case s.chance(2):
+		return s.spree()
 	case s.chance(4):
 		n = 20 + s.dice.IntN(40)
 	case s.chance(40):
@@ -247,6 +249,33 @@ func (s *Script) undo() []spend.Request {
 	release := spend.Request{Op: spend.Release, By: r.By, Hold: r.ID}
 	s.steps = []Step{{Batch: []spend.Request{s.keyed(release), s.keyed(again)}}}
 	return []spend.Request{s.keyed(r)}
+}
+
+// spree is an agent that orders from everybody: from one provider, and hours later from
+// the others in one turn and from the first again, which may have been paid by then.
+func (s *Script) spree() []spend.Request {
+	run := pick(s.dice, []RunInfo{Runs()[0], Runs()[2], Runs()[3]})
+	all := make([]spend.Request, len(providers)+1)
+	for i := range all {
+		r := s.place(spend.Place)
+		r.By, r.Run, r.Provider, r.Kind, r.Target, r.Lifetime = Agent(run), run.ID, providers[i%len(providers)], purser.KindOrder, "spree "+r.ID, 30*time.Hour
+		r.Amount = purser.Money{Amount: 1, Currency: "USD"}
+		s.owners[r.ID] = r.By
+		all[i] = s.keyed(r)
+	}
+	first, again := all[0], all[len(providers)]
+	if s.chance(30) {
+		return all[:len(providers)]
+	}
+	then := func(op spend.Op) spend.Request {
+		return s.keyed(spend.Request{Op: op, By: first.By, Hold: first.ID, Part: first.Amount.Amount})
+	}
+	last := []spend.Request{again}
+	if s.chance(70) {
+		last = []spend.Request{then(spend.Capture), again}
+	}
+	s.steps = []Step{{Batch: []spend.Request{then(spend.Begin)}}, {Advance: 2 * time.Hour}, {Batch: all[1:len(providers)]}, {Batch: last}}
+	return []spend.Request{first}
 }
 
 var (

@@ -3,3 +3,13 @@
 SELECT count(*) FROM (
     SELECT 1 FROM orders WHERE organization = $1 AND provider = $2 AND amount > 0 AND state <> 'failed' AND created_at <= sqlc.arg(until) LIMIT 1
 ) AS found;
+
+-- name: PaidBefore :one
+-- PaidBefore is the same of orders without a plan.
+SELECT count(*) FROM (
+    SELECT 1 FROM holds WHERE organization = $1 AND provider = $2 AND principal <> '' AND kind = 'order' AND captured > 0 AND created_at <= sqlc.arg(until) LIMIT 1
+) AS found;
+
+-- name: OrderedFrom :many
+-- OrderedFrom are the providers that an agent ordered from without a plan since some time.
+SELECT DISTINCT provider FROM holds WHERE organization = $1 AND agent = $2 AND principal <> '' AND kind = 'order' AND created_at > sqlc.arg(after) ORDER BY provider;
