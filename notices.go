@@ -42,6 +42,7 @@ type Notices struct {
 	Ways       []string       `json:"ways"`    // that the server is set up for
 	Kinds      []string       `json:"kinds"`   // that can be chosen
 	Choices    []NoticeChoice `json:"choices"` // of the organization and of whoever asks
+	Holds      []NoticeChoice `json:"holds"`   // what holds for each kind, for the organization and for whoever asks, by the ways that are set up
 	Untold     []Notice       `json:"untold"`  // given up within the last week
 }
 

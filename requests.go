@@ -311,8 +311,9 @@ type Resource struct {
 	Item         string     `json:"item"`
 	State        string     `json:"state"` // live, payment_required, retiring, detached, removed, cut
 	Order        string     `json:"order"`
-	Variables    []string   `json:"variables"` // names of its credentials; values by exec only
-	Class        string     `json:"class"`     // of its credentials: runtime or operator
+	Variables    []string   `json:"variables"`                   // names of its credentials; values by exec only
+	Class        string     `json:"class"`                       // of its credentials: runtime or operator
+	Until        *time.Time `json:"credentials_until,omitempty"` // when they end, if the provider told so
 	URL          string     `json:"url,omitempty"`
 	Cap          string     `json:"cap"`
 	CreatedAt    time.Time  `json:"created_at"`

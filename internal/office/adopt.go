@@ -135,6 +135,7 @@ func (o *Office) adopted(ctx context.Context, t *store.Turn, b begun, s sold) (s
 		Organization: t.Org, ID: id, Project: b.order.Project, Env: b.order.Env, Name: b.step.Name, Provider: b.step.Provider, Service: b.step.Service,
 		Connection: s.connect, ProviderID: b.step.ProviderID, Item: b.step.Provider + "/" + b.step.Service, Configuration: "{}", Access: sealed,
 		Variables: variables, State: ResourceLive, OrderID: b.order.ID, Cap: b.step.Price.Cap, Class: class, CreatedAt: store.Micro(t.Now),
+		CredentialsUntil: credentialsUntil(0, s.resource),
 	})
 }
 

@@ -168,6 +168,10 @@ func (o *Office) budgetName(ctx context.Context, q *db.Queries, org string, b db
 		if o, err := q.Organization(ctx, org); err == nil {
 			return o.Name
 		}
+	case purser.ScopeRun:
+		if r, err := q.Run(ctx, db.RunParams{Organization: org, ID: b.Target}); err == nil && r.Purpose != "" {
+			return r.Purpose
+		}
 	}
 	return b.Target
 }

@@ -16,12 +16,15 @@ func (o *Office) LowerCeiling(ctx context.Context, by purser.Actor, in purser.Lo
 	if err != nil {
 		return purser.Plan{}, err
 	}
-	if old.State != purser.PlanWaiting {
-		return purser.Plan{}, purser.Errorf(purser.InvalidState, "the plan is %s and waits for nobody", old.State).WithHint("make a new plan")
-	}
 	request, err := lowered(old.Terms, in)
 	if err != nil {
 		return purser.Plan{}, err
+	}
+	if old.State != purser.PlanWaiting {
+		if out, done, err := replayed[purser.Plan](ctx, o, by, "lower_ceiling", request); done {
+			return out, err // the same request again, after it was done
+		}
+		return purser.Plan{}, purser.Errorf(purser.InvalidState, "the plan is %s and waits for nobody", old.State).WithHint("make a new plan")
 	}
 	plan, err := o.makePlan(ctx, by, "lower_ceiling", request)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -222,7 +223,7 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 	}
 	err = t.UpdateResource(ctx, db.UpdateResourceParams{
 		Organization: t.Org, ID: row.ID, Service: b.step.Service, Item: b.step.Item, Configuration: toJSON(b.step.Configuration),
-		Access: access, Variables: list, Cap: b.step.Price.Cap,
+		Access: access, Variables: list, Cap: b.step.Price.Cap, CredentialsUntil: credentialsUntil(row.CredentialsUntil, s.resource),
 	})
 	if err != nil {
 		return "", err
@@ -233,6 +234,18 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 		}
 	}
 	return row.ID, o.subscribe(ctx, t, b, row.ID)
+}
+
+// credentialsUntil is when the credentials of an answer end, as it is stored; an
+// answer without any leaves those that are there as they are.
+func credentialsUntil(before int64, r app.Resource) int64 {
+	switch {
+	case r.Complete == nil || len(r.Complete.AccessConfiguration) == 0:
+		return before
+	case r.Complete.ExpiresAt.IsZero():
+		return 0
+	}
+	return store.Micro(r.Complete.ExpiresAt.Time.UTC().Truncate(time.Second))
 }
 
 // merged is a resource's credentials with those of an answer over them, sealed,

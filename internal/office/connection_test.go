@@ -190,6 +190,37 @@ func TestATokenIsRenewedWithATenthOfItsLifeToGo(t *testing.T) {
 	}
 }
 
+// The end that a provider tells is shown with the resource: of the newest
+// credentials, and of none that it says nothing of.
+func TestCredentialsSayWhenTheyEnd(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		first := time.Date(2027, 3, 1, 12, 0, 0, 900, time.UTC)
+		h.seller.set(func(s *seller) { s.ends = first })
+		h.link(agent)
+		h.sql(`UPDATE providers SET manifest = REPLACE(manifest, '"resources:find"', '"resources:find","resources:rotate_credentials"')`)
+		id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
+		until := func() *time.Time {
+			return must[purser.Resource](h, agent, "show_resource", purser.ResourceRef{Resource: id}).Until
+		}
+		if got := until(); got == nil || !got.Equal(first.Truncate(time.Second)) {
+			t.Errorf("bought: until %v, want %v", got, first)
+		}
+		h.seller.set(func(s *seller) { s.ends = first.AddDate(0, 3, 0) })
+		must[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+		if got := until(); got == nil || got.Month() != time.June {
+			t.Errorf("rotated: until %v", got)
+		}
+		h.seller.set(func(s *seller) { s.ends = time.Time{} })
+		must[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+		if got := until(); got != nil {
+			t.Errorf("rotated to some without an end: until %v", got)
+		}
+	})
+}
+
 // APP 3.1: a plan that an account has by being linked is recorded, and never made.
 func TestAPlanThatCameWithTheAccountIsTakenIn(t *testing.T) {
 	t.Parallel()

@@ -50,8 +50,36 @@ func (o *Office) ListNotices(ctx context.Context, by purser.Actor, in purser.Pag
 			out.Choices = append(out.Choices, purser.NoticeChoice{Who: whoMe, Kind: c.Kind, Ways: c.Ways})
 		}
 	}
+	out.Holds = o.holding(by, choices)
 	out.Untold, err = o.untold(ctx, q, by)
 	return out, err
+}
+
+// holding is what the choices come to, kind by kind: who is told by which of the
+// ways that the server is set up for.
+func (o *Office) holding(by purser.Actor, choices []notice.Choice) []purser.NoticeChoice {
+	out := []purser.NoticeChoice{}
+	able := func(ways []string, most ...string) []string {
+		kept := []string{}
+		for _, w := range ways {
+			if slices.Contains(most, w) && o.Couriers[w] != nil {
+				kept = append(kept, w)
+			}
+		}
+		return kept
+	}
+	for _, k := range notice.Kinds() {
+		if by.Kind == purser.Person {
+			ways, own := notice.WaysOf(choices, by.ID, k)
+			if by.Role == purser.Viewer && !own {
+				ways = nil
+			}
+			out = append(out, purser.NoticeChoice{Who: whoMe, Kind: string(k), Ways: able(ways, notice.Mail)})
+		}
+		ways, _ := notice.WaysOf(choices, "", k)
+		out = append(out, purser.NoticeChoice{Who: whoOrganization, Kind: string(k), Ways: able(ways, notice.Ways()...)})
+	}
+	return out
 }
 
 // ways lists the ways that the server is set up for.

@@ -478,6 +478,7 @@ type seller struct {
 	get      func(app.Resource) (app.Resource, error)
 	finds    int
 	removing error
+	ends     time.Time                                                        // of the credentials that it hands out; zero: it does not say
 	asks     func(req app.AccountRequest, code string) (office.Linked, error) // what an account request needs first; a code only when one came back
 }
 
@@ -612,6 +613,7 @@ func (s *seller) Create(ctx context.Context, _ office.Provider, _ seal.Secret, _
 		}
 		r = app.Resource{Status: app.StatusComplete, ID: "r_" + req.OrchestratorResourceID, ServiceID: req.ServiceID, Complete: &app.Complete{AccessConfiguration: map[string]string{"token": "s3cret", "account": "a1"}}}
 		s.mu.Lock()
+		r.Complete.ExpiresAt = app.At(s.ends)
 		s.sold[req.OrchestratorResourceID] = r
 		s.mu.Unlock()
 		return r, nil

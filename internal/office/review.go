@@ -53,13 +53,15 @@ func (o *Office) budgetsOf(ctx context.Context, q *db.Queries, p purser.Plan) ([
 	if err != nil {
 		return nil, err
 	}
-	current := map[string]purser.BudgetLine{}
+	type key struct{ scope, id, currency, period string }
+	of := func(b purser.BudgetLine) key { return key{b.Scope, b.ID, b.Limit.Currency, b.Period} }
+	current := map[key]purser.BudgetLine{}
 	for _, b := range now {
-		current[b.Scope+":"+b.ID+":"+b.Limit.Currency] = b
+		current[of(b)] = b
 	}
 	out := []purser.BudgetLine{}
 	for _, b := range p.Budgets {
-		if c, ok := current[b.Scope+":"+b.ID+":"+b.Limit.Currency]; ok {
+		if c, ok := current[of(b)]; ok {
 			b = c
 		}
 		b.Needed = 0

@@ -121,7 +121,7 @@ func (o *Office) rotation(ctx context.Context, org, id string) (out purser.Rotat
 			return err
 		}
 		t.Record(record)
-		return t.SetResourceAccess(ctx, db.SetResourceAccessParams{Organization: org, ID: id, Access: sealed, Variables: variables})
+		return t.SetResourceAccess(ctx, db.SetResourceAccessParams{Organization: org, ID: id, Access: sealed, Variables: variables, CredentialsUntil: credentialsUntil(row.CredentialsUntil, r)})
 	})
 	if err != nil || failed != nil {
 		return out, firstError(failed, err)

@@ -61,7 +61,7 @@ func (s *seller) Rotate(_ context.Context, _ office.Provider, _ seal.Secret, key
 	}
 	access := maps.Clone(r.Complete.AccessConfiguration)
 	access["token"] = "of " + key // the same key gives the same one
-	r.Complete = &app.Complete{AccessConfiguration: access}
+	r.Complete = &app.Complete{AccessConfiguration: access, ExpiresAt: app.At(s.ends)}
 	s.sold[order] = r
 	return r, nil
 }

@@ -289,6 +289,7 @@ func (o *Office) provisioned(ctx context.Context, t *store.Turn, b begun, s sold
 		Organization: t.Org, ID: id, Project: b.order.Project, Env: b.order.Env, Name: b.step.Name, Provider: b.step.Provider, Service: b.step.Service,
 		Connection: s.connect, ProviderID: s.resource.ID, Item: b.step.Item, Configuration: toJSON(b.step.Configuration), Access: sealed,
 		Variables: toJSON(orEmpty(list)), State: ResourceLive, OrderID: b.order.ID, Cap: b.step.Price.Cap, Class: class, CreatedAt: store.Micro(t.Now),
+		CredentialsUntil: credentialsUntil(0, s.resource),
 	})
 	if err != nil {
 		return "", fmt.Errorf("storing the resource: %w", err)

@@ -114,7 +114,7 @@ func (o *Office) showResource(ctx context.Context, q *db.Queries, row db.Resourc
 	out := purser.Resource{
 		ID: row.ID, Name: row.Name, Project: row.Project, Env: row.Env, Provider: row.Provider, Service: row.Service, ProviderID: row.ProviderID,
 		Item: row.Item, State: row.State, Order: row.OrderID, URL: row.Url, Cap: row.Cap, CreatedAt: store.Time(row.CreatedAt),
-		RemovedAt: store.TimeOrNil(row.RemovedAt), Class: row.Class,
+		RemovedAt: store.TimeOrNil(row.RemovedAt), Class: row.Class, Until: store.TimeOrNil(row.CredentialsUntil),
 	}
 	if row.State == ResourceRetiring {
 		out.DeletesAt = store.TimeOrNil(row.DeletesAt)

@@ -499,29 +499,30 @@ type Repeat struct {
 }
 
 type Resource struct {
-	Organization  string
-	ID            string
-	Project       string
-	Env           string
-	Name          string
-	Provider      string
-	Service       string
-	Connection    string
-	ProviderID    string
-	Item          string
-	Configuration string
-	Access        []byte
-	Variables     string
-	State         string
-	OrderID       string
-	Manifest      string
-	Url           string
-	Cap           string
-	Rotating      string
-	Class         string
-	CreatedAt     int64
-	RemovedAt     int64
-	DeletesAt     int64
+	Organization     string
+	ID               string
+	Project          string
+	Env              string
+	Name             string
+	Provider         string
+	Service          string
+	Connection       string
+	ProviderID       string
+	Item             string
+	Configuration    string
+	Access           []byte
+	Variables        string
+	State            string
+	OrderID          string
+	Manifest         string
+	Url              string
+	Cap              string
+	Rotating         string
+	Class            string
+	CreatedAt        int64
+	RemovedAt        int64
+	DeletesAt        int64
+	CredentialsUntil int64
 }
 
 type Run struct {

@@ -424,7 +424,7 @@ func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettled
 }
 
 const resourcesBefore = `-- name: ResourcesBefore :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id < $2
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND id < $2
   AND (CAST($3 AS TEXT) = '' OR project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR env = CAST($4 AS TEXT))
   AND (CAST($5 AS BIGINT) = 1 OR state NOT IN ('removed', 'detached'))
 ORDER BY id DESC LIMIT $6
@@ -479,6 +479,7 @@ func (q *Queries) ResourcesBefore(ctx context.Context, arg ResourcesBeforeParams
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
+			&i.CredentialsUntil,
 		); err != nil {
 			return nil, err
 		}

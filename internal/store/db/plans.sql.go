@@ -98,7 +98,7 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 }
 
 const dueResources = `-- name: DueResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
 
 type DueResourcesParams struct {
@@ -139,6 +139,7 @@ func (q *Queries) DueResources(ctx context.Context, arg DueResourcesParams) ([]R
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
+			&i.CredentialsUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -363,31 +364,32 @@ func (q *Queries) InsertPlan(ctx context.Context, arg InsertPlanParams) error {
 }
 
 const insertResource = `-- name: InsertResource :exec
-INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at, credentials_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 `
 
 type InsertResourceParams struct {
-	Organization  string
-	ID            string
-	Project       string
-	Env           string
-	Name          string
-	Provider      string
-	Service       string
-	Connection    string
-	ProviderID    string
-	Item          string
-	Configuration string
-	Access        []byte
-	Variables     string
-	State         string
-	OrderID       string
-	Manifest      string
-	Url           string
-	Cap           string
-	Class         string
-	CreatedAt     int64
+	Organization     string
+	ID               string
+	Project          string
+	Env              string
+	Name             string
+	Provider         string
+	Service          string
+	Connection       string
+	ProviderID       string
+	Item             string
+	Configuration    string
+	Access           []byte
+	Variables        string
+	State            string
+	OrderID          string
+	Manifest         string
+	Url              string
+	Cap              string
+	Class            string
+	CreatedAt        int64
+	CredentialsUntil int64
 }
 
 func (q *Queries) InsertResource(ctx context.Context, arg InsertResourceParams) error {
@@ -412,6 +414,7 @@ func (q *Queries) InsertResource(ctx context.Context, arg InsertResourceParams) 
 		arg.Cap,
 		arg.Class,
 		arg.CreatedAt,
+		arg.CredentialsUntil,
 	)
 	return err
 }
@@ -992,7 +995,7 @@ func (q *Queries) RecentOrders(ctx context.Context, arg RecentOrdersParams) ([]O
 }
 
 const resource = `-- name: Resource :one
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND id = $2
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND id = $2
 `
 
 type ResourceParams struct {
@@ -1027,12 +1030,13 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 		&i.CreatedAt,
 		&i.RemovedAt,
 		&i.DeletesAt,
+		&i.CredentialsUntil,
 	)
 	return i, err
 }
 
 const resources = `-- name: Resources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
 `
 
 type ResourcesParams struct {
@@ -1074,6 +1078,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
+			&i.CredentialsUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -1089,7 +1094,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 }
 
 const resourcesOfProvider = `-- name: ResourcesOfProvider :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
 `
 
 type ResourcesOfProviderParams struct {
@@ -1130,6 +1135,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
+			&i.CredentialsUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -1145,7 +1151,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 }
 
 const rotatingResources = `-- name: RotatingResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
 `
 
 func (q *Queries) RotatingResources(ctx context.Context, organization string) ([]Resource, error) {
@@ -1181,6 +1187,7 @@ func (q *Queries) RotatingResources(ctx context.Context, organization string) ([
 			&i.CreatedAt,
 			&i.RemovedAt,
 			&i.DeletesAt,
+			&i.CredentialsUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -1238,14 +1245,15 @@ func (q *Queries) SetPlanState(ctx context.Context, arg SetPlanStateParams) erro
 }
 
 const setResourceAccess = `-- name: SetResourceAccess :exec
-UPDATE resources SET access = $3, variables = $4, rotating = '' WHERE organization = $1 AND id = $2
+UPDATE resources SET access = $3, variables = $4, credentials_until = $5, rotating = '' WHERE organization = $1 AND id = $2
 `
 
 type SetResourceAccessParams struct {
-	Organization string
-	ID           string
-	Access       []byte
-	Variables    string
+	Organization     string
+	ID               string
+	Access           []byte
+	Variables        string
+	CredentialsUntil int64
 }
 
 func (q *Queries) SetResourceAccess(ctx context.Context, arg SetResourceAccessParams) error {
@@ -1254,6 +1262,7 @@ func (q *Queries) SetResourceAccess(ctx context.Context, arg SetResourceAccessPa
 		arg.ID,
 		arg.Access,
 		arg.Variables,
+		arg.CredentialsUntil,
 	)
 	return err
 }
@@ -1576,18 +1585,19 @@ func (q *Queries) UnsettledOrders(ctx context.Context, organization string) ([]O
 }
 
 const updateResource = `-- name: UpdateResource :exec
-UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8 WHERE organization = $1 AND id = $2
+UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8, credentials_until = $9 WHERE organization = $1 AND id = $2
 `
 
 type UpdateResourceParams struct {
-	Organization  string
-	ID            string
-	Service       string
-	Item          string
-	Configuration string
-	Access        []byte
-	Variables     string
-	Cap           string
+	Organization     string
+	ID               string
+	Service          string
+	Item             string
+	Configuration    string
+	Access           []byte
+	Variables        string
+	Cap              string
+	CredentialsUntil int64
 }
 
 func (q *Queries) UpdateResource(ctx context.Context, arg UpdateResourceParams) error {
@@ -1600,6 +1610,7 @@ func (q *Queries) UpdateResource(ctx context.Context, arg UpdateResourceParams) 
 		arg.Access,
 		arg.Variables,
 		arg.Cap,
+		arg.CredentialsUntil,
 	)
 	return err
 }

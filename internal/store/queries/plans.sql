@@ -60,8 +60,8 @@ UPDATE orders SET state = 'buying', attempts = attempts + 1, lease_until = $3, b
 UPDATE orders SET state = $3, resource = $4, error = $5, lease_until = 0, updated_at = $6 WHERE organization = $1 AND id = $2;
 
 -- name: InsertResource :exec
-INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+INSERT INTO resources (organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, class, created_at, credentials_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21);
 
 -- name: Resource :one
 SELECT * FROM resources WHERE organization = $1 AND id = $2;
@@ -118,10 +118,10 @@ UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_
 UPDATE orders SET lease_until = 0 WHERE organization = $1 AND state = 'buying' AND lease_until > 0;
 
 -- name: UpdateResource :exec
-UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8 WHERE organization = $1 AND id = $2;
+UPDATE resources SET service = $3, item = $4, configuration = $5, access = $6, variables = $7, cap = $8, credentials_until = $9 WHERE organization = $1 AND id = $2;
 
 -- name: SetResourceAccess :exec
-UPDATE resources SET access = $3, variables = $4, rotating = '' WHERE organization = $1 AND id = $2;
+UPDATE resources SET access = $3, variables = $4, credentials_until = $5, rotating = '' WHERE organization = $1 AND id = $2;
 
 -- name: BeginRotation :execrows
 UPDATE resources SET rotating = $3 WHERE organization = $1 AND id = $2 AND rotating = '';
