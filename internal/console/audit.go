@@ -57,26 +57,3 @@ func (c *Console) record(v *visit) (page, error) {
 		proof,
 	}}, nil
 }
-
-// settings shows what holds for the organization, and this server.
-func (c *Console) settings(v *visit) (page, error) {
-	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
-	if err != nil {
-		return page{}, err
-	}
-	return page{title: "Settings", parts: []part{
-		{id: "organization", body: organizationPart(v)},
-		{id: "limits", body: limitsPart(v, budgets.Items)},
-		{id: "server", body: serverPart(c)},
-	}}, nil
-}
-
-// setBudget lowers a limit. Raising one is signed, and goes by the script.
-func (c *Console) setBudget(v *visit) (string, error) {
-	limit, err := purser.ParseMoney(v.r.PostForm.Get("limit"), v.r.PostForm.Get("currency"))
-	if err != nil {
-		return "", purser.Errorf(purser.InvalidRequest, "the limit is an amount like 20.00: %v", err)
-	}
-	_, err = do[purser.BudgetLine](v, "set_budget", purser.SetBudget{Scope: v.r.PostForm.Get("scope"), ID: v.r.PostForm.Get("id"), Limit: limit})
-	return "/settings#limits", err
-}

@@ -97,7 +97,12 @@ var capTexts = map[string]string{
 	"fixed":   "Fixed price",
 }
 
-func capText(c string) string { return orWord(capTexts[c], "Cap: "+plain(c)) }
+func capText(c string) string {
+	if c == "" {
+		return "No cap is known"
+	}
+	return orWord(capTexts[c], "Cap: "+plain(c))
+}
 
 func reviewBudget(r purser.Review, b purser.BudgetLine) string {
 	if b.Scope == "run" {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/gate"
@@ -46,6 +47,7 @@ type Config struct {
 	Upstream string    // the name of the issuer through which people may sign in too; empty: none
 	Random   io.Reader // for idempotency keys of forms
 	Version  string    // of the program
+	Now      func() time.Time
 }
 
 // Console is the door. It is safe for concurrent use.
@@ -118,6 +120,8 @@ func (c *Console) Doors() map[string]http.Handler {
 		"POST /resources/{resource}/remove":         c.form("remove", c.remove),
 		"POST /subscriptions/{subscription}/cancel": c.form("cancel_subscription", c.cancelSubscription),
 		"POST /budgets":                             c.form("set_budget", c.setBudget),
+		"POST /notices":                             c.form("set_notices", c.setNotices),
+		"POST /notices/test":                        c.form("test_notices", c.testNotices),
 		"POST /stops":                               c.form("stop", c.stop),
 	}
 	for pattern, s := range c.screens() {

@@ -74,7 +74,7 @@ func (s *oneSession) set(by purser.Actor) {
 // quick are the least parameters that count: tests sign often.
 var quick = act.KDF{Name: "argon2id", Salt: []byte("0123456789abcdef"), Time: 2, MemoryKiB: 19 << 10, Threads: 1}
 
-func open(tb testing.TB) *house {
+func open(tb testing.TB, changes ...func(*office.Config)) *house {
 	tb.Helper()
 	dir := tb.TempDir()
 	h := &house{tb: tb, db: filepath.Join(dir, "purser.db"), shop: newShop(), ops: map[string]office.Operation{}, sessions: &oneSession{}}
@@ -92,7 +92,7 @@ func open(tb testing.TB) *house {
 		tb.Fatal(err)
 	}
 	usd := func(n int64) purser.Money { return purser.Money{Amount: n, Currency: "USD"} }
-	h.office, err = office.New(ctx, office.Config{
+	config := office.Config{
 		Store: s, Seller: h.shop, Deployer: noDeployer{}, Blobs: blobs, Box: box, AuditSeed: make([]byte, 32),
 		PublicURL: func() string { return "http://localhost:7627" },
 		Defaults: office.Defaults{
@@ -100,8 +100,11 @@ func open(tb testing.TB) *house {
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: 5 * time.Second,
 		},
 		Now: time.Now, Random: rand.Reader,
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	if h.office, err = office.New(ctx, config); err != nil {
 		tb.Fatal(err)
 	}
 	h.shop.office = h.office
@@ -128,7 +131,7 @@ func (h *house) serve() {
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	h.console = New(Config{Office: h.office, Gate: g, Sessions: h.sessions, SignIn: "/sign-in", Random: rand.Reader, Version: "test"})
+	h.console = New(Config{Office: h.office, Gate: g, Sessions: h.sessions, SignIn: "/sign-in", Random: rand.Reader, Version: "test", Now: time.Now})
 	h.server = httptest.NewServer(httpapi.New(httpapi.Config{Office: h.office, Gate: g, Version: "test", Doors: h.console.Doors(), Lost: h.console.Lost()}))
 }
 
@@ -299,6 +302,17 @@ func (h *house) send(method, path, form string) (status int, header http.Header,
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
+	return h.exchange(r)
+}
+
+func (h *house) answered(r *http.Request) (status int, body string) {
+	h.tb.Helper()
+	status, _, body = h.exchange(r)
+	return status, body
+}
+
+func (h *house) exchange(r *http.Request) (status int, header http.Header, body string) {
+	h.tb.Helper()
 	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answer, err := c.Do(r)
 	if err != nil {
@@ -321,6 +335,7 @@ type shop struct {
 	words string                  // replaces every description, when not empty
 	item  string                  // replaces every item of a quote, when not empty
 	terms string
+	ends  time.Time     // of the credentials that it hands out; zero: it does not say
 	wait  chan struct{} // when not nil, Create waits until it is closed
 }
 
@@ -444,7 +459,7 @@ func (s *shop) Create(ctx context.Context, p office.Provider, _ seal.Secret, _ s
 		Status: app.StatusComplete, ID: "r_" + req.OrchestratorResourceID, ServiceID: req.ServiceID,
 		Complete: &app.Complete{AccessConfiguration: map[string]string{"token": "s3cret", "url": "https://" + strings.ToLower(p.Name) + ".example/"}},
 	}
-	s.set(func(s *shop) { s.sold[req.OrchestratorResourceID] = r })
+	s.set(func(s *shop) { r.Complete.ExpiresAt = app.At(s.ends); s.sold[req.OrchestratorResourceID] = r })
 	return r, nil
 }
 

@@ -202,6 +202,9 @@ func (v *visit) key() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// now is the time by which the page says what is soon.
+func (v *visit) now() time.Time { return v.console.Now() }
+
 // scheme is the person's choice of light or dark; empty follows the system.
 func (v *visit) scheme() string {
 	if c, err := v.r.Cookie(themeCookie); err == nil && (c.Value == "light" || c.Value == "dark") {

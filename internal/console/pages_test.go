@@ -1,11 +1,13 @@
 package console
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,74 @@ func TestAPlanIsDeniedOnceWithAReasonThatReachesTheAgent(t *testing.T) {
 	}
 	if status, _, _ := h.post("/approvals/"+plan.ID+"/deny", "reason=no"); status != http.StatusBadRequest {
 		t.Errorf("a form without a key: %d", status)
+	}
+}
+
+// "Yes, but not that much" makes another plan: it is shown with what is less in it, it
+// is what is signed, and the plan before can be signed by nobody any more.
+func TestALowerCeilingIsANewPlanThatIsShownAndSigned(t *testing.T) {
+	h := open(t)
+	h.provider("Quill")
+	run, agent := h.run("coder", "somebody looks at the queries", 9000)
+	for period, amount := range map[string]int64{"day": 6000, "month": 25000} {
+		in := purser.SetBudget{Scope: "run", ID: run.ID, Period: period, Limit: purser.Money{Amount: amount, Currency: "USD"}}
+		in.Act = h.sign("set_budget", in)
+		must[purser.BudgetLine](h, h.owner, "set_budget", in)
+	}
+	old := h.plan(agent, "", purser.StepRequest{Service: "quill/advice:hours", Name: "review", Ceiling: &purser.Money{Amount: 3000, Currency: "USD"}})
+	step := old.Terms.Steps[len(old.Terms.Steps)-1].N
+	path := "/approvals/" + old.ID
+	_, _, body := h.get(path)
+	for _, want := range []string{`action="` + path + `/lower"`, "At most, in USD", "of 60.00 USD a day", "of 250.00 USD a month", "of 90.00 USD for the run"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	form := func(key, ceiling, currency string) string {
+		return url.Values{"key": {key}, "step": {strconv.Itoa(step)}, "currency": {currency}, "ceiling": {ceiling}}.Encode()
+	}
+	for _, bad := range [][2]string{{"30.00", "USD"}, {"40", "USD"}, {"0", "USD"}, {"-1", "USD"}, {"20.005", "USD"}, {"20", "EUR"}, {"twenty", "USD"}} {
+		if status, _, _ := h.post(path+"/lower", form("bad-"+bad[0]+bad[1], bad[0], bad[1])); status != http.StatusBadRequest {
+			t.Errorf("a ceiling of %q: %d", bad, status)
+		}
+	}
+	next := ""
+	for range 2 { // pressed twice, made once
+		status, header, body := h.post(path+"/lower", form("k", "20.00", "USD"))
+		if next = header.Get("Location"); status != http.StatusSeeOther || next == path || !strings.HasPrefix(next, "/approvals/pln_") {
+			t.Fatalf("lowered: %d %s %s", status, next, body)
+		}
+	}
+	if plans := must[purser.List[purser.Plan]](h, h.owner, "list_approvals", purser.Page{}).Items; len(plans) != 1 {
+		t.Errorf("%d plans wait", len(plans))
+	}
+	made := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: strings.TrimPrefix(next, "/approvals/")})
+	_, _, body = h.get(next)
+	for _, want := range []string{"Changed since the last plan", "<del><bdi>30.00 USD", "<ins><bdi>20.00 USD", `href="` + path + `"`, `data-digest="` + made.Digest + `"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the new plan's page lacks %s", want)
+		}
+	}
+	if made.Digest == old.Digest || strings.Contains(body, old.Digest) {
+		t.Error("the page would sign the plan before")
+	}
+	_, _, body = h.get(path)
+	if !strings.Contains(body, "Denied.") || !strings.Contains(body, made.ID) || strings.Contains(body, `data-act="approve"`) || strings.Contains(body, "/lower") {
+		t.Error("the old plan can still be decided, or does not name the new one")
+	}
+	signature, err := h.signer().Approve(context.Background(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := h.do("approve", "late", purser.Approve{Plan: old.ID, Act: signature}); status == http.StatusOK || !strings.Contains(body, "the plan is denied") {
+		t.Errorf("the old plan, signed: %d %s", status, body)
+	}
+	h.approve(made)
+	if done := must[purser.Plan](h, agent, "apply", purser.Apply{Plan: made.ID}); done.State != purser.PlanDone {
+		t.Errorf("the new plan is %s", done.State)
+	}
+	if _, err := try[purser.Plan](h, agent, "apply", purser.Apply{Plan: old.ID}); purser.CodeOf(err) != purser.PlanDenied {
+		t.Errorf("the old plan: %v", err)
 	}
 }
 

@@ -147,6 +147,10 @@ func per(b purser.BudgetLine) string {
 		return "for the run"
 	case "month", "week", "day":
 		return "a " + b.Period
+	case "hour":
+		return "an hour"
+	case "total":
+		return "in total"
 	}
 	return plain(b.Period)
 }
@@ -224,6 +228,36 @@ func credentialText(r purser.Resource) string {
 	return strconv.Itoa(len(r.Variables)) + ", class " + plain(r.Class)
 }
 
+// expirySoon is how long before their end credentials are marked.
+const expirySoon = 14 * 24 * time.Hour
+
+// expiryText says how long the credentials of a resource are good for.
+func expiryText(r purser.Resource, now time.Time) string {
+	if r.Until == nil {
+		return "no end told"
+	}
+	left := r.Until.Sub(now)
+	switch days := int(left / (24 * time.Hour)); {
+	case left <= 0:
+		return "ended"
+	case days == 0:
+		return "end within a day"
+	default:
+		return "end in " + counted(days, "day")
+	}
+}
+
+// expiryTone marks what ends soon, or has ended.
+func expiryTone(r purser.Resource, now time.Time) string {
+	switch {
+	case r.Until == nil || r.Until.Sub(now) > expirySoon:
+		return ""
+	case r.Until.After(now):
+		return "warn"
+	}
+	return "bad"
+}
+
 // priceUnit says for what one component of a price is.
 func priceUnit(p purser.ServicePrice) string {
 	text := ""
@@ -272,7 +306,26 @@ func resets(b purser.BudgetLine, zone *time.Location) string {
 	if b.ResetsAt == nil {
 		return ""
 	}
-	return "; starts again on " + b.ResetsAt.In(zone).Format("2 January")
+	switch at := b.ResetsAt.In(zone); b.Period {
+	case "hour":
+		return "; starts again at " + at.Format("15:04 MST")
+	case "day":
+		return "; starts again on " + at.Format("2 January, 15:04 MST")
+	default:
+		return "; starts again on " + at.Format("2 January")
+	}
+}
+
+// toldAt says at which parts of a limit people are told.
+func toldAt(b purser.BudgetLine) string {
+	if len(b.Thresholds) == 0 {
+		return ""
+	}
+	all := make([]string, len(b.Thresholds))
+	for i, p := range b.Thresholds {
+		all[i] = strconv.Itoa(p)
+	}
+	return "; told at " + strings.Join(all, ", ") + "%"
 }
 
 // takes says what a plan takes of a budget.

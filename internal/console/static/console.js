@@ -15,3 +15,19 @@ document.addEventListener("click", (e) => {
     if (!d.contains(e.target)) d.open = false;
   }
 });
+
+// A currency field says in what the sums of its form are: act.js reads it from them.
+const inCurrency = (field) => {
+  const code = field.value.trim().toUpperCase();
+  const known = [...(field.list ? field.list.options : [])].find((o) => o.value === code);
+  for (const sum of field.form.querySelectorAll('[data-type="money"]')) {
+    sum.dataset.currency = code;
+    sum.dataset.exponent = known ? known.dataset.exponent : "2";
+  }
+  for (const name of field.form.querySelectorAll("[data-currency-name]")) name.textContent = code;
+};
+document.addEventListener("input", (e) => {
+  if (e.target.matches("[data-currencies]")) inCurrency(e.target);
+});
+// A browser keeps what was typed over a reload, and tells nobody.
+for (const field of document.querySelectorAll("[data-currencies]")) inCurrency(field);
