@@ -165,6 +165,7 @@ var kindWords = map[string]string{
 	"budget_threshold":  "A budget reached a threshold",
 	"stopped":           "Spending was stopped",
 	"resumed":           "A stop was lifted",
+	"overrun":           "A provider took more than was held",
 	"order_unknown":     "Nobody knows whether it was bought",
 	"provider_mismatch": "A provider handed over something else",
 	"run_paused":        "A run is held back until you look",
