@@ -50,11 +50,13 @@ func NewID(prefix string, now time.Time, random io.Reader) (string, error) {
 	binary.BigEndian.PutUint32(u[2:], uint32(ms))
 	u[6] = u[6]&0x0f | 0x70
 	u[8] = u[8]&0x3f | 0x80
-	return prefix + "_" + base32(u), nil
+	room := make([]byte, 0, 32)
+	digits := base32(u)
+	return string(append(append(append(room, prefix...), '_'), digits[:]...)), nil
 }
 
 // base32 writes 128 bits as 26 digits; the first digit carries three bits.
-func base32(u [16]byte) string {
+func base32(u [16]byte) [26]byte {
 	hi, lo := binary.BigEndian.Uint64(u[:8]), binary.BigEndian.Uint64(u[8:])
 	var out [26]byte
 	for i := len(out) - 1; i >= 0; i-- {
@@ -62,7 +64,7 @@ func base32(u [16]byte) string {
 		lo = lo>>5 | hi<<59
 		hi >>= 5
 	}
-	return string(out[:])
+	return out
 }
 
 // ValidID reports whether s has the form of an identifier with this prefix.

@@ -20,7 +20,7 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 )
 
-const chargeBody = `{"provider":"models/large","category":"models","labels":["team:a"],"amount_minor":7,"currency":"USD"}`
+const chargeBody = `{"provider":"models/large","category":"models","labels":["team=a"],"amount_minor":7,"currency":"USD"}`
 
 // charging is an office that says yes to each charge at once: what is measured is
 // the door before it.

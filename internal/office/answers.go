@@ -29,16 +29,24 @@ type sentKey struct{}
 // Answering marks a request whose answer the door writes itself: sent is to be
 // called when it has left, in any case and once.
 func (o *Office) Answering(ctx context.Context) (_ context.Context, sent func()) {
-	a := &answering{in: &o.unsent}
-	return context.WithValue(ctx, sentKey{}, a), a.sent
+	a := &answering{Context: ctx, in: &o.unsent}
+	return a, a.sent
 }
 
-// answering is one answer on its way; it is of a generation once there is a
-// decision to tell. Its members change under the mutex of in.
+// answering is one answer on its way, and the context of its request; it is of a
+// generation once there is a decision to tell. Its members change under the mutex of in.
 type answering struct {
+	context.Context
 	in   *answers
 	of   *generation
 	gone bool
+}
+
+func (a *answering) Value(key any) any {
+	if key == any(sentKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
 }
 
 func (a *answering) sent() {

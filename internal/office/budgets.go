@@ -277,7 +277,7 @@ func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Acto
 		return in.Scope, p.ID, err
 	case "provider":
 		// Who is paid by a hold needs no registration: a model's seller, an API.
-		if !payeeForm.MatchString(in.ID) {
+		if !validPayee(in.ID) {
 			return "", "", purser.Errorf(purser.InvalidRequest, "%q is no provider's name", in.ID).WithHint("purser provider list")
 		}
 		return in.Scope, in.ID, nil

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"regexp"
 	"slices"
 	"time"
 
@@ -26,9 +25,17 @@ const (
 	mostLabel = 8
 )
 
-// payeeForm is who can be paid by a hold: a provider's name, or one of its models
-// or services.
-var payeeForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,63}$`)
+// validPayee reports whether name can be paid by a hold: a provider's name, or one of
+// its models or services. Each metered charge asks, so it is no regular expression.
+func validPayee(name string) bool {
+	for i, c := range []byte(name) {
+		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !plain && (i == 0 || c != '.' && c != '_' && c != '/' && c != '-') {
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= 64
+}
 
 // PlaceHold reserves money, against every budget that covers it.
 func (o *Office) PlaceHold(ctx context.Context, by purser.Actor, in purser.PlaceHold) (purser.Hold, error) {
@@ -74,9 +81,9 @@ func (o *Office) completed(r *spend.Request) (err error) {
 		return invalid("amount_minor: from 1 to %d", int64(mostMinor))
 	case !purser.ValidCurrency(r.Amount.Currency):
 		return invalid("currency: three capital letters, like USD")
-	case !payeeForm.MatchString(r.Provider):
+	case !validPayee(r.Provider):
 		return invalid("provider: 1 to 64 letters, digits and . _ - / name who is paid")
-	case r.Category != "" && !payeeForm.MatchString(r.Category):
+	case r.Category != "" && !validPayee(r.Category):
 		return invalid("category: 1 to 64 letters, digits and . _ - /")
 	case r.Kind != purser.KindUsage && r.Kind != purser.KindOrder:
 		return invalid("kind: %s or %s", purser.KindUsage, purser.KindOrder)
@@ -272,5 +279,8 @@ func spendHash(r *spend.Request) string {
 		b = append(binary.AppendUvarint(b, uint64(len(l))), l...)
 	}
 	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	const kind = "sha256:"
+	var text [len(kind) + 2*sha256.Size]byte
+	hex.Encode(text[copy(text[:], kind):], sum[:])
+	return string(text[:])
 }

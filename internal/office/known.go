@@ -31,8 +31,9 @@ type knownActor struct {
 // It may have been revoked since: only an operation for Spenders, whose turn looks
 // at the token again, may take it from here.
 func (o *Office) Known(bearer string) (purser.Actor, bool) {
+	hash := hashBearer(bearer)
 	o.known.mu.RLock()
-	k, ok := o.known.all[sha256.Sum256([]byte(bearer))]
+	k, ok := o.known.all[hash]
 	o.known.mu.RUnlock()
 	return k.by, ok && o.Now().Before(k.until)
 }
@@ -47,5 +48,11 @@ func (o *Office) remember(bearer string, by purser.Actor) {
 	if o.known.all == nil || len(o.known.all) >= knownMost {
 		o.known.all = map[[sha256.Size]byte]knownActor{}
 	}
-	o.known.all[sha256.Sum256([]byte(bearer))] = knownActor{by, o.Now().Add(knownFor)}
+	o.known.all[hashBearer(bearer)] = knownActor{by, o.Now().Add(knownFor)}
+}
+
+// hashBearer copies a token of usual length to the stack only.
+func hashBearer(bearer string) [sha256.Size]byte {
+	var room [128]byte
+	return sha256.Sum256(append(room[:0], bearer...))
 }

@@ -101,7 +101,7 @@ func (o *Office) stopTarget(ctx context.Context, t *store.Turn, by purser.Actor,
 		id = p.ID
 	case "provider":
 		// Whoever could be paid by a hold can be stopped, seen before or not.
-		if _, err = t.Provider(ctx, id); missing(err) && payeeForm.MatchString(id) {
+		if _, err = t.Provider(ctx, id); missing(err) && validPayee(id) {
 			err = nil
 		}
 	case "agent":
