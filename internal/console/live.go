@@ -2,7 +2,6 @@ package console
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -227,7 +226,7 @@ func (w *watch) look(ctx context.Context, by purser.Actor, told bool) {
 	if err != nil {
 		return
 	}
-	w.records, w.looked, w.turns = v.overview.Records, now, cmp.Or(p.turns, w.turns)
+	w.records, w.looked, w.turns = v.overview.Records, now, p.turns
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if seen(all) != seen(w.now) {

@@ -190,6 +190,9 @@ func TestARequestThatExpiredOffersNothingToSign(t *testing.T) {
 	late := eval[string](b, `document.querySelector(%s).outerHTML`, approve)
 	b.sees("Expired.")
 	b.until(func() bool { return !strings.Contains(b.text(), "Approve with your passkey") }, func() string { return "the page still offers to sign: " + b.text() })
+	if late := time.Since(plan.ExpiresAt); late > soon {
+		t.Errorf("the page says so after %v", late)
+	}
 	if got := told(t, waits, plan.ExpiresAt); purser.CodeOf(got.err) != purser.PlanExpired {
 		t.Errorf("the agent hears %v", got.err)
 	}

@@ -33,6 +33,10 @@ import (
 // patience is how long a page may take to say something; a busy machine is no fault.
 const patience = 30 * time.Second
 
+// soon is how long what happens at once may take on such a machine: less than any
+// heartbeat, poll or retry.
+const soon = 9 * time.Second
+
 // chromium is the one browser, started by the first test that needs it.
 var chromium struct {
 	once sync.Once

@@ -241,7 +241,7 @@ func told(t *testing.T, c <-chan answer, decided time.Time) answer {
 	t.Helper()
 	select {
 	case a := <-c:
-		if took := a.at.Sub(decided); took > patience/3 {
+		if took := a.at.Sub(decided); took > soon {
 			t.Errorf("the agent was told after %v", took)
 		}
 		return a

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/webauthn"
@@ -49,7 +50,10 @@ func TestTheOwnerSetsUpWithAPasskeyAndSignsInWithIt(t *testing.T) {
 	b := open(t, url)
 	b.visit("/people")
 	b.at("/sign-in?next=%2Fpeople")
+	b.visit(link)
+	b.usable()
 	b.setUp(link)
+	b.usable()
 	if n := len(b.codes()); n != 10 {
 		t.Errorf("%d recovery codes are shown, want 10", n)
 	}
@@ -154,6 +158,7 @@ func (b *tab) invites(name, email, role string) *tab {
 	in := open(b.t, b.url)
 	in.visit(invitation)
 	in.sees("You join as " + role)
+	in.usable()
 	in.fill("#invitation form", "name", name)
 	in.fill("#invitation form", "email", email)
 	in.press("#invitation form")
@@ -278,6 +283,7 @@ func TestAPageSignsWhatATerminalAsked(t *testing.T) {
 	}
 	b.visit(asked.Link)
 	b.sees("990000")
+	b.usable()
 	b.press("#act form")
 	b.sees("It is signed")
 	got, err := c.ShowAct(t.Context(), purser.ActRef{Nonce: asked.Nonce, Wait: 10})
@@ -380,8 +386,12 @@ func TestASessionThatWasEndedIsOutAtOnce(t *testing.T) {
 	b.visit("/settings/passkeys")
 	b.usable()
 	b.click(`#sessions form:not(:has(.note)) button`) // the one that is not this one
+	pressed := time.Now()
 	b.until(func() bool { return eval[int](b, `document.querySelectorAll("#sessions form").length`) == 1 }, func() string { return "the session is still listed: " + b.text() })
 	phone.sees("This session was ended.") // nobody loads the page again
+	if took := time.Since(pressed); took > soon {
+		t.Errorf("the other session is out after %v", took)
+	}
 	if strings.Contains(phone.text(), "Nothing waits") {
 		t.Error("the page of an ended session still shows what it showed")
 	}
