@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/a-h/templ"
 
@@ -19,20 +18,10 @@ func (c *Console) approvals(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	return page{title: "Approvals", turns: firstEnd(waiting.Items), parts: []part{
+	return page{title: "Approvals", parts: []part{
 		{id: "waits", live: true, label: "Plans that wait", body: waitingPart(v, waiting.Items, true)},
 		{id: "older", body: more(after("/approvals", waiting.NextCursor))},
 	}}, nil
-}
-
-// firstEnd is when the first of the plans that wait runs out; zero when none waits.
-func firstEnd(waiting []purser.Plan) (at time.Time) {
-	for _, p := range waiting {
-		if at.IsZero() || p.ExpiresAt.Before(at) {
-			at = p.ExpiresAt
-		}
-	}
-	return at
 }
 
 // after is the address of the next page of a list; empty when there is none.
@@ -68,7 +57,7 @@ func (c *Console) approval(v *visit) (page, error) {
 	}}
 	decide := part{id: "decide", live: true, label: "Your decision", class: "decide", body: templ.NopComponent}
 	if r.Plan.State == purser.PlanWaiting {
-		p.title, p.turns = "Approve this?", r.Plan.ExpiresAt
+		p.title = "Approve this?"
 		decide.body = decidePart(v, r.Plan)
 	}
 	p.parts = append(p.parts, decide)

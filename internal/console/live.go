@@ -118,7 +118,6 @@ type watch struct {
 	users   int   // guarded by the watches
 	records int64 // of the log at the last look
 	looked  time.Time
-	turns   time.Time // when the page changes by itself
 
 	mu      sync.Mutex
 	now     []sent
@@ -213,9 +212,7 @@ func (w *watch) look(ctx context.Context, by purser.Actor, told bool) {
 	if err := v.look(); err != nil {
 		return // the page stays as it is, and the next look tries again
 	}
-	now := time.Now()
-	turned := !w.turns.IsZero() && !now.Before(w.turns) && w.looked.Before(w.turns)
-	if !told && !turned && v.overview.Records == w.records && now.Sub(w.looked) < heartbeat {
+	if !told && v.overview.Records == w.records && time.Since(w.looked) < heartbeat {
 		return
 	}
 	p, err := w.screen.show(v)
@@ -226,7 +223,7 @@ func (w *watch) look(ctx context.Context, by purser.Actor, told bool) {
 	if err != nil {
 		return
 	}
-	w.records, w.looked, w.turns = v.overview.Records, now, p.turns
+	w.records, w.looked = v.overview.Records, time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if seen(all) != seen(w.now) {

@@ -18,7 +18,7 @@ func (c *Console) now(v *visit) (page, error) {
 			running = append(running, r)
 		}
 	}
-	return page{title: "Now", turns: firstEnd(waiting.Items), parts: []part{
+	return page{title: "Now", parts: []part{
 		{id: "month", live: true, label: "This month", body: monthTiles(v)},
 		{id: "waits", live: true, body: waitingPart(v, waiting.Items, false)},
 		{id: "unsettled", live: true, body: unsettledPart(v.overview.Unsettled)},

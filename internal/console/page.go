@@ -25,7 +25,6 @@ type page struct {
 	above, abovePath string          // the page that this one belongs to
 	side             templ.Component // beside the heading
 	styles, scripts  []string        // static files beside the usual ones
-	turns            time.Time       // when it changes by itself, as a request runs out; zero: never
 }
 
 // part is a piece of a page. One that is live is sent again when it changes.
