@@ -143,8 +143,8 @@ func (c *checker) object(at string, members map[string]any, t reflect.Type) {
 			c.value(join(at, name), members[name], m.Type)
 		}
 	}
-	for _, name := range known.names {
-		if _, given := members[name]; !given && !known.members[name].Optional {
+	for _, name := range known.needed {
+		if _, given := members[name]; !given {
 			c.fault(join(at, name), "is missing")
 		}
 	}

@@ -28,6 +28,7 @@ func Members(t reflect.Type) map[string]Member { return shapeOf(t).members }
 type shape struct {
 	members map[string]Member
 	names   []string // of the members, sorted
+	needed  []string // those of them that are not optional
 	// fields says that each name stands for one field, which can be set.
 	fields bool
 }
@@ -57,6 +58,11 @@ func newShape(t reflect.Type) *shape {
 		s.members[name] = Member{f.Type, strings.Contains(options, "omitempty"), f.Index, own(f.Type)}
 	}
 	s.names = slices.Sorted(maps.Keys(s.members))
+	for _, name := range s.names {
+		if !s.members[name].Optional {
+			s.needed = append(s.needed, name)
+		}
+	}
 	return s
 }
 
@@ -129,6 +135,13 @@ func set(to reflect.Value, v any) error {
 	case reflect.Slice:
 		list := v.([]any)
 		if list == nil {
+			return nil
+		}
+		if words, ok := to.Addr().Interface().(*[]string); ok {
+			*words = make([]string, len(list))
+			for i, e := range list {
+				(*words)[i] = replaced(e.(string))
+			}
 			return nil
 		}
 		to.Set(reflect.MakeSlice(to.Type(), len(list), len(list)))

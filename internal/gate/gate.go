@@ -410,7 +410,7 @@ func tooMany(wait time.Duration) *purser.Error {
 
 // Bearer reads the credential (RFC 6750 section 2.1); it never comes from a URL.
 func Bearer(r *http.Request) (string, error) {
-	values := r.Header.Values("Authorization")
+	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return "", purser.Errorf(purser.NotSignedIn, "there is no credential").WithHint("purser login")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -155,6 +156,11 @@ func TestTheSourceIsTheNearestAddressThatNoProxyOfOursHas(t *testing.T) {
 			if got := g.Source(r); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
+			g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if got := g.Source(r); got != tt.want {
+					t.Errorf("behind the gate: got %s, want %s", got, tt.want)
+				}
+			})).ServeHTTP(httptest.NewRecorder(), r)
 		})
 	}
 }
@@ -276,4 +282,77 @@ func TestAPanicAfterTheAnswerBeganBreaksTheConnection(t *testing.T) {
 		_, _ = w.Write([]byte(`{"half":`))
 		panic("then")
 	})).ServeHTTP(httptest.NewRecorder(), request("GET", "localhost", nil))
+}
+
+func TestARequestIsCountedWhereNoLineIsKept(t *testing.T) {
+	var counted []string
+	g, err := New(Config{
+		Authenticator: keeper{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
+		Observe: func(op string, code purser.Code, _ time.Duration) { counted = append(counted, op+" "+string(code)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		EntryOf(r.Context()).Name("plan")
+		Problem(w, r, purser.Errorf(purser.NotFound, "nothing"))
+	})).ServeHTTP(httptest.NewRecorder(), request("GET", "localhost", nil))
+	if len(counted) != 1 || counted[0] != "plan not_found" {
+		t.Errorf("counted %q", counted)
+	}
+}
+
+// The headers that never change are shared between answers.
+func TestADoorsHeadersAreOfItsOwnAnswerOnly(t *testing.T) {
+	g := testGate(t, &bytes.Buffer{}, &clock{})
+	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for name := range w.Header() {
+			w.Header().Add(name, "more")
+		}
+		w.Header().Set("Cache-Control", "public")
+	}))
+	first, second := httptest.NewRecorder(), httptest.NewRecorder()
+	h.ServeHTTP(first, request("GET", "localhost", nil))
+	h = g.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h.ServeHTTP(second, request("GET", "localhost", nil))
+	for name, values := range second.Header() {
+		if len(values) != 1 || values[0] == "more" || values[0] == "public" {
+			t.Errorf("%s is %q", name, values)
+		}
+	}
+	if len(second.Header()) != 6 || second.Header().Get("Request-Id") == first.Header().Get("Request-Id") {
+		t.Errorf("headers %v", second.Header())
+	}
+}
+
+func TestHowToSignInIsSaidForThePathAndWhatWasShown(t *testing.T) {
+	c := Config{
+		Authenticator: keeper{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
+		Challenge: func(path string, shown bool) string { return fmt.Sprint(path, " ", shown) },
+	}
+	for _, tt := range []struct {
+		challenge bool
+		token     string
+		want      string
+	}{{true, "Bearer bad", "/v1/plans true"}, {true, "", "/v1/plans false"}, {false, "", `Bearer realm="purser"`}} {
+		if !tt.challenge {
+			c.Challenge = nil
+		}
+		g, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := g.Admit(r)
+			Problem(w, r, err)
+		})).ServeHTTP(w, request("GET", "localhost", func(r *http.Request) {
+			if tt.token != "" {
+				r.Header.Set("Authorization", tt.token)
+			}
+		}))
+		if got := w.Header().Get("WWW-Authenticate"); w.Code != 401 || got != tt.want {
+			t.Errorf("%d %q, not %q", w.Code, got, tt.want)
+		}
+	}
 }

@@ -53,11 +53,11 @@ func (c *charging) Operations() []office.Operation {
 	return all
 }
 
-func chargingDoor(tb testing.TB) http.Handler {
+func chargingDoor(tb testing.TB, log slog.Handler) http.Handler {
 	tb.Helper()
 	o := &charging{}
 	g, err := gate.New(gate.Config{
-		Authenticator: o, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
+		Authenticator: o, Log: slog.New(log), Now: time.Now, Random: rand.Reader,
 		Observe:   func(string, purser.Code, time.Duration) {},
 		MeantFor:  func(context.Context, purser.Actor, string) error { return nil },
 		Challenge: func(path string, shown bool) string { return oauth.Challenge("http://localhost:7627", path, shown) },
@@ -86,9 +86,14 @@ type body struct{ bytes.Reader }
 
 func (*body) Close() error { return nil }
 
-// BenchmarkChargeInMemory is what the door itself costs for one charge.
+// BenchmarkChargeInMemory is what the door itself costs for one charge, without and
+// with the line of the log.
 func BenchmarkChargeInMemory(b *testing.B) {
-	h := chargingDoor(b)
+	b.Run("door", func(b *testing.B) { inMemory(b, chargingDoor(b, slog.DiscardHandler)) })
+	b.Run("logged", func(b *testing.B) { inMemory(b, chargingDoor(b, slog.NewTextHandler(io.Discard, nil))) })
+}
+
+func inMemory(b *testing.B, h http.Handler) {
 	base := httptest.NewRequest("POST", "http://localhost:7627/v1/charges", http.NoBody)
 	base.RemoteAddr, base.ContentLength = "127.0.0.1:40000", int64(len(chargeBody))
 	base.Header = http.Header{auth: {agent}, keyed: {"0123456789abcdef0123"}, kind: {jsonDoc}}
@@ -118,7 +123,7 @@ func BenchmarkChargeOverLoopback(b *testing.B) {
 		_ = http.NewResponseController(w).Flush()
 	})
 	b.Run("bare", func(b *testing.B) { loopback(b, bare) })
-	b.Run("door", func(b *testing.B) { loopback(b, chargingDoor(b)) })
+	b.Run("door", func(b *testing.B) { loopback(b, chargingDoor(b, slog.DiscardHandler)) })
 }
 
 func loopback(b *testing.B, h http.Handler) {
