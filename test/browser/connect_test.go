@@ -2,6 +2,7 @@ package browser
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -181,5 +182,22 @@ func TestAPersonConfirmsADeviceByItsCode(t *testing.T) {
 	if _, err := b.dial("").RedeemDevice(t.Context(), denied.DeviceCode); purser.CodeOf(err) != purser.AccessDenied {
 		t.Errorf("a denied device: %v", err)
 	}
+
+	// The command line, which waits for the page.
+	said, write := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		code, _ := b.typed("", write, "login")
+		_ = write.Close()
+		ended <- code
+	}()
+	b.visit(strings.Fields(linkIn(t, said, "and compare it"))[2])
+	b.sees("purser of ")
+	b.press(`form[data-do="confirm_device"]`)
+	if code := <-ended; code != 0 {
+		t.Errorf("purser login: exit %d", code)
+	}
+	b.visit("/settings/passkeys")
+	b.sees("Command line")
 	verify(t, b)
 }

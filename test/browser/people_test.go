@@ -385,7 +385,7 @@ func TestASessionThatWasEndedIsOutAtOnce(t *testing.T) {
 	phone.sees("Nothing waits")
 	b.visit("/settings/passkeys")
 	b.usable()
-	b.click(`#sessions form:not(:has(.note)) button`) // the one that is not this one
+	b.click(`#sessions form:not(:has(.tag)) button`) // the one that is not this one
 	pressed := time.Now()
 	b.until(func() bool { return eval[int](b, `document.querySelectorAll("#sessions form").length`) == 1 }, func() string { return "the session is still listed: " + b.text() })
 	phone.sees("This session was ended.") // nobody loads the page again
