@@ -48,3 +48,6 @@ func (o *Office) Waiting(org string) int {
 
 // LaneMost is how much of one run may wait.
 const LaneMost = laneMost
+
+// QueueMost is how much of one organization may wait.
+const QueueMost = queueMost

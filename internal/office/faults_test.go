@@ -270,6 +270,82 @@ func TestAFullQueueDecidesNothingAndStarvesNobody(t *testing.T) {
 	}
 }
 
+// What may wait of all runs together has an end too. Beyond it nothing is decided, and
+// a stop goes before all of it (SPEND.md K9).
+func TestAFullQueueOfManyRunsDecidesNothingAndLetsAStopPass(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	var runs []purser.Actor
+	for range office.QueueMost/office.LaneMost + 2 {
+		_, agent := h.run(1_000_000)
+		runs = append(runs, agent)
+	}
+	first, late, runs := runs[0], runs[1], runs[2:]
+	h.wide(first)
+	taken, on := make(chan struct{}), make(chan struct{})
+	goOn, take := sync.OnceFunc(func() { close(on) }), sync.OnceFunc(func() { close(taken); <-on })
+	defer goOn()
+	h.watch(func(_ int64, statement string) error {
+		if takesTurn.MatchString(statement) {
+			take()
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	var before purser.Hold
+	wg.Go(func() { before = must[purser.Hold](h, first, "charge_usage", usage(1)) })
+	<-taken
+	var accepted, stopped atomic.Int64
+	for _, agent := range runs {
+		for range office.LaneMost {
+			wg.Go(func() {
+				switch _, err := do[purser.Hold](h, agent, "charge_usage", usage(1)); {
+				case err == nil:
+					accepted.Add(1)
+				case purser.CodeOf(err) == purser.Stopped:
+					stopped.Add(1)
+				}
+			})
+		}
+	}
+	h.eventually("the queue is full", func() bool { return h.o.Waiting(h.owner.Organization) == office.QueueMost })
+	late.Key = "late"
+	var told atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			var e *purser.Error
+			if _, err := do[purser.Hold](h, late, "charge_usage", usage(1)); errors.As(err, &e) && e.Code == purser.Overloaded && e.RetryAfter > 0 {
+				told.Add(1)
+			}
+		})
+	}
+	h.eventually("more are told to come back", func() bool { return told.Load() == 3 })
+	if n := h.o.Waiting(h.owner.Organization); n != office.QueueMost {
+		t.Errorf("%d wait", n)
+	}
+	var stop purser.StopInfo
+	wg.Go(func() {
+		stop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: purser.ScopeOrganization, Reason: "enough"})
+	})
+	h.eventually("the stop is on its way", func() bool {
+		_, err := do[purser.Hold](h, late, "charge_usage", usage(1))
+		return purser.CodeOf(err) == purser.Stopped // latched, before anything waits
+	})
+	goOn()
+	wg.Wait()
+	if accepted.Load() != 0 || stopped.Load() != office.QueueMost {
+		t.Errorf("%d accepted after the stop, %d stopped", accepted.Load(), stopped.Load())
+	}
+	if stop.Seq != before.Seq+1 {
+		t.Errorf("the stop is record %d, and what was under way before it %d", stop.Seq, before.Seq)
+	}
+	if n := h.ask("SELECT count(*) FROM audit WHERE leaf LIKE '%\"idempotency_key\":\"late\"%'"); n != 0 {
+		t.Errorf("%d records of what was not decided", n)
+	}
+	h.watch(nil)
+	h.books()
+}
+
 // wire stands between the office and PostgreSQL: it counts questions of the batches'
 // connections, and can cut one after the server did what was asked.
 type pgWire struct {
