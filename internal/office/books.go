@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/ledger"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -14,9 +15,12 @@ import (
 // CheckBooks walks everything, in a snapshot so that nothing moves meanwhile and
 // nobody waits: postings sum to zero, each hold is what its movements say, each
 // window is the sum of its holds, each order has its hold and the other way round,
-// each hold its record, records are dense, epochs only grow.
+// each hold its record, records are dense, epochs only grow. Beside all that, windows
+// and holds are what the records, read from the first to the last, say of them: who
+// changes rows that fit each other is found too.
 //
-// It reads pages and keeps sums, so its memory does not grow with the books. Only
+// It reads pages and keeps sums, so its memory grows with the windows and not with the
+// books. Only
 // when a sum says that something is wrong are the rows compared one by one, and the
 // first of them are named.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
@@ -27,9 +31,9 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 		}
 		b := &books{
 			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
-			marks: map[string][]windowMark{},
+			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[string][]windowMark{},
 		}
-		for _, check := range []func() error{b.records, b.movements, b.holds, b.windows, b.orders, b.compare} {
+		for _, check := range []func() error{b.records, b.leaves, b.movements, b.holds, b.windows, b.orders, b.compare} {
 			if err := check(); err != nil {
 				return err
 			}
@@ -56,9 +60,12 @@ type books struct {
 	moved   *ledger.Tally // movements, and what holds say of them
 	kept    *ledger.Tally // windows, and what holds say of them
 	ordered *ledger.Tally // orders, and what holds say of them
-	marks   map[string][]windowMark
-	out     purser.Books
-	faults  []string
+	told    *ledger.Tally // holds, and what records say of them
+	// balances are what the records read so far have come to.
+	balances *audit.Balances
+	marks    map[string][]windowMark
+	out      purser.Books
+	faults   []string
 }
 
 // windowMark are the numbers of one window's three amounts.
@@ -99,6 +106,53 @@ func (b *books) records() error {
 		}
 	}
 	return nil
+}
+
+// leaves reads what the records say of money. One that cannot be read is audit
+// verify's to judge, and named here.
+func (b *books) leaves() error {
+	b.balances.Hold = func(id string, m audit.HoldMoves) { b.tell(b.told.Left, id, m) }
+	return b.read(b.balances)
+}
+
+func (b *books) read(into *audit.Balances) error {
+	at := db.BooksLeavesParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksLeaves(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if err := into.Read([]byte(r.Leaf)); err != nil {
+				b.faulty("record %d cannot be read: %v", r.Seq, err)
+			}
+			at.After = r.Seq
+		}
+		if len(rows) < booksPage {
+			return nil
+		}
+	}
+}
+
+// tell adds the amounts of a hold to one side of what is told of holds.
+func (b *books) tell(side func(ledger.Mark, int64), id string, m audit.HoldMoves) {
+	for i, amount := range [...]int64{m.Placed, m.Captured, m.Refunded, m.Overrun, m.Returned} {
+		if amount != 0 {
+			side(b.told.Mark(id, toldNames[i]), amount)
+		}
+	}
+}
+
+var toldNames = [...]string{"amount", "captured", "refunded", "overrun", "returned"}
+
+// toldOf is what records must tell of a hold: all of one that no plan made; an order's
+// is told by the order's own.
+func toldOf(h db.BooksHoldsRow) audit.HoldMoves {
+	m := audit.HoldMoves{Overrun: h.Overrun, Returned: h.Returned}
+	if h.Principal != "" {
+		m.Placed, m.Captured, m.Refunded = h.Amount, h.Captured, h.Refunded
+	}
+	return m
 }
 
 func (b *books) movements() error {
@@ -201,6 +255,7 @@ func (b *books) hold(h db.BooksHoldsRow) error {
 		b.moved.Right(b.moved.Mark(h.ID, "overrun"), h.Overrun)
 		b.moved.Right(b.moved.Mark(h.ID, "returned"), h.Returned)
 	}
+	b.tell(b.told.Right, h.ID, toldOf(h))
 	if h.OrderID != "" {
 		b.ordered.Right(b.ordered.Mark(h.OrderID, h.ID, settledWord(h.State == holdClosed)), 1)
 	}
@@ -247,7 +302,12 @@ func (b *books) window(parts ...string) windowMark {
 	return windowMark{mark("held"), mark("captured"), mark("refunded")}
 }
 
+// windows compares each with its holds, by a sum, and with the log.
 func (b *books) windows() error {
+	told := map[audit.BudgetLine]audit.BudgetLine{}
+	for _, w := range b.balances.Windows() {
+		told[audit.BudgetLine{Scope: w.Scope, Window: w.Window, Currency: w.Currency}] = w
+	}
 	at := db.BooksWindowsParams{Organization: b.org.ID, RowLimit: booksPage}
 	for {
 		rows, err := b.BooksWindows(b.ctx, at)
@@ -259,13 +319,25 @@ func (b *books) windows() error {
 			b.kept.Right(m.held, w.Held)
 			b.kept.Right(m.captured, w.Captured)
 			b.kept.Right(m.refunded, w.Refunded)
+			key := audit.BudgetLine{Scope: w.Scope + ":" + w.Target, Window: w.Name, Currency: w.Currency}
+			if of := told[key]; of.Held != w.Held || of.Captured != w.Captured || of.Refunded != w.Refunded {
+				b.faulty("budget %s %s has held, captured, refunded %d, %d, %d %s; the log says %d, %d, %d",
+					key.Scope, w.Name, w.Held, w.Captured, w.Refunded, w.Currency, of.Held, of.Captured, of.Refunded)
+			}
+			delete(told, key)
 			at.Scope, at.Target, at.Currency, at.Name = w.Scope, w.Target, w.Currency, w.Name
 		}
 		b.out.Budgets += int64(len(rows))
 		if len(rows) < booksPage {
-			return nil
+			break
 		}
 	}
+	for key, of := range told { // a refusal names budgets that nothing was ever spent of
+		if of.Held != 0 || of.Captured != 0 || of.Refunded != 0 {
+			b.faulty("budget %s %s is not there; the log says %d, %d, %d %s", key.Scope, key.Window, of.Held, of.Captured, of.Refunded, key.Currency)
+		}
+	}
+	return nil
 }
 
 // orders counts each order as one thing together with its hold and whether it is
@@ -302,6 +374,11 @@ func (b *books) compare() error {
 			return err
 		}
 	}
+	if !b.told.Agree() {
+		if err := b.mistold(); err != nil {
+			return err
+		}
+	}
 	if b.ordered.Agree() {
 		return nil
 	}
@@ -325,6 +402,56 @@ func (b *books) compare() error {
 		b.fault("orders and holds do not fit each other")
 	}
 	return err
+}
+
+// mistold finds the holds of which the log says something else. It reads everything
+// once more for each part of the holds, so that they need not all be in memory.
+func (b *books) mistold() error {
+	const parts = 32 // the letters of an identifier
+	before := len(b.faults)
+	for part := range parts {
+		want := map[string]audit.HoldMoves{}
+		here := func(id string) bool { return id != "" && int(id[len(id)-1])%parts == part }
+		told := audit.NewBalances()
+		told.Hold = func(id string, m audit.HoldMoves) {
+			if here(id) {
+				s := want[id]
+				want[id] = audit.HoldMoves{
+					Placed: s.Placed + m.Placed, Captured: s.Captured + m.Captured, Refunded: s.Refunded + m.Refunded,
+					Overrun: s.Overrun + m.Overrun, Returned: s.Returned + m.Returned,
+				}
+			}
+		}
+		if err := b.read(told); err != nil {
+			return err
+		}
+		at := db.BooksHoldsParams{Organization: b.org.ID, RowLimit: booksPage}
+		for {
+			rows, err := b.BooksHolds(b.ctx, at)
+			if err != nil {
+				return err
+			}
+			for _, h := range rows {
+				if at.After = h.ID; !here(h.ID) {
+					continue
+				}
+				if is := toldOf(h); is != want[h.ID] {
+					b.faulty("hold %s says %+v; the log says %+v", h.ID, is, want[h.ID])
+				}
+				delete(want, h.ID)
+			}
+			if len(rows) < booksPage {
+				break
+			}
+		}
+		for id, m := range want {
+			b.faulty("the log says %+v of hold %s, which is not there", m, id)
+		}
+		if len(b.faults) >= before+booksFaults {
+			return nil
+		}
+	}
+	return nil
 }
 
 func (b *books) misheld() error {

@@ -31,6 +31,14 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 		{"an order of another hold", "UPDATE orders SET hold = 'hld_none' WHERE organization = $1", "has no hold"},
 		{"a hold of another order", "UPDATE holds SET order_id = 'ord_none' WHERE organization = $1", "has no hold"},
 		{"an order that is open again", "UPDATE orders SET state = 'buying' WHERE organization = $1", "and its hold is closed"},
+		{"what a budget captured, and all of its holds and movements with it", `UPDATE windows SET captured = captured - 1 WHERE organization = $1 AND captured > 0;
+			UPDATE holds SET captured = captured - 1, released = released + 1 WHERE organization = $1 AND captured > 0`, "; the log says"},
+		{"a metered hold, with its movement and its budgets", `UPDATE holds SET amount = amount - 1, captured = captured - 1 WHERE organization = $1 AND kind = 'usage';
+			UPDATE movements SET amount = amount - 1 WHERE organization = $1 AND kind = 'charge';
+			UPDATE windows SET captured = captured - 1 WHERE organization = $1 AND scope <> 'provider' OR target = 'models/large'`, "says {Placed:6 Captured:6 Refunded:0 Overrun:0 Returned:0}; the log says {Placed:7 Captured:7 "},
+		{"a metered hold that is gone, with its movement", `DELETE FROM holds WHERE organization = $1 AND kind = 'usage';
+			DELETE FROM movements WHERE organization = $1 AND kind = 'charge'`, "which is not there"},
+		{"a record that cannot be read", "UPDATE audit SET leaf = leaf || ' ' WHERE organization = $1 AND seq = 3", "record 3 cannot be read"},
 		{"a hold of another record", "UPDATE holds SET seq = 1 WHERE organization = $1", "has no record"},
 		{"a hold of no record", "UPDATE holds SET seq = 100000 WHERE organization = $1", "has no record"},
 		{"a record that is gone", "DELETE FROM audit WHERE organization = $1 AND seq = 3", "record 3 is missing"},
@@ -45,13 +53,16 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 		_, agent := h.run(5000)
 		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
 		h.once(1200)
+		must[purser.Hold](h, agent, "charge_usage", usage(7))
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "test"})
 		h.books()
 		h.disarm()
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				undo := h.keep()
-				h.sql(c.change, h.owner.Organization)
+				for change := range strings.SplitSeq(c.change, ";\n") {
+					h.sql(change, h.owner.Organization)
+				}
 				b, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
 				if err != nil || b.OK || !strings.Contains(strings.Join(b.Faults, "\n"), c.want) {
 					t.Errorf("%v, %v; want %q", b.Faults, err, c.want)
@@ -102,20 +113,22 @@ func (h *house) million(tb testing.TB, n int64, run purser.Run) {
 		id = "'hld_' || lpad(CAST(i AS TEXT), 26, '0')"
 	}
 	month := time.Now().UTC().Format("2006-01")
-	var keys []string
+	var keys, lines []string
 	for scope, target := range map[string]string{"organization": org, "project": run.Project, "provider": "local"} {
 		keys = append(keys, fmt.Sprintf(`{"scope":"%s","target":"%s","name":"%s"}`, scope, target, month))
+		lines = append(lines, fmt.Sprintf(`{"captured":' || i || ',"change":1,"currency":"USD","held":0,"limit":%d,"scope":"%s:%s","window":"%s"}`, 10*n, scope, target, month))
 		h.mustSQL(tb, fmt.Sprintf("DELETE FROM windows WHERE organization = '%s' AND scope = '%s'", org, scope))
 		h.mustSQL(tb, fmt.Sprintf("INSERT INTO windows (organization, scope, target, currency, name, captured, guard_ceiling) VALUES ('%s', '%s', '%s', 'USD', '%s', %d, %d)",
 			org, scope, target, month, n, 10*n))
 	}
 	numbers := fmt.Sprintf("FROM (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) SELECT i FROM c) AS numbers", n)
-	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO holds (organization, id, run, project, provider, currency, amount, captured, state, epoch, expires_at, windows, seq, created_at)
-		SELECT '%s', %s, '%s', '%s', 'local', 'USD', 1, 1, 'captured', 0, 0, '[%s]', %d + i, 0 %s`, org, id, run.ID, run.Project, strings.Join(keys, ","), first, numbers))
+	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO holds (organization, id, principal, run, project, provider, currency, amount, captured, state, epoch, expires_at, windows, seq, created_at)
+		SELECT '%s', %s, 'agt_1', '%s', '%s', 'local', 'USD', 1, 1, 'captured', 0, 0, '[%s]', %d + i, 0 %s`, org, id, run.ID, run.Project, strings.Join(keys, ","), first, numbers))
 	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit)
 		SELECT '%s', %d + i, 1, 0, 'charge', 'USD', 1, %s, '%s', '%s', 'local', 'spent:local', 'available' %s`, org, first, id, run.ID, run.Project, numbers))
-	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO audit (organization, seq, at, leaf) SELECT '%s', %d + i, 0, '{"detail":{"hold":"' || %s || '"},"filler":"%s"}' %s`,
-		org, first, id, strings.Repeat("x", 900), numbers))
+	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO audit (organization, seq, at, leaf) SELECT '%s', %d + i, 0,
+		'{"action":"charge_usage","actor":{"id":"agt_1","kind":"agent"},"budgets":[%s],"filler":"%s","money":{"actual":{"amount":1,"currency":"USD"}},"outcome":"accepted","target":"' || %s || '"}' %s`,
+		org, first, strings.Join(lines, ","), strings.Repeat("x", 400), id, numbers))
 	h.touched = true
 	h.mustSQL(tb, fmt.Sprintf("UPDATE organizations SET seq = %d WHERE id = '%s'", first+n, org))
 }

@@ -44,7 +44,7 @@ func (q *Queries) BooksGaps(ctx context.Context, arg BooksGapsParams) ([]int64, 
 }
 
 const booksHolds = `-- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal FROM holds
 WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
@@ -55,19 +55,20 @@ type BooksHoldsParams struct {
 }
 
 type BooksHoldsRow struct {
-	ID       string
-	OrderID  string
-	Currency string
-	Amount   int64
-	Captured int64
-	Released int64
-	Refunded int64
-	Overrun  int64
-	Returned int64
-	State    string
-	Epoch    int64
-	Windows  string
-	Seq      int64
+	ID        string
+	OrderID   string
+	Currency  string
+	Amount    int64
+	Captured  int64
+	Released  int64
+	Refunded  int64
+	Overrun   int64
+	Returned  int64
+	State     string
+	Epoch     int64
+	Windows   string
+	Seq       int64
+	Principal string
 }
 
 func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]BooksHoldsRow, error) {
@@ -93,7 +94,46 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 			&i.Epoch,
 			&i.Windows,
 			&i.Seq,
+			&i.Principal,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const booksLeaves = `-- name: BooksLeaves :many
+SELECT seq, leaf FROM audit WHERE organization = $1 AND seq > $2 ORDER BY seq LIMIT $3
+`
+
+type BooksLeavesParams struct {
+	Organization string
+	After        int64
+	RowLimit     int32
+}
+
+type BooksLeavesRow struct {
+	Seq  int64
+	Leaf string
+}
+
+func (q *Queries) BooksLeaves(ctx context.Context, arg BooksLeavesParams) ([]BooksLeavesRow, error) {
+	rows, err := q.db.QueryContext(ctx, booksLeaves, arg.Organization, arg.After, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []BooksLeavesRow{}
+	for rows.Next() {
+		var i BooksLeavesRow
+		if err := rows.Scan(&i.Seq, &i.Leaf); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

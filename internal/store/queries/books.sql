@@ -3,7 +3,7 @@ SELECT seq, n, kind, currency, amount, hold, provider, debit, credit FROM moveme
 WHERE organization = $1 AND seq >= sqlc.arg(after) AND (seq > sqlc.arg(after) OR n > sqlc.arg(after_n)) ORDER BY seq, n LIMIT sqlc.arg(row_limit);
 
 -- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal FROM holds
 WHERE organization = $1 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
 
 -- name: BooksOrders :many
@@ -16,6 +16,9 @@ ORDER BY scope, target, currency, name LIMIT sqlc.arg(row_limit);
 
 -- name: BooksRecords :one
 SELECT COUNT(*) AS records, CAST(COALESCE(MIN(seq), 0) AS BIGINT) AS first, CAST(COALESCE(MAX(seq), 0) AS BIGINT) AS last FROM audit WHERE organization = $1;
+
+-- name: BooksLeaves :many
+SELECT seq, leaf FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) ORDER BY seq LIMIT sqlc.arg(row_limit);
 
 -- name: BooksGaps :many
 -- BooksGaps are the numbers of records that are missing before one that is there.
