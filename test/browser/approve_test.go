@@ -58,7 +58,6 @@ func TestAPersonDecidesOnThePageAndTheAgentHearsAtOnce(t *testing.T) {
 	denied := waiting(func() (purser.Plan, error) { return shop.agent.Apply(t.Context(), purser.Apply{Plan: old.ID}) })
 	b.decides(old)
 	b.sees("5.00 USD")
-	b.usable()
 
 	// A changed plan is another plan, whose page says what changed.
 	shop.cents.Store(600)

@@ -304,7 +304,7 @@ func (b *tab) at(path string) {
 
 func (b *tab) until(ok func() bool, why func() string) {
 	b.t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.t.Fatal(why())
 		}
