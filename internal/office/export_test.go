@@ -14,13 +14,14 @@ func (o *Office) DecideBatch(ctx context.Context, org string, requests []spend.R
 	for i := range requests {
 		requests[i].Hash = spendHash(&requests[i])
 	}
-	b := o.batchOf(requests, func(all []spend.Outcome) { out = all })
+	b := o.batchOf(org, requests, func(all []spend.Outcome) { out = all })
 	decide := b.Decide
-	b.Decide = func(t *store.Turn, s *spend.State) ([]store.Stmt, error) {
+	b.Decide = func(t *store.Turn, s *spend.State) ([]store.KeyRow, error) {
 		s.Skew = skew
 		return decide(t, s)
 	}
-	return out, o.Store.Spend(ctx, org, b)
+	_, err = o.Store.Spend(ctx, b)
+	return out, err
 }
 
 // CarryOut does what follows a stop, to its end.
@@ -36,14 +37,12 @@ func (o *Office) FirstLimit(ctx context.Context, org, provider string) error {
 
 // Waiting is how many requests wait to be decided.
 func (o *Office) Waiting(org string) int {
-	kept, ok := o.queues.Load(org)
-	if !ok {
-		return 0
+	o.queues.mu.Lock()
+	defer o.queues.mu.Unlock()
+	if q := o.queues.of[org]; q != nil {
+		return q.waiting
 	}
-	q := kept.(*queue)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.waiting
+	return 0
 }
 
 // LaneMost is how much of one run may wait.

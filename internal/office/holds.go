@@ -147,7 +147,7 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 			}
 		}
 		var outcome spend.Outcome
-		err := o.Store.SpendIn(ctx, t, o.batchOf([]spend.Request{r}, func(all []spend.Outcome) { outcome = all[0] }))
+		err := o.Store.SpendIn(ctx, t, o.batchOf(t.Org, []spend.Request{r}, func(all []spend.Outcome) { outcome = all[0] }))
 		if err == nil && outcome.Err != nil {
 			err = &store.Refused{Err: outcome.Err}
 		}

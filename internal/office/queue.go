@@ -1,16 +1,18 @@
 package office
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/notice"
-	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -24,19 +26,35 @@ const (
 	batchTry  = 3 // times, while answers to commits are lost
 )
 
-// queue is what waits for decisions of one organization. There is no timer: a
-// batch is what arrived while the last one committed (DESIGN.md section 5).
-type queue struct {
+// queues are what waits for decisions. There is no timer: a batch is what arrived
+// while the last one committed (DESIGN.md section 5).
+type queues struct {
 	mu      sync.Mutex
+	of      map[string]*queue // by organization: where something waits or is being decided
+	ready   []*queue          // where something waits and nobody decides, the next first
+	workers int
+}
+
+// queue is what waits in one organization.
+type queue struct {
+	org     string
 	lanes   map[string]*queueLane // by run, or by the hold's owner
 	order   []*queueLane          // those in which something waits, the next first
 	waiting int
-	running bool
+	busy    bool // somebody decides
 }
 
 type queueLane struct {
 	name string
 	all  []*pending
+}
+
+// job is a batch of one organization.
+type job struct {
+	queue    *queue
+	batch    []*pending
+	requests []spend.Request
+	outcomes []spend.Outcome
 }
 
 // pending is one caller who waits.
@@ -80,11 +98,50 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 }
 
 func (o *Office) enqueue(p *pending) error {
-	org := p.request.By.Organization
-	kept, _ := o.queues.LoadOrStore(org, &queue{lanes: map[string]*queueLane{}})
-	q := kept.(*queue)
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	qs, org := &o.queues, p.request.By.Organization
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	q := qs.of[org]
+	if q == nil {
+		if qs.of == nil {
+			qs.of = map[string]*queue{}
+		}
+		q = &queue{org: org, lanes: map[string]*queueLane{}}
+		qs.of[org] = q
+	}
+	if err := q.add(p); err != nil {
+		return err
+	}
+	if q.waiting == 1 && !q.busy {
+		qs.ready = append(qs.ready, q)
+	}
+	if !o.help() {
+		qs.of, qs.ready = nil, nil // nobody else waits: somebody would be at work
+		return purser.Errorf(purser.Unavailable, "the server is stopping")
+	}
+	return nil
+}
+
+// help sees to it that somebody works on what is ready. The caller has the mutex.
+func (o *Office) help() bool {
+	qs := &o.queues
+	if len(qs.ready) > 0 && qs.workers < o.mostWorkers() && o.work(o.drain) {
+		qs.workers++
+	}
+	return qs.workers > 0
+}
+
+// mostWorkers is how many batches of several organizations can be under way. On few
+// cores a second one only makes the batches smaller (SPEND.md 4).
+func (o *Office) mostWorkers() int {
+	if o.Store.Dialect() == store.SQLite {
+		return 1
+	}
+	return max(1, runtime.GOMAXPROCS(0)/4)
+}
+
+// add lets one more wait, behind those of its run.
+func (q *queue) add(p *pending) error {
 	name := p.request.Run
 	if name == "" {
 		name = p.request.By.ID
@@ -92,24 +149,16 @@ func (o *Office) enqueue(p *pending) error {
 	lane := q.lanes[name]
 	if lane == nil {
 		lane = &queueLane{name: name}
-		q.lanes[name] = lane
 	}
 	if len(lane.all) >= laneMost || q.waiting >= queueMost {
 		return overloaded()
 	}
 	if len(lane.all) == 0 {
+		q.lanes[name] = lane
 		q.order = append(q.order, lane)
 	}
 	lane.all = append(lane.all, p)
 	q.waiting++
-	if q.running {
-		return nil
-	}
-	q.running = o.work(func(ctx context.Context) { o.drain(ctx, org, q) })
-	if !q.running {
-		q.waiting, q.order, q.lanes = 0, nil, map[string]*queueLane{}
-		return purser.Errorf(purser.Unavailable, "the server is stopping")
-	}
 	return nil
 }
 
@@ -130,24 +179,44 @@ func (o *Office) work(f func(context.Context)) bool {
 	return true
 }
 
-// drain decides batches until nothing waits.
-func (o *Office) drain(ctx context.Context, org string, q *queue) {
+// drain decides batches until nothing is ready.
+func (o *Office) drain(ctx context.Context) {
 	for {
-		batch := q.take()
-		if len(batch) == 0 {
+		jobs := o.queues.take()
+		if len(jobs) == 0 {
 			return
 		}
-		o.decideAll(ctx, org, batch)
+		o.decideAll(ctx, jobs)
 	}
+}
+
+// take takes a batch of those organizations that waited longest. Without one, the
+// worker is done.
+func (qs *queues) take() (jobs []*job) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	for most := batchMost; most > 0 && len(qs.ready) > 0; {
+		q := qs.ready[0]
+		qs.ready = qs.ready[1:]
+		q.busy = true
+		j := &job{queue: q, batch: q.take(most)}
+		for _, p := range j.batch {
+			j.requests = append(j.requests, p.request)
+		}
+		jobs = append(jobs, j)
+		most -= len(j.batch)
+	}
+	if len(jobs) == 0 {
+		qs.workers--
+	}
+	return jobs
 }
 
 // take takes one request of each run in turn, so that one that floods the queue
 // waits behind itself and not before the others.
-func (q *queue) take() []*pending {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	batch := make([]*pending, 0, min(q.waiting, batchMost))
-	for len(batch) < batchMost && len(q.order) > 0 {
+func (q *queue) take(most int) []*pending {
+	batch := make([]*pending, 0, min(q.waiting, most))
+	for len(batch) < most && len(q.order) > 0 {
 		lane := q.order[0]
 		batch = append(batch, lane.all[0])
 		lane.all = lane.all[1:]
@@ -158,41 +227,79 @@ func (q *queue) take() []*pending {
 		}
 	}
 	q.waiting -= len(batch)
-	if len(batch) == 0 {
-		q.running = false
-	}
 	return batch
 }
 
-// decideAll decides a batch and answers each who waits.
-func (o *Office) decideAll(ctx context.Context, org string, batch []*pending) {
-	requests := make([]spend.Request, len(batch))
-	for i, p := range batch {
-		requests[i] = p.request
-	}
-	outcomes, err := o.decideBatch(ctx, org, requests, func() {
-		for _, p := range batch {
-			o.unsent.expect(p.answer)
-		}
-	})
-	if err != nil && len(batch) > 1 && store.OneRow(err) {
-		// One bad row fails its caller only (RULES 20).
-		for i := range batch {
-			o.decideAll(ctx, org, batch[i:i+1])
-		}
+// done lets what came to an organization meanwhile be decided.
+func (o *Office) done(j *job) {
+	qs, q := &o.queues, j.queue
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if q.busy = false; q.waiting == 0 {
+		delete(qs.of, q.org)
 		return
 	}
-	for i, p := range batch {
-		d := decided{err: o.explainBatch(org, err)}
+	qs.ready = append(qs.ready, q)
+	o.help()
+}
+
+// decideAll decides jobs in one transaction. Those whose turn somebody else had, or
+// that failed for one of them, are decided apart: no organization waits for another,
+// or fails with it.
+func (o *Office) decideAll(ctx context.Context, jobs []*job) {
+	left, err := o.decideBatch(ctx, jobs)
+	if len(jobs) > 1 && err != nil && !errors.Is(err, store.ErrLostCommit) && (store.OneRow(err) || purser.CodeOf(err) == purser.BooksBroken) {
+		left, err = jobs, nil
+	}
+	for _, j := range jobs {
+		if slices.Contains(left, j) {
+			if !o.work(func(ctx context.Context) { o.decideApart(ctx, j) }) {
+				o.answerAll(j, purser.Errorf(purser.Unavailable, "the server is stopping"))
+			}
+			continue
+		}
+		o.answerEach(ctx, j, err)
+	}
+}
+
+// decideApart decides what waits in one organization.
+func (o *Office) decideApart(ctx context.Context, j *job) {
+	_, err := o.decideBatch(ctx, []*job{j})
+	o.answerEach(ctx, j, err)
+}
+
+// answerEach answers who waits for a job. One bad row fails its caller only (RULES 20).
+func (o *Office) answerEach(ctx context.Context, j *job, err error) {
+	if err != nil && len(j.batch) > 1 && store.OneRow(err) {
+		for i := range j.batch {
+			one := &job{queue: j.queue, batch: j.batch[i : i+1], requests: j.requests[i : i+1]}
+			_, err := o.decideBatch(ctx, []*job{one})
+			o.tellAll(one, o.explainBatch(j.queue.org, err))
+		}
+		o.done(j)
+		return
+	}
+	o.answerAll(j, o.explainBatch(j.queue.org, err))
+}
+
+func (o *Office) answerAll(j *job, err error) {
+	o.tellAll(j, err)
+	o.done(j)
+}
+
+// tellAll tells each caller its outcome, or of a failure of all.
+func (o *Office) tellAll(j *job, err error) {
+	for i, p := range j.batch {
+		d := decided{err: err}
 		if err == nil {
-			d.outcome = outcomes[i]
+			d.outcome = j.outcomes[i]
 		}
 		p.done <- d
 	}
 	if err == nil {
-		o.carryOut(org, outcomes)
-		o.news.tell(org)
-		o.Grow(org, recorded(outcomes))
+		o.carryOut(j.queue.org, j.outcomes)
+		o.news.tell(j.queue.org)
+		o.Grow(j.queue.org, recorded(j.outcomes))
 	}
 }
 
@@ -206,17 +313,23 @@ func recorded(outcomes []spend.Outcome) (n int64) {
 	return n
 }
 
-// decideBatch decides requests in one turn. When the answer to the commit was lost,
-// the same requests are decided again: those that were stored are found by their
-// keys, and of the others nothing was stored.
-//
-// decided is called in the turn.
-func (o *Office) decideBatch(ctx context.Context, org string, requests []spend.Request, decided func()) (outcomes []spend.Outcome, err error) {
+// decideBatch decides jobs in one transaction, each in its organization's turn; left
+// are those whose turn somebody had. When the answer to the commit was lost, the same
+// requests are decided again: those that were stored are found by their keys, and of
+// the others nothing was stored.
+func (o *Office) decideBatch(ctx context.Context, jobs []*job) (left []*job, err error) {
+	all := make([]store.Spends, len(jobs))
+	for i, j := range jobs {
+		all[i] = o.batchOf(j.queue.org, j.requests, func(outcomes []spend.Outcome) {
+			j.outcomes = outcomes
+			for _, p := range j.batch {
+				o.unsent.expect(p.answer)
+			}
+		})
+	}
+	var names []string
 	for try := range batchTry {
-		err = o.Store.Spend(ctx, org, o.batchOf(requests, func(all []spend.Outcome) {
-			outcomes = all
-			decided()
-		}))
+		names, err = o.Store.Spend(ctx, all...)
 		if !errors.Is(err, store.ErrLostCommit) {
 			break
 		}
@@ -224,13 +337,21 @@ func (o *Office) decideBatch(ctx context.Context, org string, requests []spend.R
 			return nil, err
 		}
 	}
-	return outcomes, err
+	for _, j := range jobs {
+		if slices.Contains(names, j.queue.org) {
+			left = append(left, j)
+		}
+	}
+	return left, err
 }
 
 // batchOf is what the store needs to decide requests in one turn.
-func (o *Office) batchOf(requests []spend.Request, decided func([]spend.Outcome)) store.Spends {
+//
+// decided is called in the turn.
+func (o *Office) batchOf(org string, requests []spend.Request, decided func([]spend.Outcome)) store.Spends {
 	return store.Spends{
-		Requests: requests,
+		Organization: org,
+		Requests:     requests,
 		Facts: func(run string) (store.RunFacts, bool) {
 			f, ok := o.facts.Load(run)
 			if !ok {
@@ -239,9 +360,9 @@ func (o *Office) batchOf(requests []spend.Request, decided func([]spend.Outcome)
 			return f.(store.RunFacts), true
 		},
 		Kept: func(k spend.Key, hash, code string, answer []byte) (spend.Kept, error) {
-			return o.keptBy(requests[0].By.Organization, k, hash, code, answer)
+			return o.keptBy(org, k, hash, code, answer)
 		},
-		Decide: func(t *store.Turn, s *spend.State) ([]store.Stmt, error) {
+		Decide: func(t *store.Turn, s *spend.State) ([]store.KeyRow, error) {
 			s.DefaultProvider, s.Guards = o.Defaults.ProviderMonth, o.guards
 			outcomes := s.Decide(requests)
 			for id, r := range s.Runs {
@@ -253,12 +374,12 @@ func (o *Office) batchOf(requests []spend.Request, decided func([]spend.Outcome)
 			if err := o.exceeded(t, s); err != nil {
 				return nil, err
 			}
-			keys, err := o.keyRows(t.Org, requests, outcomes)
+			keys, err := keyRows(requests, outcomes)
 			if err != nil {
 				return nil, err
 			}
 			decided(outcomes)
-			return t.InsertKeys(keys), nil
+			return keys, nil
 		},
 	}
 }
@@ -276,8 +397,9 @@ func (o *Office) tellCrossings(t *store.Turn, s *spend.State) error {
 	return nil
 }
 
-// keyRows are the outcomes that keys keep.
-func (o *Office) keyRows(org string, requests []spend.Request, outcomes []spend.Outcome) ([]store.KeyRow, error) {
+// keyRows are the outcomes that keys keep. They are not sealed: a hold tells nothing
+// that its row does not.
+func keyRows(requests []spend.Request, outcomes []spend.Outcome) ([]store.KeyRow, error) {
 	rows := make([]store.KeyRow, 0, len(requests))
 	for i := range outcomes {
 		r, out := &requests[i], &outcomes[i]
@@ -289,12 +411,9 @@ func (o *Office) keyRows(org string, requests []spend.Request, outcomes []spend.
 		if out.Err != nil {
 			row.Code, v = string(out.Err.Code), out.Err
 		}
-		text, err := json.Marshal(v)
-		if err != nil {
+		var err error
+		if row.Answer, err = json.Marshal(v); err != nil {
 			return nil, fmt.Errorf("writing an answer: %w", err)
-		}
-		if row.Answer, err = o.sealText(seal.NewSecret(string(text)), org, "keys", r.By.ID+"/"+r.By.Key, "answer"); err != nil {
-			return nil, err
 		}
 		rows = append(rows, row)
 	}
@@ -305,15 +424,18 @@ func (o *Office) keyRows(org string, requests []spend.Request, outcomes []spend.
 // its answer is nobody's business here.
 func (o *Office) keptBy(org string, k spend.Key, hash, code string, answer []byte) (spend.Kept, error) {
 	out := spend.Kept{Hash: hash}
-	text, err := o.openText(answer, org, "keys", k.Principal+"/"+k.Key, "answer")
-	if err != nil {
-		return out, err
+	if !bytes.HasPrefix(answer, []byte("{")) { // of another operation, or kept by an earlier version
+		text, err := o.openText(answer, org, "keys", k.Principal+"/"+k.Key, "answer")
+		if err != nil {
+			return out, err
+		}
+		answer = []byte(text.Reveal())
 	}
 	if code != "" {
 		out.Err = &purser.Error{}
-		return out, json.Unmarshal([]byte(text.Reveal()), out.Err)
+		return out, json.Unmarshal(answer, out.Err)
 	}
-	if json.Unmarshal([]byte(text.Reveal()), &out.Hold) != nil {
+	if json.Unmarshal(answer, &out.Hold) != nil {
 		out.Hold = purser.Hold{} // an answer of another form
 	}
 	out.Seq = out.Hold.Seq
@@ -376,12 +498,12 @@ func (o *Office) overdue(ctx context.Context, org string) error {
 			}
 		}
 		before := len(rows)
-		outcomes, err := o.decideBatch(ctx, org, requests, func() {})
-		if err != nil {
+		j := &job{queue: &queue{org: org}, requests: requests}
+		if _, err := o.decideBatch(ctx, []*job{j}); err != nil {
 			return o.explainBatch(org, err)
 		}
 		moved := 0
-		for _, out := range outcomes {
+		for _, out := range j.outcomes {
 			if out.Seq != 0 {
 				moved++
 			}

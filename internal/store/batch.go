@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/purser-dev/purser/internal/audit"
 )
@@ -30,15 +28,19 @@ type Stmt struct {
 // stored or not, and only looking tells.
 var ErrLostCommit = errors.New("the answer to a commit was lost")
 
-// Batch is Turn for many callers at once, and fast: what is to be read is sent
+// batch is Turn for many callers at once, and fast: what is to be read is sent
 // together with the turn's first statement, what was decided together with its
 // last, so that PostgreSQL is asked twice for any number of decisions (RULES 20).
 // f gives what is to be written beside the records. An error of f undoes all.
 // ErrLostCommit is in the error when nobody knows whether it was stored. Once its
 // turn has come, a batch does not end with ctx: it is everybody's.
-func (s *Store) Batch(ctx context.Context, org string, load []Stmt, f func(*Turn) ([]Stmt, error)) (err error) {
-	leave, err := s.lanes.take(ctx, s.laneOf(org), isUrgent(ctx))
-	if err != nil {
+//
+// Several organizations are decided in one transaction, each in its own turn,
+// because a commit costs more than all else that one decision does. None waits for
+// another: those whose turn somebody has are left, and f gets no turn of theirs.
+func (s *Store) batch(ctx context.Context, orgs []string, load []Stmt, f func([]*Turn) ([]Stmt, error)) (err error) {
+	orgs, leave, err := s.takeLanes(ctx, orgs)
+	if err != nil || len(orgs) == 0 {
 		return err
 	}
 	defer leave()
@@ -58,26 +60,71 @@ func (s *Store) Batch(ctx context.Context, org string, load []Stmt, f func(*Turn
 			g.rollback(ctx)
 		}
 	}()
-	var row turnRow
+	var found []turnRow
 	asked := s.now()
-	first := Stmt{Text: takeTurn, Args: []any{org}, Each: row.scan}
-	if err := g.send(ctx, append([]Stmt{{Text: s.beginText()}, first}, load...)); err != nil {
+	first := append([]Stmt{{Text: s.beginText()}}, s.takeTurns(orgs, &found)...)
+	if err := g.send(ctx, append(first, load...)); err != nil {
 		return err
 	}
-	t, err := s.turnOf(conn, org, asked, row)
+	turns := make([]*Turn, len(found))
+	for i, row := range found {
+		t, err := s.turnOf(conn, row.organization, asked, row)
+		if err != nil {
+			return err
+		}
+		t.send, t.columnar = g.send, s.dialect == Postgres
+		turns[i] = t
+	}
+	if len(orgs) == 1 && len(turns) == 0 {
+		return ErrNoOrganization
+	}
+	stmts, err := f(turns)
 	if err != nil {
 		return err
 	}
-	t.send, t.columnar = g.send, s.dialect == Postgres
-	stmts, err := f(t)
-	if err != nil {
+	return g.commit(ctx, stmts, func() ([]Stmt, error) { return last(ctx, turns) })
+}
+
+// takeLanes waits for the lane of one organization. Of several it takes those that
+// are free.
+func (s *Store) takeLanes(ctx context.Context, orgs []string) (mine []string, leave func(), err error) {
+	if len(orgs) == 1 || s.dialect == SQLite {
+		leave, err := s.lanes.take(ctx, s.laneOf(orgs[0]), isUrgent(ctx))
+		return orgs, leave, err
+	}
+	var all []func()
+	for _, org := range orgs {
+		if leave, ok := s.lanes.try(org); ok {
+			mine, all = append(mine, org), append(all, leave)
+		}
+	}
+	return mine, func() {
+		for _, leave := range all {
+			leave()
+		}
+	}, nil
+}
+
+// takeTurns takes the turns of organizations. One waits for its turn. Of several,
+// PostgreSQL gives those that no other process has.
+func (s *Store) takeTurns(orgs []string, found *[]turnRow) (all []Stmt) {
+	each := func(scan func(...any) error) error {
+		var row turnRow
+		err := row.scan(scan)
+		*found = append(*found, row)
 		return err
 	}
-	last, err := t.last(ctx)
-	if err != nil {
-		return err
+	if s.dialect == Postgres && len(orgs) > 1 {
+		names := newArray(oidText)
+		for _, org := range orgs {
+			names.text(org)
+		}
+		return []Stmt{{Text: takeFreeTurns, Args: []any{names}, Each: each}}
 	}
-	return g.commit(ctx, append(stmts, last...))
+	for _, org := range orgs {
+		all = append(all, Stmt{Text: takeTurn, Args: []any{org}, Each: each})
+	}
+	return all
 }
 
 // batchTimeout is how long a batch may wait for the database.
@@ -99,37 +146,58 @@ func (t *Turn) Load(ctx context.Context, stmts []Stmt) error {
 }
 
 // group is a transaction on one connection whose statements go in groups. Both
-// drivers get the same statements; they differ in run alone.
+// drivers get the same statements; they differ in run alone. last, which may be nil,
+// gives what comes after the first and needs no answer to it.
 type group struct {
 	conn   *sql.Conn
 	tracer *tracer
-	run    func(ctx context.Context, conn any, all []Stmt) (broken bool, err error)
+	run    func(ctx context.Context, conn any, first []Stmt, last func() ([]Stmt, error)) (broken bool, err error)
 }
 
 func (g *group) send(ctx context.Context, all []Stmt) error {
-	_, err := g.do(ctx, all)
+	_, err := g.do(ctx, all, nil)
 	return err
 }
 
-func (g *group) do(ctx context.Context, all []Stmt) (broken bool, err error) {
-	for _, stmt := range all {
-		if strings.HasPrefix(stmt.Text, "BEGIN") {
-			continue // the first statement of a transaction is the one after it
-		}
-		if err := g.tracer.tell(stmt.Text); err != nil {
-			return false, err
+func (g *group) do(ctx context.Context, first []Stmt, last func() ([]Stmt, error)) (broken bool, err error) {
+	if err := g.tell(first); err != nil {
+		return false, err
+	}
+	told := last
+	if last != nil {
+		told = func() ([]Stmt, error) {
+			all, err := last()
+			if err == nil {
+				err = g.tell(all)
+			}
+			return all, err
 		}
 	}
 	err = g.conn.Raw(func(c any) error {
-		broken, err = g.run(ctx, c, all)
+		broken, err = g.run(ctx, c, first, told)
 		return err
 	})
 	return broken, err
 }
 
+func (g *group) tell(all []Stmt) error {
+	for _, stmt := range all {
+		if strings.HasPrefix(stmt.Text, "BEGIN") {
+			continue // the first statement of a transaction is the one after it
+		}
+		if err := g.tracer.tell(stmt.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // commit sends the last group. When the connection breaks under it, nobody knows.
-func (g *group) commit(ctx context.Context, all []Stmt) error {
-	broken, err := g.do(ctx, append(all, Stmt{Text: Commit}))
+func (g *group) commit(ctx context.Context, first []Stmt, last func() ([]Stmt, error)) error {
+	broken, err := g.do(ctx, first, func() ([]Stmt, error) {
+		all, err := last()
+		return append(all, Stmt{Text: Commit}), err
+	})
 	switch {
 	case broken:
 		return errors.Join(ErrLostCommit, err)
@@ -146,62 +214,37 @@ func (g *group) commit(ctx context.Context, all []Stmt) error {
 // must not go back to the pool.
 func (g *group) rollback(ctx context.Context) {
 	_ = g.conn.Raw(func(c any) error {
-		if _, err := g.run(ctx, c, []Stmt{{Text: "ROLLBACK"}}); err != nil {
+		if _, err := g.run(ctx, c, []Stmt{{Text: "ROLLBACK"}}, nil); err != nil {
 			return driver.ErrBadConn
 		}
 		return nil
 	})
 }
 
-// runPostgres sends a group at once.
-func (s *Store) runPostgres(ctx context.Context, conn any, all []Stmt) (broken bool, err error) {
-	native := conn.(*stdlib.Conn).Conn()
-	var b pgx.Batch
-	for _, stmt := range all {
-		b.Queue(stmt.Text, stmt.Args...)
-	}
-	results := native.SendBatch(ctx, &b)
-	for _, stmt := range all {
-		if err = answered(results, stmt); err != nil {
-			err = fmt.Errorf("%.60s: %w", stmt.Text, err)
-			break
-		}
-	}
-	err = errors.Join(err, results.Close())
-	return err != nil && native.IsClosed(), err
-}
-
-func answered(results pgx.BatchResults, stmt Stmt) error {
-	if stmt.Each == nil {
-		_, err := results.Exec()
-		return err
-	}
-	rows, err := results.Query()
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := stmt.Each(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 // runSQLite runs a group, which is in this process anyway, with statements that
 // were prepared once: the writer has one connection.
-func (s *Store) runSQLite(_ context.Context, conn any, all []Stmt) (broken bool, err error) {
+func (s *Store) runSQLite(_ context.Context, conn any, first []Stmt, last func() ([]Stmt, error)) (broken bool, err error) {
+	if err := s.runEach(conn.(driver.Conn), first); err != nil || last == nil {
+		return false, err
+	}
+	more, err := last()
+	if err == nil {
+		err = s.runEach(conn.(driver.Conn), more)
+	}
+	return false, err
+}
+
+func (s *Store) runEach(conn driver.Conn, all []Stmt) error {
 	for _, stmt := range all {
-		prepared, err := s.prepared(conn.(driver.Conn), stmt.Text)
+		prepared, err := s.prepared(conn, stmt.Text)
 		if err == nil {
 			err = runPrepared(prepared, stmt)
 		}
 		if err != nil {
-			return false, fmt.Errorf("%.60s: %w", stmt.Text, err)
+			return fmt.Errorf("%.60s: %w", stmt.Text, err)
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // prepared finds or makes a statement. The caller has the writer's connection, so
@@ -300,25 +343,38 @@ func assign(into []any, values []driver.Value) error {
 	return nil
 }
 
-// last are the statements that end a turn: records, hashes, the organization's row.
-func (t *Turn) last(ctx context.Context) ([]Stmt, error) {
-	leaves, rows := make([][]byte, len(t.records)), make([]any, 0, 4*len(t.records))
-	for i := range t.records {
-		r := &t.records[i]
-		leaf, err := r.Leaf()
-		if err != nil {
-			return nil, fmt.Errorf("recording %s: %w", r.Action, err)
+// last are the statements that end turns of one batch: records, hashes, the
+// organizations' rows.
+func last(ctx context.Context, turns []*Turn) ([]Stmt, error) {
+	if len(turns) == 0 {
+		return nil, nil
+	}
+	columnar := turns[0].columnar
+	records, hashes, ends := newRows(insertAudit.kinds, columnar), newRows(insertAuditHashes.kinds, columnar), newRows(endTurns.kinds, columnar)
+	var plain []Stmt
+	for _, t := range turns {
+		leaves := make([][]byte, len(t.records))
+		for i := range t.records {
+			r := &t.records[i]
+			leaf, err := r.Leaf()
+			if err != nil {
+				return nil, fmt.Errorf("recording %s: %w", r.Action, err)
+			}
+			leaves[i] = leaf
+			records.text(t.Org).integer(r.Seq, r.TS).text(string(leaf))
 		}
-		leaves[i] = leaf
-		rows = append(rows, t.Org, r.Seq, r.TS, string(leaf))
+		edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
+		if err != nil {
+			return nil, err
+		}
+		if added := edge.Append(leaves); len(added) > 0 {
+			hashes.text(t.Org).integer(audit.FirstHash(t.first)).bytes(added)
+		}
+		if !columnar || len(turns) == 1 {
+			plain = append(plain, Stmt{Text: endTurn, Args: []any{t.Org, t.Seq, t.Epoch, Micro(t.Now), edge.Bytes()}})
+			continue
+		}
+		ends.text(t.Org).integer(t.Seq, t.Epoch, Micro(t.Now)).bytes(edge.Bytes())
 	}
-	stmts := t.insert(insertAudit, rows)
-	edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
-	if err != nil {
-		return nil, err
-	}
-	if hashes := edge.Append(leaves); len(hashes) > 0 {
-		stmts = append(stmts, Stmt{Text: insertAuditHashes, Args: []any{t.Org, audit.FirstHash(t.first), hashes}})
-	}
-	return append(stmts, Stmt{Text: endTurn, Args: []any{t.Org, t.Seq, t.Epoch, Micro(t.Now), edge.Bytes()}}), nil
+	return slices.Concat(insertAudit.of(records, nil), insertAuditHashes.of(hashes, nil), endTurns.of(ends, nil), plain), nil
 }

@@ -46,6 +46,20 @@ func (l *lanes) take(ctx context.Context, org string, urgent bool) (leave func()
 	}
 }
 
+// try takes the turn if nobody has it.
+func (l *lanes) try(org string) (leave func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[string]*lane{}
+	}
+	if _, busy := l.of[org]; busy {
+		return nil, false
+	}
+	l.of[org] = &lane{}
+	return func() { l.leave(org) }, true
+}
+
 func (l *lanes) forget(at *lane, queue int, mine chan struct{}) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

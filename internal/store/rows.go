@@ -11,120 +11,212 @@ import (
 	"modernc.org/sqlite"
 )
 
-// Rows of one statement come in these numbers, so that few texts exist and each
-// is prepared once (RULES 20). Powers of two, where the rule has those of four:
-// what is looked up is padded, but what is inserted cannot be, and 63 rows are
-// six statements this way and nine the other.
+// rows are the rows that a statement writes, or the keys of those that it looks
+// up. PostgreSQL's own driver gets a list for each column: one text for any number
+// of rows, and half the time of as many parameters as there are values. Elsewhere
+// they go one after the other.
+type rows struct {
+	kinds string   // a letter for each column: t text, i integer, b bytes
+	lists []*array // by column, or nil
+	flat  []any    // row after row
+	n     int      // values so far
+}
+
+func newRows(kinds string, columnar bool) *rows {
+	r := &rows{kinds: kinds}
+	if columnar {
+		r.lists = make([]*array, len(kinds))
+		for i, kind := range kinds {
+			r.lists[i] = newArray(map[rune]uint32{'t': oidText, 'i': oidInt8, 'b': oidBytea}[kind])
+		}
+	}
+	return r
+}
+
+func (r *rows) len() int { return r.n / len(r.kinds) }
+
+// text adds the next values of a row, all of them texts.
+func (r *rows) text(values ...string) *rows {
+	for _, v := range values {
+		if r.lists == nil {
+			r.flat = append(r.flat, v)
+		} else {
+			r.lists[r.n%len(r.kinds)].text(v)
+		}
+		r.n++
+	}
+	return r
+}
+
+// integer adds the next values of a row, all of them integers.
+func (r *rows) integer(values ...int64) *rows {
+	for _, v := range values {
+		if r.lists == nil {
+			r.flat = append(r.flat, v)
+		} else {
+			r.lists[r.n%len(r.kinds)].integer(v)
+		}
+		r.n++
+	}
+	return r
+}
+
+// bytes adds the next value of a row.
+func (r *rows) bytes(v []byte) *rows {
+	if r.lists == nil {
+		r.flat = append(r.flat, v)
+	} else {
+		r.lists[r.n%len(r.kinds)].bytes(v)
+	}
+	r.n++
+	return r
+}
+
+// Rows that stand one after the other come in these numbers, so that few texts
+// exist and each is prepared once (RULES 20). Powers of two, where the rule has
+// those of four: what is looked up is padded, but what is inserted cannot be, and
+// 63 rows are six statements this way and nine the other.
 var rowCounts = [...]int{256, 128, 64, 32, 16, 8, 4, 2, 1}
 
-// A list is a statement with a list of rows in it: before, ($1, $2), ($3, $4), after.
-// Casts, as many as a row has members, give the first row the types that
-// PostgreSQL cannot know where rows stand by themselves; empty: it knows.
-type list struct {
+// A template is a statement with rows in it.
+type template struct {
 	before, after string
-	columns       int
-	fixed         int // parameters that come before the rows: $1 to $fixed
-	casts         []string
+	kinds         string
+	lookup        bool // the rows are called v, and more than there are do no harm
+	joins         []join
 }
 
-// texts keeps what was written once.
-var texts sync.Map // listKey -> string
-
-type listKey struct {
-	before string
-	rows   int
+// insertInto writes rows.
+func insertInto(table, columns, kinds, after string) template {
+	return template{before: "INSERT INTO " + table + " (" + columns + ") ", after: after, kinds: kinds}
 }
 
-// text is the statement with so many rows.
-func (l list) text(rows int) string {
-	key := listKey{l.before, rows}
-	if t, ok := texts.Load(key); ok {
-		return t.(string)
+// lookUp reads columns of what is found by rows, which are called v(column1, ...).
+func lookUp(columns, kinds string, joins ...join) template {
+	return template{before: "SELECT " + columns + " FROM ", kinds: kinds, lookup: true, joins: joins}
+}
+
+// A join finds a row of a table by its key.
+type join struct {
+	table, as, on string
+	maybe         bool // without it the others are found all the same
+}
+
+// text is the join; each row is looked up by itself on PostgreSQL, whatever its
+// statistics say: OFFSET is a fence for its planner.
+func (j join) text(columnar bool) string {
+	kind := map[bool]string{true: " LEFT JOIN ", false: " JOIN "}[j.maybe]
+	if columnar {
+		return kind + "LATERAL (SELECT * FROM " + j.table + " " + j.as + " WHERE " + j.on + " OFFSET 0) AS " + j.as + " ON TRUE"
 	}
-	var b strings.Builder
-	b.WriteString(l.before)
-	n := l.fixed
-	for r := range rows {
-		b.WriteString(map[bool]string{true: "(", false: ", ("}[r == 0])
-		for c := range l.columns {
-			if c > 0 {
-				b.WriteString(", ")
-			}
-			n++
-			if r == 0 && l.casts != nil {
-				b.WriteString("CAST($" + strconv.Itoa(n) + " AS " + l.casts[c] + ")")
-				continue
-			}
-			b.WriteString("$" + strconv.Itoa(n))
-		}
-		b.WriteString(")")
-	}
-	b.WriteString(l.after)
-	t, _ := texts.LoadOrStore(key, b.String())
-	return t.(string)
+	return kind + j.table + " " + j.as + " ON " + j.on
 }
 
-// cut cuts rows, whose members stand one after the other in args, into as many
-// statements as the numbers of rows need.
-func (l list) cut(args []any, f func(text string, args []any)) {
-	for rows := len(args) / l.columns; rows > 0; {
-		n := 1
-		for _, c := range rowCounts {
-			if c <= rows {
-				n = c
-				break
-			}
-		}
-		f(l.text(n), args[:n*l.columns])
-		args, rows = args[n*l.columns:], rows-n
-	}
-}
-
-// An insert writes rows of a table. Kinds has a letter for each column: t text, i
-// integer, b bytes.
-type insert struct {
-	table, columns, kinds, after string
-}
-
-// insert is what writes rows, whose members stand one after the other. SQLite gets
-// them as they stand. PostgreSQL gets a list for each column: one text for any
-// number of rows, and half the time of as many parameters as there are values.
-func (t *Turn) insert(i insert, rows []any) []Stmt {
-	if len(rows) == 0 {
+// of gives the statements for rows; none for none.
+func (t *template) of(r *rows, each func(scan func(...any) error) error) []Stmt {
+	switch {
+	case r.n == 0:
 		return nil
-	}
-	into := "INSERT INTO " + i.table + " (" + i.columns + ") "
-	if !t.columnar {
-		var out []Stmt
-		l := list{before: into + "VALUES ", after: i.after, columns: len(i.kinds)}
-		l.cut(rows, func(text string, args []any) { out = append(out, Stmt{Text: text, Args: args}) })
-		return out
-	}
-	args := make([]any, len(i.kinds))
-	lists := make([]string, len(i.kinds))
-	for c, kind := range i.kinds {
-		switch kind {
-		case 't':
-			args[c], lists[c] = column[string](rows, c, len(i.kinds)), fmt.Sprintf("$%d::text[]", c+1)
-		case 'i':
-			args[c], lists[c] = column[int64](rows, c, len(i.kinds)), fmt.Sprintf("$%d::bigint[]", c+1)
-		default:
-			args[c], lists[c] = column[[]byte](rows, c, len(i.kinds)), fmt.Sprintf("$%d::bytea[]", c+1)
+	case r.lists != nil:
+		args := make([]any, len(r.lists))
+		for i, list := range r.lists {
+			args[i] = list
 		}
+		return []Stmt{{Text: t.text(0), Args: args, Each: each}}
 	}
-	return []Stmt{{Text: into + "SELECT * FROM unnest(" + strings.Join(lists, ", ") + ")" + i.after, Args: args}}
-}
-
-// column takes one column out of rows of so many members.
-func column[T any](rows []any, c, columns int) []T {
-	out := make([]T, 0, len(rows)/columns)
-	for ; c < len(rows); c += columns {
-		out = append(out, rows[c].(T))
+	width, args := len(t.kinds), r.flat
+	var out []Stmt
+	for left := r.len(); left > 0; {
+		n := t.next(left)
+		for ; left < n; left++ { // of a lookup: rows that find nothing
+			args = append(args, blank(t.kinds)...)
+		}
+		out = append(out, Stmt{Text: t.text(n), Args: args[:n*width], Each: each})
+		args, left = args[n*width:], left-n
 	}
 	return out
 }
 
-var insertAudit = insert{table: "audit", columns: "organization, seq, at, leaf", kinds: "tiit"}
+// next is how many of the rows that are left the next statement takes: what is
+// looked up fits into one, as far as there is one so large.
+func (t *template) next(left int) int {
+	n := rowCounts[0]
+	for _, c := range rowCounts {
+		switch {
+		case t.lookup && c >= left:
+			n = c
+		case !t.lookup && c <= left:
+			return c
+		}
+	}
+	return n
+}
+
+func blank(kinds string) []any {
+	row := make([]any, len(kinds))
+	for i, kind := range kinds {
+		row[i] = map[bool]any{true: int64(0), false: ""}[kind == 'i']
+	}
+	return row
+}
+
+// texts keeps what was written once.
+var texts sync.Map // textKey -> string
+
+type textKey struct {
+	before string
+	rows   int
+}
+
+// text is the statement with so many rows, or with lists for 0.
+func (t *template) text(n int) string {
+	key := textKey{t.before, n}
+	if text, ok := texts.Load(key); ok {
+		return text.(string)
+	}
+	joins := ""
+	for _, j := range t.joins {
+		joins += j.text(n == 0)
+	}
+	text, _ := texts.LoadOrStore(key, t.before+t.source(n)+joins+t.after)
+	return text.(string)
+}
+
+var typeNames = map[rune]string{'t': "text", 'i': "bigint", 'b': "bytea"}
+
+func (t *template) source(n int) string {
+	var b strings.Builder
+	if n == 0 {
+		var lists, names []string
+		for i, kind := range t.kinds {
+			lists = append(lists, fmt.Sprintf("$%d::%s[]", i+1, typeNames[kind]))
+			names = append(names, fmt.Sprintf("column%d", i+1))
+		}
+		source := "unnest(" + strings.Join(lists, ", ") + ")"
+		if t.lookup {
+			return source + " AS v (" + strings.Join(names, ", ") + ")"
+		}
+		return "SELECT * FROM " + source
+	}
+	for row := range n {
+		b.WriteString(map[bool]string{true: "(", false: ", ("}[row == 0])
+		for c, kind := range t.kinds {
+			if c > 0 {
+				b.WriteString(", ")
+			}
+			value := "$" + strconv.Itoa(row*len(t.kinds)+c+1)
+			if t.lookup && row == 0 { // where rows stand by themselves, PostgreSQL cannot know their types
+				value = "CAST(" + value + " AS " + strings.ToUpper(typeNames[kind]) + ")"
+			}
+			b.WriteString(value)
+		}
+		b.WriteString(")")
+	}
+	if t.lookup {
+		return "(VALUES " + b.String() + ") AS v"
+	}
+	return "VALUES " + b.String()
+}
 
 // OneRow reports that a batch failed by what one row of it says (a constraint, a
 // value of the wrong form), so that the others can be decided without it.

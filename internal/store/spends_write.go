@@ -11,15 +11,13 @@ import (
 )
 
 var (
-	insertHolds = insert{table: "holds", columns: `organization, id, principal, agent, run, project, provider, category, kind, target, currency, amount,
-captured, state, epoch, expires_at, windows, seq, created_at`, kinds: "tttttttttttiitiitii"}
-	insertMovements = insert{
-		table: "movements", columns: "organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit", kinds: "tiiittitttttt",
-	}
+	insertHolds = insertInto("holds", `organization, id, principal, agent, run, project, provider, category, kind, target, currency, amount,
+captured, state, epoch, expires_at, windows, seq, created_at`, "tttttttttttiitiitii", "")
+	insertMovements = insertInto("movements", "organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit", "tiiittitttttt", "")
 	// A window that is there keeps its ceiling: only a change of the limit moves it.
-	moveWindows = insert{table: "windows", columns: "organization, scope, target, currency, name, held, captured, refunded, guard_ceiling", kinds: "tttttiiii", after: `
-ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = excluded.held, captured = excluded.captured, refunded = excluded.refunded`}
-	insertKeys = insert{table: "keys", columns: "organization, principal, key, request_hash, code, answer, at", kinds: "tttttbi"}
+	moveWindows = insertInto("windows", "organization, scope, target, currency, name, held, captured, refunded, guard_ceiling", "tttttiiii", `
+ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = excluded.held, captured = excluded.captured, refunded = excluded.refunded`)
+	insertKeys = insertInto("keys", "organization, principal, key, request_hash, code, answer, at", "tttttbi", "")
 )
 
 const (
@@ -29,46 +27,61 @@ const (
 WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id LIMIT 1)`
 )
 
-// writes are the statements that store what was decided, but for the records.
-func (l *loading) writes(t *Turn) []Stmt {
-	s, org, now := l.state, l.org, Micro(l.state.Now)
-	var stmts []Stmt
+// writing gathers what the parts of a batch store, but for the records.
+type writing struct {
+	holds, windows, movements, keys *rows
+	before, changes                 []Stmt
+}
+
+func newWriting(columnar bool) *writing {
+	return &writing{
+		holds: newRows(insertHolds.kinds, columnar), windows: newRows(moveWindows.kinds, columnar),
+		movements: newRows(insertMovements.kinds, columnar), keys: newRows(insertKeys.kinds, columnar),
+	}
+}
+
+// stmts are in the order in which rows refer to each other.
+func (w *writing) stmts() []Stmt {
+	return slices.Concat(w.before, insertHolds.of(w.holds, nil), w.changes, moveWindows.of(w.windows, nil), insertMovements.of(w.movements, nil),
+		insertKeys.of(w.keys, nil))
+}
+
+// add adds what was decided in one turn.
+func (w *writing) add(s *spend.State, keys []KeyRow) {
+	org, now := s.Org, Micro(s.Now)
 	for _, scope := range s.Default {
 		limit := s.DefaultProvider
-		stmts = append(stmts, Stmt{Text: newBudget, Args: []any{org, scope.Scope, scope.Target, purser.PeriodMonth, limit.Currency, limit.Amount, notice.DefaultThresholds}})
+		w.before = append(w.before, Stmt{Text: newBudget, Args: []any{org, scope.Scope, scope.Target, purser.PeriodMonth, limit.Currency, limit.Amount, notice.DefaultThresholds}})
 	}
-	rows := make([]any, 0, len(s.Opened)*len(insertHolds.kinds))
 	var last []spend.WindowKey
 	var windows string
 	for _, h := range s.Opened {
 		if windows == "" || !slices.Equal(last, h.Windows) { // one run's holds have the same windows
 			last, windows = h.Windows, windowsText(h.Windows)
 		}
-		rows = append(rows, org, h.ID, h.Principal, h.Agent, h.Run, h.Project, h.Provider, h.Category, h.Kind, h.Target, h.Currency, h.Amount,
-			h.Captured, h.State, h.Epoch, Micro(h.ExpiresAt), windows, h.Seq, now)
+		w.holds.text(org, h.ID, h.Principal, h.Agent, h.Run, h.Project, h.Provider, h.Category, h.Kind, h.Target, h.Currency).
+			integer(h.Amount, h.Captured).text(h.State).integer(h.Epoch, Micro(h.ExpiresAt)).text(windows).integer(h.Seq, now)
 	}
-	stmts = append(stmts, t.insert(insertHolds, rows)...)
 	for _, h := range s.Changed {
-		stmts = append(stmts, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt), h.Overrun, h.Returned}})
+		w.changes = append(w.changes, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt), h.Overrun, h.Returned}})
 	}
-	rows = make([]any, 0, len(s.Moved)*len(moveWindows.kinds))
-	for _, w := range s.Moved {
-		rows = append(rows, org, w.Scope, w.Target, w.Currency, w.Name, w.Held, w.Captured, w.Refunded, w.Ceiling)
+	for _, m := range s.Moved {
+		w.windows.text(org, m.Scope, m.Target, m.Currency, m.Name).integer(m.Held, m.Captured, m.Refunded, m.Ceiling)
 	}
-	stmts = append(stmts, t.insert(moveWindows, rows)...)
-	rows = make([]any, 0, len(s.Movements)*len(insertMovements.kinds))
 	for _, m := range s.Movements {
 		debit, credit, err := ledger.Accounts(m.Kind, m.Hold.Provider)
 		if err != nil { // our own kinds only: a fault of the program
 			panic(err)
 		}
-		rows = append(rows, org, m.Seq, m.N, now, string(m.Kind), m.Hold.Currency, m.Amount, m.Hold.ID, m.Hold.Run, m.Hold.Project, m.Hold.Provider, debit, credit)
+		w.movements.text(org).integer(m.Seq, m.N, now).text(string(m.Kind), m.Hold.Currency).integer(m.Amount).
+			text(m.Hold.ID, m.Hold.Run, m.Hold.Project, m.Hold.Provider, debit, credit)
 	}
-	stmts = append(stmts, t.insert(insertMovements, rows)...)
 	for _, r := range s.Used {
-		stmts = append(stmts, Stmt{Text: useRepeat, Args: []any{org, r.Run, r.Target, r.Currency, r.Amount}})
+		w.changes = append(w.changes, Stmt{Text: useRepeat, Args: []any{org, r.Run, r.Target, r.Currency, r.Amount}})
 	}
-	return stmts
+	for _, k := range keys {
+		w.keys.text(org, k.Principal, k.Key.Key, k.Hash, k.Code).bytes(k.Answer).integer(now)
+	}
 }
 
 // KeyRow is what a key keeps, as it is stored.
@@ -76,15 +89,6 @@ type KeyRow struct {
 	spend.Key
 	Hash, Code string
 	Answer     []byte
-}
-
-// InsertKeys are the statements that store keys.
-func (t *Turn) InsertKeys(keys []KeyRow) []Stmt {
-	rows := make([]any, 0, len(keys)*len(insertKeys.kinds))
-	for _, k := range keys {
-		rows = append(rows, t.Org, k.Principal, k.Key.Key, k.Hash, k.Code, k.Answer, Micro(t.Now))
-	}
-	return t.insert(insertKeys, rows)
 }
 
 // windowsText is the stored form of a hold's windows.

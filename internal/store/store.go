@@ -186,10 +186,11 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	s.urgent = stdlib.OpenDB(*cfg)
 	s.urgent.SetMaxOpenConns(2)
 	// A plan that was made while a table was empty stays in force when it is not
-	// (SPEND.md 4), so the batches' connections may not make one that scans.
+	// (SPEND.md 4), so the batches' connections may not make one that scans, or that
+	// takes a while to compile because it would have.
 	batches := cfg.Copy()
-	for _, scan := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
-		batches.RuntimeParams[scan] = "off"
+	for _, way := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material", "enable_memoize", "jit"} {
+		batches.RuntimeParams[way] = "off"
 	}
 	s.batches = stdlib.OpenDB(*batches)
 	s.batches.SetMaxOpenConns(batchConns)

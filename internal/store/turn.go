@@ -61,7 +61,7 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 		if err := f(t); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		last, err := t.last(ctx)
+		last, err := last(ctx, []*Turn{t})
 		if err != nil {
 			return err
 		}
@@ -73,32 +73,43 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 	return err
 }
 
-// What every turn begins and ends with, besides its records (RULES 19).
-const (
-	takeTurn = `UPDATE organizations SET turn = turn + 1 WHERE id = $1
-RETURNING seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT)`
-	endTurn           = `UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1`
-	insertAuditHashes = `INSERT INTO audit_hashes (organization, n, hashes) VALUES ($1, $2, $3)`
+// What every turn begins and ends with (RULES 19).
+const takeTurn = `UPDATE organizations SET turn = turn + 1 WHERE id = $1 RETURNING ` + turnColumns
+
+const endTurn = `UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1`
+
+// takeFreeTurns takes the turns that nobody has (PostgreSQL).
+const takeFreeTurns = `UPDATE organizations SET turn = turn + 1 WHERE id IN (SELECT id FROM organizations WHERE id = ANY($1::text[]) FOR UPDATE SKIP LOCKED)
+RETURNING ` + turnColumns
+
+const turnColumns = `id, seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT)`
+
+var (
+	insertAudit       = insertInto("audit", "organization, seq, at, leaf", "tiit", "")
+	insertAuditHashes = insertInto("audit_hashes", "organization, n, hashes", "tib", "")
+	endTurns          = template{
+		before: "UPDATE organizations SET seq = v.column2, epoch = v.column3, clock = v.column4, edge = v.column5 FROM ",
+		after:  " WHERE id = v.column1", kinds: "tiiib", lookup: true,
+	}
 )
 
 // turnRow is what the turn's first statement gives.
 type turnRow struct {
-	found              bool
+	organization       string
 	seq, epoch, clock  int64
 	edge               []byte
 	zone, databaseTime string
 }
 
 func (r *turnRow) scan(scan func(...any) error) error {
-	r.found = true
-	return scan(&r.seq, &r.epoch, &r.clock, &r.edge, &r.zone, &r.databaseTime)
+	return scan(&r.organization, &r.seq, &r.epoch, &r.clock, &r.edge, &r.zone, &r.databaseTime)
 }
 
 func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error) {
 	asked, row := s.now(), turnRow{}
 	err := row.scan(tx.QueryRowContext(ctx, takeTurn, org).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		row, err = turnRow{}, nil
+		return nil, ErrNoOrganization
 	}
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn of %s: %w", org, err)
@@ -141,9 +152,6 @@ func runOn(ctx context.Context, tx db.DBTX, stmt Stmt) error {
 
 // turnOf makes the turn of what its first statement gave.
 func (s *Store) turnOf(tx db.DBTX, org string, asked time.Time, row turnRow) (*Turn, error) {
-	if !row.found {
-		return nil, ErrNoOrganization
-	}
 	zone, err := s.zone(row.zone)
 	if err != nil {
 		return nil, fmt.Errorf("reading the time zone of %s: %w", org, err)

@@ -1,0 +1,234 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/guard"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/spend"
+)
+
+// What a batch looks up, of all its organizations at once: the first column is the
+// organization.
+var (
+	selectStops = lookUp("v.column1, s.id, s.scope, s.target, s.reason, s.epoch, s.seq, s.at, s.lifted_at", "t",
+		join{table: "stops", as: "s", on: "s.organization = v.column1 AND s.lifted_at = 0"})
+	selectTokens = lookUp("v.column1, t.id, t.revoked_at, t.expires_at", "tt",
+		join{table: "tokens", as: "t", on: "t.organization = v.column1 AND t.id = v.column2"})
+	selectRuns = lookUp("v.column1, r.id, r.project, r.agent, r.threshold, r.providers, r.labels, r.expires_at, r.ended_at, p.labels", "tt",
+		join{table: "runs", as: "r", on: "r.organization = v.column1 AND r.id = v.column2"},
+		join{table: "projects", as: "p", on: "p.organization = v.column1 AND p.id = r.project"})
+	selectHolds = lookUp(`v.column1, h.id, h.principal, h.agent, h.run, h.project, h.provider, h.category, h.kind, h.target, h.currency, h.amount,
+h.captured, h.released, h.refunded, h.overrun, h.returned, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at`, "tt",
+		join{table: "holds", as: "h", on: "h.organization = v.column1 AND h.id = v.column2"})
+	// With scope and target come the names of the windows of now: hour, day, week, month.
+	selectBudgets = lookUp(`v.column1, b.scope, b.target, b.period, b.currency, b.limit_minor, b.thresholds, COALESCE(w.name, ''), COALESCE(w.held, 0),
+COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0)`, "ttttttt",
+		join{table: "budgets", as: "b", on: "b.organization = v.column1 AND b.scope = v.column2 AND b.target = v.column3"},
+		join{table: "windows", as: "w", maybe: true, on: `w.organization = v.column1 AND w.scope = v.column2 AND w.target = v.column3 AND w.currency = b.currency
+AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN v.column4 WHEN 'day' THEN v.column5
+WHEN 'week' THEN v.column6 WHEN 'month' THEN v.column7 ELSE b.period END`})
+	selectKeys = lookUp("v.column1, k.principal, k.key", "ttt",
+		join{table: "keys", as: "k", on: "k.organization = v.column1 AND k.principal = v.column2 AND k.key = v.column3"})
+)
+
+// What is rare is looked up one by one.
+const (
+	selectKey    = "SELECT request_hash, code, answer FROM keys WHERE organization = $1 AND principal = $2 AND key = $3"
+	selectLifted = "SELECT id, scope, target, reason, epoch, seq, at, lifted_at FROM stops WHERE organization = $1 AND lifted_at <> 0 AND epoch > $2 ORDER BY seq"
+	selectWindow = `SELECT held, captured, refunded, guard_ceiling FROM windows
+WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
+	selectRecent = `SELECT id, target, amount, captured, state, created_at FROM holds
+WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY created_at, seq`
+	// Whom a run's agent ordered from, by a plan or without one, and whether something
+	// was bought there before; and the same of a provider.
+	selectNews = `SELECT provider, CAST((CASE WHEN ` + boughtBefore + ` THEN 1 ELSE 0 END) AS BIGINT) FROM (
+SELECT provider FROM holds WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT provider FROM orders WHERE organization = $1 AND run = $2 AND amount > 0 AND created_at > $3
+UNION SELECT provider FROM holds WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT provider FROM orders WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND amount > 0 AND created_at > $3
+) AS news ORDER BY provider`
+	selectKnown  = `SELECT provider, CAST((CASE WHEN ` + boughtBefore + ` THEN 1 ELSE 0 END) AS BIGINT) FROM (SELECT CAST($2 AS TEXT) AS provider) AS news`
+	boughtBefore = `EXISTS (SELECT 1 FROM orders b WHERE b.organization = $1 AND b.provider = news.provider AND b.created_at <= $3 AND b.amount > 0 AND b.state <> 'failed')
+OR EXISTS (SELECT 1 FROM holds b WHERE b.organization = $1 AND b.provider = news.provider AND b.created_at <= $3 AND b.principal <> '' AND b.kind = 'order' AND b.captured > 0)`
+	agentOfRun = `(SELECT agent FROM runs WHERE organization = $1 AND id = $2)`
+
+	selectRepeats = `SELECT target, currency, amount FROM repeats WHERE organization = $1 AND run = $2 AND hold = '' AND expires_at > $3`
+)
+
+// orders asks for what guards want to know before an order of a run.
+func (p *part) orders(run string, now time.Time) []Stmt {
+	hour := Micro(now.Add(-time.Hour))
+	return []Stmt{
+		{Text: selectNews, Args: []any{p.Organization, run, hour}, Each: func(scan func(...any) error) error { return p.known(run, scan) }},
+		{Text: selectRecent, Args: []any{p.Organization, run, hour}, Each: func(scan func(...any) error) error {
+			r := spend.Recent{Recent: guard.Recent{SameRun: true}}
+			var h spend.Hold
+			var at int64
+			err := scan(&r.Hold, &r.Target, &r.Amount, &h.Captured, &h.State, &at)
+			r.At, r.Failed = Time(at), h.Failed()
+			p.state.Recent[run] = append(p.state.Recent[run], r)
+			return err
+		}},
+		{Text: selectRepeats, Args: []any{p.Organization, run, Micro(now)}, Each: func(scan func(...any) error) error {
+			r := spend.Repeat{Run: run}
+			err := scan(&r.Target, &r.Currency, &r.Amount)
+			p.state.Repeats[r]++
+			return err
+		}},
+	}
+}
+
+// payee asks whether something was bought from a provider before.
+func (p *part) payee(provider string, now time.Time) Stmt {
+	return Stmt{Text: selectKnown, Args: []any{p.Organization, provider, Micro(now.Add(-time.Hour))}, Each: func(scan func(...any) error) error {
+		return p.known("", scan)
+	}}
+}
+
+// known reads a provider, which a run's agent ordered from where one is named.
+func (p *part) known(run string, scan func(...any) error) error {
+	var provider string
+	var before int64
+	err := scan(&provider, &before)
+	p.state.Known[provider] = before != 0
+	if run != "" {
+		p.state.News[run] = append(p.state.News[run], provider)
+	}
+	return err
+}
+
+// past asks for a window of a period that is over.
+func (p *part) past(k spend.WindowKey) Stmt {
+	return Stmt{Text: selectWindow, Args: []any{p.Organization, k.Scope, k.Target, k.Currency, k.Name}, Each: func(scan func(...any) error) error {
+		w := &spend.Window{WindowKey: k}
+		err := scan(&w.Held, &w.Captured, &w.Refunded, &w.Ceiling)
+		p.state.Windows[k] = w
+		return err
+	}}
+}
+
+// kept asks for what a key keeps.
+func (p *part) kept(k spend.Key) Stmt {
+	return Stmt{Text: selectKey, Args: []any{p.Organization, k.Principal, k.Key}, Each: func(scan func(...any) error) error {
+		var hash, code string
+		var answer []byte
+		if err := scan(&hash, &code, &answer); err != nil {
+			return err
+		}
+		kept, err := p.Kept(k, hash, code, answer)
+		p.state.Keys[k] = kept
+		return err
+	}}
+}
+
+func (l *loading) stop(scan func(...any) error) error {
+	var org string
+	var s purser.StopInfo
+	var at, lifted int64
+	err := scan(&org, &s.ID, &s.Scope, &s.Target, &s.Reason, &s.Epoch, &s.Seq, &at, &lifted)
+	if err == nil {
+		l.of[org].addStop(s, at, lifted)
+	}
+	return err
+}
+
+func (p *part) stop(scan func(...any) error) error {
+	var s purser.StopInfo
+	var at, lifted int64
+	err := scan(&s.ID, &s.Scope, &s.Target, &s.Reason, &s.Epoch, &s.Seq, &at, &lifted)
+	p.addStop(s, at, lifted)
+	return err
+}
+
+// addStop keeps the stops in the order in which they came.
+func (p *part) addStop(s purser.StopInfo, at, lifted int64) {
+	s.At, s.LiftedAt = Time(at), TimeOrNil(lifted)
+	all := p.state.Stops
+	i, _ := slices.BinarySearchFunc(all, s.Seq, func(o purser.StopInfo, seq int64) int { return int(o.Seq - seq) })
+	p.state.Stops = slices.Insert(all, i, s)
+}
+
+func (l *loading) token(scan func(...any) error) error {
+	var org, id string
+	var revoked, expires int64
+	err := scan(&org, &id, &revoked, &expires)
+	if err == nil {
+		l.of[org].state.Tokens[id] = spend.Token{Revoked: revoked != 0, ExpiresAt: Time(expires)}
+	}
+	return err
+}
+
+func (l *loading) runRow(scan func(...any) error) error {
+	var r spend.Run
+	var expires, ended int64
+	var org, providers, labels, project string
+	if err := scan(&org, &r.ID, &r.Project, &r.Agent, &r.Threshold, &providers, &labels, &expires, &ended, &project); err != nil {
+		return err
+	}
+	r.ExpiresAt, r.Ended = Time(expires), ended != 0
+	var own, above []string
+	for text, into := range map[string]*[]string{providers: &r.Providers, labels: &own, project: &above} {
+		if text == "[]" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			return fmt.Errorf("reading run %s: %w", r.ID, err)
+		}
+	}
+	r.Labels = spend.Together(above, own)
+	l.of[org].state.Runs[r.ID] = &r
+	return nil
+}
+
+func (l *loading) hold(scan func(...any) error) error {
+	h := &spend.Hold{}
+	var begun, expires, created int64
+	var org, windows string
+	err := scan(&org, &h.ID, &h.Principal, &h.Agent, &h.Run, &h.Project, &h.Provider, &h.Category, &h.Kind, &h.Target, &h.Currency,
+		&h.Amount, &h.Captured, &h.Released, &h.Refunded, &h.Overrun, &h.Returned, &h.State, &h.Epoch, &begun, &expires, &windows, &h.Seq, &created)
+	if err != nil {
+		return err
+	}
+	h.BegunAt, h.ExpiresAt, h.CreatedAt = Time(begun), Time(expires), Time(created)
+	if err := json.Unmarshal([]byte(windows), &h.Windows); err != nil {
+		return fmt.Errorf("reading hold %s: %w", h.ID, err)
+	}
+	for i := range h.Windows {
+		h.Windows[i].Currency = h.Currency
+	}
+	l.of[org].state.Holds[h.ID] = h
+	return nil
+}
+
+func (l *loading) budget(scan func(...any) error) error {
+	b := &spend.Budget{}
+	w := &spend.Window{}
+	var org, thresholds string
+	err := scan(&org, &b.Scope.Scope, &b.Target, &b.Period, &b.Currency, &b.Limit, &thresholds, &w.Name, &w.Held, &w.Captured, &w.Refunded, &w.Ceiling)
+	if err != nil {
+		return err
+	}
+	b.Thresholds = notice.ParseThresholds(thresholds)
+	s := l.of[org].state
+	s.Budgets[b.Scope] = append(s.Budgets[b.Scope], b)
+	if w.Name != "" {
+		w.WindowKey = spend.WindowKey{Scope: b.Scope.Scope, Target: b.Target, Currency: b.Currency, Name: w.Name}
+		s.Windows[w.WindowKey] = w
+	}
+	return nil
+}
+
+func (l *loading) key(scan func(...any) error) error {
+	var org string
+	var k spend.Key
+	err := scan(&org, &k.Principal, &k.Key)
+	if err == nil && !slices.Contains(l.of[org].hits, k) {
+		l.of[org].hits = append(l.of[org].hits, k)
+	}
+	return err
+}
