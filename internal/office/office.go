@@ -160,7 +160,7 @@ type Office struct {
 	daybooks map[string]*daybook    // money by day, by organization
 	tails    map[string]*tail       // newest events of the organizations that somebody watches
 
-	queues  queues // what waits for decisions
+	queues  queues   // what waits for decisions
 	facts   sync.Map // store.RunFacts by run: what to load for its spends
 	known   known
 	unsent  answers

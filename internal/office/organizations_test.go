@@ -1,0 +1,154 @@
+package office_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
+)
+
+// neighbour makes another organization with a run of 10.00 USD, and its agent.
+func (h *house) neighbour(n int) purser.Actor {
+	h.t.Helper()
+	id := func(kind string) string { return fmt.Sprintf("%s_neighbour%d", kind, n) }
+	by := purser.Actor{Kind: purser.Agent, ID: id("agt"), Organization: id("org"), Run: id("run"), Project: id("prj")}
+	err := h.store.Write(h.ctx, func(q *db.Queries) error {
+		return q.InsertOrganization(h.ctx, db.InsertOrganizationParams{ID: by.Organization, Name: "Neighbour", Timezone: "UTC"})
+	})
+	if err == nil {
+		err = h.store.Turn(h.ctx, by.Organization, func(t *store.Turn) error {
+			if _, err := t.InsertProject(h.ctx, db.InsertProjectParams{Organization: t.Org, ID: by.Project, Name: "work"}); err != nil {
+				return err
+			}
+			if err := t.InsertPerson(h.ctx, db.InsertPersonParams{Organization: t.Org, ID: id("per"), Name: "Eve", Email: id("eve"), Role: "owner", Kdf: "{}"}); err != nil {
+				return err
+			}
+			if err := t.InsertAgent(h.ctx, db.InsertAgentParams{Organization: t.Org, ID: by.ID, Name: "builder", Person: id("per")}); err != nil {
+				return err
+			}
+			err := t.InsertRun(h.ctx, db.InsertRunParams{
+				Organization: t.Org, ID: by.Run, Project: by.Project, Agent: by.ID, Person: id("per"), Currency: "USD", Providers: "[]", Reveal: "[]",
+				Labels: "[]", ExpiresAt: store.Micro(t.Now) + 3_600_000_000,
+			})
+			if err != nil {
+				return err
+			}
+			return t.SetBudget(h.ctx, db.SetBudgetParams{Organization: t.Org, Scope: "run", Target: by.Run, Period: "run", Currency: "USD", LimitMinor: 1000})
+		})
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return by
+}
+
+// What waits in several organizations is decided in one commit. A row that the
+// database refuses in one, and one that is not there, fail nobody else.
+func TestSeveralOrganizationsAreDecidedInOneCommit(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		const many = 12
+		agents := make([]purser.Actor, many)
+		for i := range agents {
+			agents[i] = h.neighbour(i)
+		}
+		nowhere := agents[0]
+		nowhere.Organization = "org_nowhere"
+		round := func(of []purser.Actor, cents func(i int) int64) (errs []error, commits int) {
+			h.t.Helper()
+			errs = make([]error, len(of))
+			at, on := make(chan struct{}), make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(on) })
+			defer goOn()
+			var once sync.Once
+			h.watch(func(_ int64, statement string) error {
+				if takesTurn.MatchString(statement) {
+					once.Do(func() {
+						close(at)
+						<-on
+					})
+				}
+				if statement == store.Committed {
+					h.mu.Lock()
+					commits++
+					h.mu.Unlock()
+				}
+				return nil
+			})
+			defer h.watch(nil)
+			var wg sync.WaitGroup
+			call := func(i int) {
+				wg.Go(func() { _, errs[i] = do[purser.Hold](h, of[i], "charge_usage", usage(cents(i))) })
+			}
+			call(0)
+			<-at
+			for i := 1; i < len(of); i++ {
+				call(i)
+			}
+			h.eventually("the others wait", func() bool {
+				waiting := 0
+				for _, by := range of[1:] {
+					waiting += h.o.Waiting(by.Organization)
+				}
+				return waiting == len(of)-1
+			})
+			goOn()
+			wg.Wait()
+			return errs, commits
+		}
+
+		errs, commits := round(agents, func(int) int64 { return 10 })
+		for i, err := range errs {
+			if err != nil {
+				t.Errorf("organization %d: %s", i, explain(err))
+			}
+		}
+		// The first, and the others together; as many workers as there are cores may share them.
+		if commits >= many/2 {
+			t.Errorf("%d commits for %d organizations", commits, many)
+		}
+
+		if strings.HasPrefix(database, "postgres") {
+			h.mustSQL(t, "ALTER TABLE holds ADD CONSTRAINT unlucky CHECK (amount <> 13)")
+		} else {
+			h.mustSQL(t, "CREATE TRIGGER unlucky BEFORE INSERT ON holds WHEN NEW.amount = 13 BEGIN SELECT RAISE(ABORT, 'unlucky'); END")
+		}
+		errs, _ = round(append(agents, nowhere), func(i int) int64 {
+			if i == 5 {
+				return 13
+			}
+			return 10
+		})
+		for i, err := range errs {
+			switch {
+			case i == many:
+				refused(t, err, purser.NotFound)
+			case (err != nil) != (i == 5):
+				t.Errorf("organization %d: %v", i, explainOrNil(err))
+			}
+		}
+		for i, by := range agents {
+			lines, err := h.store.Read().Windows(h.ctx, by.Organization)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := int64(20)
+			if i == 5 {
+				want = 10
+			}
+			for _, w := range lines {
+				if w.Scope == "run" && w.Captured != want {
+					t.Errorf("the run of organization %d used %d, not %d", i, w.Captured, want)
+				}
+			}
+			if len(lines) == 0 {
+				t.Errorf("organization %d has no window", i)
+			}
+		}
+	})
+}
