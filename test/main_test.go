@@ -75,7 +75,7 @@ func look(t *testing.T) {
 }
 
 // patience bounds every wait in this package that no deadline of the program's bounds.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // eventually polls until it holds. what says it as a sentence.
 func eventually(t testing.TB, what string, holds func() bool) {
