@@ -30,7 +30,7 @@ func (o *Office) ReadBack(ctx context.Context, org string, used rail.Used) (purs
 	if r.ID, err = o.newID(purser.PrefixStop); err != nil {
 		return purser.Hold{}, err
 	}
-	outcomes, err := o.decideBatch(ctx, org, []spend.Request{r}, func() {})
+	outcomes, err := o.decideNow(ctx, org, []spend.Request{r})
 	switch {
 	case err != nil:
 		return purser.Hold{}, o.explainBatch(org, err)

@@ -345,6 +345,13 @@ func (o *Office) decideBatch(ctx context.Context, jobs []*job) (left []*job, err
 	return left, err
 }
 
+// decideNow decides requests that wait in no queue.
+func (o *Office) decideNow(ctx context.Context, org string, requests []spend.Request) ([]spend.Outcome, error) {
+	j := &job{queue: &queue{org: org}, requests: requests}
+	_, err := o.decideBatch(ctx, []*job{j})
+	return j.outcomes, err
+}
+
 // batchOf is what the store needs to decide requests in one turn.
 //
 // decided is called in the turn.
@@ -498,12 +505,12 @@ func (o *Office) overdue(ctx context.Context, org string) error {
 			}
 		}
 		before := len(rows)
-		j := &job{queue: &queue{org: org}, requests: requests}
-		if _, err := o.decideBatch(ctx, []*job{j}); err != nil {
+		outcomes, err := o.decideNow(ctx, org, requests)
+		if err != nil {
 			return o.explainBatch(org, err)
 		}
 		moved := 0
-		for _, out := range j.outcomes {
+		for _, out := range outcomes {
 			if out.Seq != 0 {
 				moved++
 			}
