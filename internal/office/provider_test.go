@@ -190,7 +190,8 @@ func (h *house) ended(plan purser.Plan) purser.Order {
 		if len(show.Orders) > 0 {
 			order = show.Orders[len(show.Orders)-1]
 		}
-		return show.State == purser.PlanDone || show.State == purser.PlanFailed
+		// What a plan that ended had placed and not begun, the next Recover gives back.
+		return (show.State == purser.PlanDone || show.State == purser.PlanFailed) && order.State != purser.OrderPlaced
 	})
 	return order
 }
