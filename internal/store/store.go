@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -167,7 +168,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	return nil
 }
 
-func (s *Store) openPostgres(ctx context.Context, url string) error {
+func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return fmt.Errorf("reading the database's URL: %w", err)
@@ -195,19 +196,48 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	s.batches = stdlib.OpenDB(*batches)
 	s.batches.SetMaxOpenConns(batchConns)
 	s.batches.SetMaxIdleConns(batchConns)
+	defer func() {
+		if err != nil { // nobody else would close what was opened to look
+			err = errors.Join(err, s.Close())
+		}
+	}()
 	var isolation string
-	if err := s.writer.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(&isolation); err != nil {
+	err = s.writer.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(&isolation)
+	var no *pgconn.PgError
+	switch {
+	case errors.As(err, &no) && no.Code == "08P01": // a pooler's no to a setting
+		return fmt.Errorf(between+": %w", err)
+	case err != nil:
 		return fmt.Errorf("reaching PostgreSQL: %w", err)
 	}
-	// A pooler that hands out connections per transaction takes no settings at start,
-	// and would give one turn's statements to another.
-	if err := s.batches.PingContext(ctx); err != nil {
-		return fmt.Errorf("reaching PostgreSQL directly (a transaction pooler cannot stand between): %w", err)
+	if err := s.direct(ctx); err != nil {
+		return err
 	}
 	// A turn reads what other turns committed while it waited for the row; any
 	// stricter level would make it fail instead (RULES 19).
 	if isolation != "read committed" {
 		return fmt.Errorf("PostgreSQL's transactions are %q; the turn needs \"read committed\"", isolation)
+	}
+	return nil
+}
+
+const between = "reaching PostgreSQL directly (a transaction pooler cannot stand between)"
+
+// direct refuses a pooler that hands out connections per transaction: it would give
+// one turn's statements to another. Such a one takes no settings at start, says no to
+// them, or forgets them, so what was asked for is looked at.
+func (s *Store) direct(ctx context.Context) error {
+	for _, c := range []struct {
+		on      *sql.DB
+		setting string
+	}{{s.batches, "enable_seqscan"}, {s.writer, "idle_in_transaction_session_timeout"}} {
+		var is string
+		if err := c.on.QueryRowContext(ctx, "SHOW "+c.setting).Scan(&is); err != nil {
+			return fmt.Errorf(between+": %w", err)
+		}
+		if is == "on" || is == "0" {
+			return fmt.Errorf(between+": a new connection's %s is %s, and something else was asked for", c.setting, is)
+		}
 	}
 	return nil
 }
