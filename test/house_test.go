@@ -58,6 +58,13 @@ type house struct {
 func build(t *testing.T, database string, budget int64) *house {
 	t.Helper()
 	h := &house{dir: t.TempDir(), database: database, wire: newWire(t), log: &journal{}}
+	h.settle(t, budget)
+	return h
+}
+
+// settle starts both processes, and makes the owner, the provider and the run.
+func (h *house) settle(t *testing.T, budget int64) {
+	t.Helper()
 	t.Cleanup(func() {
 		for _, p := range []*child.Process{h.server, h.cloud} {
 			if p != nil {
@@ -78,7 +85,6 @@ func build(t *testing.T, database string, budget int64) *house {
 	h.addCloud(t)
 	h.newRun(t, budget)
 	t.Cleanup(func() { h.explain(t) })
-	return h
 }
 
 // explain tells what a failed test leaves: the log of acts, and open orders.

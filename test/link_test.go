@@ -5,19 +5,22 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/bench"
 )
 
-// link is the network between the server and PostgreSQL. What it does to a
-// connection can be changed while bytes flow.
+// link is the network between the server and PostgreSQL, or a provider. What it does
+// to a connection can be changed while bytes flow.
 type link struct {
 	listener net.Listener
-	socket   string // PostgreSQL's
+	dial     func() (net.Conn, error) // the far side
 	delay    atomic.Int64
 	silent   atomic.Bool  // bytes are taken and go nowhere; nobody is told
 	cuts     atomic.Int64 // so many commits' answers are lost yet, with their connection
@@ -26,13 +29,18 @@ type link struct {
 	ends     map[net.Conn]struct{}
 }
 
+// newLink leads to PostgreSQL's socket.
 func newLink(t *testing.T, pg *bench.Postgres) *link {
+	return linkTo(t, func() (net.Conn, error) { return net.Dial("unix", pg.Socket()) })
+}
+
+func linkTo(t *testing.T, dial func() (net.Conn, error)) *link {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{listener: listener, socket: pg.Socket(), ends: map[net.Conn]struct{}{}}
+	l := &link{listener: listener, dial: dial, ends: map[net.Conn]struct{}{}}
 	go l.serve()
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -53,7 +61,7 @@ func (l *link) serve() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("unix", l.socket)
+		far, err := l.dial()
 		if err != nil {
 			_ = near.Close()
 			continue
@@ -208,6 +216,79 @@ func TestAStopWithoutADatabaseSaysThatItIsNotAcknowledged(t *testing.T) {
 		t.Logf("%s: %d were accepted before, %d in all", c.name, accepted, crowd.accepted.Load())
 		l.before = append(l.before, told...)
 		l.proves(t, l.before)
+	}
+}
+
+// T11, the provider's side: the link fails in the middle of an order's call, or all of
+// it is slow. The money is taken once or not at all, the order ends, and meanwhile a
+// stop is acknowledged as always.
+func TestNoLinkToAProviderLosesAnOrderOrHoldsUpAStop(t *testing.T) {
+	whole(t)
+	const create = "/provisioning/resources"
+	for _, c := range []struct {
+		name string
+		at   moment // where the call is held when the link fails; none: it is slow
+		harm func(l *link)
+		mend func(l *link)
+	}{
+		{"slow", -1, func(l *link) { l.delay.Store(int64(100 * time.Millisecond)) }, func(*link) {}},
+		{"reset before the work", before, func(l *link) { l.reset() }, func(*link) {}},
+		{"reset after the work", after, func(l *link) { l.reset() }, func(*link) {}},
+		{"half-open before the work", before, func(l *link) { l.silent.Store(true) }, func(l *link) { l.reset(); l.silent.Store(false) }},
+		{"half-open after the work", after, func(l *link) { l.silent.Store(true) }, func(l *link) { l.reset(); l.silent.Store(false) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &house{dir: t.TempDir(), wire: newWire(t), log: &journal{}}
+			far := strings.TrimPrefix(h.wire.URL, "http://")
+			wire := linkTo(t, func() (net.Conn, error) { return net.Dial("tcp", far) })
+			h.wire.URL = "http://" + wire.listener.Addr().String() // what the provider says of itself
+			h.settle(t, 2000)
+			plan := h.approved(t, name())
+			if c.at < 0 {
+				c.harm(wire)
+				h.applying(t, plan.ID)
+				h.bought(t, h.ends(t, plan.ID, patience))
+				h.settled(t)
+				return
+			}
+			g := h.wire.hold(c.at, "POST", create, domain)
+			h.applying(t, plan.ID)
+			g.wait(t)
+			c.harm(wire)
+			asked := time.Now()
+			stop, err := h.person.Stop(t.Context(), purser.Stop{Scope: purser.ScopeOrganization, Reason: "the provider does not answer"})
+			if err != nil || time.Since(asked) > 10*time.Second {
+				t.Fatalf("the stop was acknowledged after %v: %v", time.Since(asked), err)
+			}
+			if open := stop.Open; len(open) != 1 || open[0].State != purser.OrderBuying && open[0].State != purser.OrderUnknown {
+				t.Errorf("open at the stop: %+v", open)
+			}
+			if _, err := h.agent.Plan(t.Context(), purser.MakePlan{Steps: []purser.StepRequest{name()}}); purser.CodeOf(err) != purser.Stopped {
+				t.Errorf("a plan after the stop: %v", err)
+			}
+			g.let(true)
+			g.done(t)
+			c.mend(wire)
+			landed := h.lands(t, plan.ID)
+			order := landed.Orders[len(landed.Orders)-1]
+			made := 0
+			for _, r := range h.listed(t) {
+				if r.OrchestratorResourceID == order.ID && r.Status == app.StatusComplete {
+					made++
+				}
+			}
+			price := plan.Terms.Steps[len(plan.Terms.Steps)-1].Price.Now
+			switch {
+			case order.State == purser.OrderLive && made == 1 && order.Captured.Amount == price:
+			case order.State == purser.OrderFailed && made == 0 && order.Captured.Amount == 0:
+			default:
+				t.Errorf("the order is %s with %v captured, and the provider has %d of it: %v", order.State, order.Captured, made, order.Error)
+			}
+			if c.at == after && order.State != purser.OrderLive {
+				t.Errorf("it was bought, and the order is %s: %v", order.State, order.Error)
+			}
+			h.settled(t)
+		})
 	}
 }
 
