@@ -115,7 +115,8 @@ type SearchAudit struct {
 
 // FoundRecords are the records of a search.
 type FoundRecords struct {
-	Records []AuditRecord `json:"records"`
-	Next    int64         `json:"next,omitempty"` // pass as before; 0: the beginning of the log was reached
-	Size    int64         `json:"size"`           // records in the log
+	Records []AuditRecord     `json:"records"`
+	Next    int64             `json:"next,omitempty"` // pass as before; 0: the beginning of the log was reached
+	Size    int64             `json:"size"`           // records in the log
+	Names   map[string]string `json:"names"`          // of the people, agents, runs and projects in them, by identifier
 }

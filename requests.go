@@ -502,6 +502,7 @@ type StopInfo struct {
 	ID       string       `json:"id"`
 	Scope    string       `json:"scope"`
 	Target   string       `json:"target"`
+	Name     string       `json:"name,omitempty"` // of the target: a run's purpose, the name of a project or an agent
 	Reason   string       `json:"reason"`
 	By       Actor        `json:"by"`
 	Epoch    int64        `json:"epoch"`

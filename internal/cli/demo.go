@@ -247,7 +247,7 @@ func (s *session) demoAgent() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		tools, err := dialMCP(ctx, s.address(), token, s.program(), nil)
+		tools, err := dialMCP(ctx, s.address(), token, s.program(), hears{})
 		if err != nil {
 			return err
 		}

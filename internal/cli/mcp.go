@@ -61,10 +61,10 @@ var errRefused error = purser.Errorf(purser.NotSignedIn, "the server does not ta
 
 // dialMCP opens an MCP session with a server's /mcp.
 //
-// progress gets what the server tells of a call before its answer; nil: nothing.
-func dialMCP(ctx context.Context, url, token, version string, progress func(context.Context, *mcp.ProgressNotificationClientRequest)) (*mcp.ClientSession, error) {
+// hears gets what the server tells unasked; nothing set: nothing.
+func dialMCP(ctx context.Context, url, token, version string, hears hears) (*mcp.ClientSession, error) {
 	caller := mcp.NewClient(&mcp.Implementation{Name: "purser", Version: version}, &mcp.ClientOptions{
-		Capabilities: &mcp.ClientCapabilities{}, ProgressNotificationHandler: progress,
+		Capabilities: &mcp.ClientCapabilities{}, ProgressNotificationHandler: hears.progress, ResourceUpdatedHandler: hears.updated,
 	})
 	session, err := caller.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint: url + "/mcp",
@@ -83,21 +83,49 @@ func dialMCP(ctx context.Context, url, token, version string, progress func(cont
 	return session, nil
 }
 
+// hears is what a client of a server's /mcp is told beside its answers.
+type hears struct {
+	progress func(context.Context, *mcp.ProgressNotificationClientRequest) // of a call, before its answer
+	updated  func(context.Context, *mcp.ResourceUpdatedNotificationRequest)
+}
+
 // pipe offers the server's tools on standard input and output. Both sides speak
 // the revision that they agreed on with us, so an old client can use a new server.
 func (s *session) pipe(ctx context.Context, token string) error {
 	var here *mcp.Server
-	upstream, err := dialMCP(ctx, s.address(), token, s.program(), func(ctx context.Context, r *mcp.ProgressNotificationClientRequest) {
-		for session := range here.Sessions() { // the one on standard output; a call comes before its progress
-			_ = session.NotifyProgress(ctx, r.Params) // who does not listen misses nothing of the answer
-		}
+	upstream, err := dialMCP(ctx, s.address(), token, s.program(), hears{
+		progress: func(ctx context.Context, r *mcp.ProgressNotificationClientRequest) {
+			for session := range here.Sessions() { // the one on standard output; a call comes before its progress
+				_ = session.NotifyProgress(ctx, r.Params) // who does not listen misses nothing of the answer
+			}
+		},
+		updated: func(ctx context.Context, r *mcp.ResourceUpdatedNotificationRequest) {
+			_ = here.ResourceUpdated(ctx, &mcp.ResourceUpdatedNotificationParams{URI: r.Params.URI})
+		},
 	})
 	if err != nil {
 		return err
 	}
 	defer upstream.Close()
 	about := upstream.InitializeResult()
-	here = mcp.NewServer(about.ServerInfo, &mcp.ServerOptions{Instructions: about.Instructions, Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}})
+	here = mcp.NewServer(about.ServerInfo, &mcp.ServerOptions{
+		Instructions: about.Instructions, Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}, Resources: &mcp.ResourceCapabilities{}},
+		// Here is a session, so that a client of any revision can be told.
+		SubscribeHandler: func(ctx context.Context, r *mcp.SubscribeRequest) error {
+			return upstream.Subscribe(ctx, &mcp.SubscribeParams{URI: r.Params.URI})
+		},
+		UnsubscribeHandler: func(ctx context.Context, r *mcp.UnsubscribeRequest) error {
+			return upstream.Unsubscribe(ctx, &mcp.UnsubscribeParams{URI: r.Params.URI})
+		},
+	})
+	for template, err := range upstream.ResourceTemplates(ctx, nil) {
+		if err != nil {
+			return fmt.Errorf("listing what the server can be asked for: %w", err)
+		}
+		here.AddResourceTemplate(template, func(ctx context.Context, r *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+			return upstream.ReadResource(ctx, &mcp.ReadResourceParams{URI: r.Params.URI})
+		})
+	}
 	for tool, err := range upstream.Tools(ctx, nil) {
 		if err != nil {
 			return fmt.Errorf("listing the server's tools: %w", err)

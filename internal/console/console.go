@@ -48,6 +48,7 @@ type Config struct {
 	Random   io.Reader // for idempotency keys of forms
 	Version  string    // of the program
 	Now      func() time.Time
+	Origin   func() string // the address under which people and programs reach the server
 }
 
 // Console is the door. It is safe for concurrent use.

@@ -10,6 +10,7 @@ import (
 func (h *house) furnish(much bool) map[string]string {
 	h.tb.Helper()
 	screens := map[string]string{
+		"people": "/people", "passkeys": "/settings/passkeys", "device": "/device",
 		"now": "/", "approvals": "/approvals", "runs": "/runs", "projects": "/projects", "spend": "/spend", "catalog": "/catalog", "agents": "/agents",
 		"providers": "/providers", "audit": "/audit", "settings": "/settings", "lost": "/nowhere",
 	}
@@ -19,10 +20,19 @@ func (h *house) furnish(much bool) map[string]string {
 	h.provider("Harbor")
 	h.provider("Slate")
 	h.provider("Quill")
-	limit := purser.SetBudget{Scope: "organization", Limit: purser.Money{Amount: 25000, Currency: "USD"}}
+	limit := purser.SetBudget{Scope: "organization", Limit: purser.Money{Amount: 150000, Currency: "USD"}}
 	limit.Act = h.sign("set_budget", limit)
 	must[purser.BudgetLine](h, h.owner, "set_budget", limit)
 	_, coder := h.run("claude-code", "put the seal shop on superseal.club, at most 20 USD", 4000)
+	for _, more := range []purser.SetBudget{
+		{Scope: "project", ID: "superseal", Limit: purser.Money{Amount: 120000, Currency: "USD"}},
+		{Scope: "category", ID: "database", Period: "week", Limit: purser.Money{Amount: 4000, Currency: "EUR"}},
+		{Scope: "label", ID: "team=search", Period: "day", Limit: purser.Money{Amount: 2500, Currency: "JPY"}},
+		{Scope: "organization", Period: "hour", Limit: purser.Money{Amount: 30000, Currency: "USD"}},
+	} {
+		more.Act = h.sign("set_budget", more)
+		must[purser.BudgetLine](h, h.owner, "set_budget", more)
+	}
 	h.buy(coder, domain("harbor", "sealmail.net"))
 	_, other := h.run("data-crew", "a database for the analytics of the seal shop", 5000)
 	h.buy(other, purser.StepRequest{Service: "slate/postgres:small", Name: "analytics"})
@@ -68,7 +78,12 @@ func (h *house) spread() {
 	const day = int64(24 * 3600 * 1e6)
 	for i := int64(1); i <= 40; i++ {
 		h.sql(fmt.Sprintf(`INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider)
-			SELECT organization, seq, n + %d, at - %d, kind, currency, (amount * %d) / 7, hold, charge, '', '', project, provider
-			FROM movements WHERE kind = 'capture' AND n < 1000 AND (seq + %d) %% 5 < 2`, i*1000, i*day, 3+(i*7)%11, i))
+			SELECT organization, seq, n - %d, at - %d, kind, currency, (amount * %d) / 7, hold, charge, '', '', project, provider
+			FROM movements WHERE kind = 'capture' AND n >= 0 AND (seq + %d) %% 5 < 2`, i*1000, i*day, 3+(i*7)%11, i))
+	}
+	// And the windows of this month know of it, as they would.
+	for scope, of := range map[string]string{"organization": "1 = 1", "provider": "provider = target", "project": "project = target"} {
+		h.sql(fmt.Sprintf(`UPDATE windows SET captured = (SELECT SUM(amount) FROM movements WHERE kind = 'capture' AND %s AND at >= strftime('%%s', name || '-01') * 1000000)
+			WHERE scope = '%s' AND currency = 'USD' AND name LIKE '____-__'`, of, scope))
 	}
 }

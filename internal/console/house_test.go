@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,9 +46,18 @@ type house struct {
 	owner    purser.Actor
 	project  purser.Project
 	sessions *oneSession
+	stands   atomic.Pointer[time.Time] // the clock stands there; nil: it goes
 
 	mu   sync.Mutex
 	keys int
+}
+
+// now is the clock of everything in the house.
+func (h *house) now() time.Time {
+	if at := h.stands.Load(); at != nil {
+		return *at
+	}
+	return time.Now()
 }
 
 // oneSession says who sits at every browser.
@@ -79,7 +89,7 @@ func open(tb testing.TB, changes ...func(*office.Config)) *house {
 	dir := tb.TempDir()
 	h := &house{tb: tb, db: filepath.Join(dir, "purser.db"), shop: newShop(), ops: map[string]office.Operation{}, sessions: &oneSession{}}
 	ctx := context.Background()
-	s, err := store.Open(ctx, store.Config{Database: h.db, Now: time.Now})
+	s, err := store.Open(ctx, store.Config{Database: h.db, Now: h.now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -99,7 +109,7 @@ func open(tb testing.TB, changes ...func(*office.Config)) *house {
 			RunBudget: usd(2000), Threshold: usd(1000), ProviderMonth: usd(100000), OrdersPerHour: 500, RequestTTL: 24 * time.Hour, SignTTL: 10 * time.Minute,
 			Grace: 7 * 24 * time.Hour, StopDeadline: 5 * time.Second, PlanTTL: time.Hour, Lease: 5 * time.Second,
 		},
-		Now: time.Now, Random: rand.Reader,
+		Now: h.now, Random: rand.Reader,
 	}
 	for _, change := range changes {
 		change(&config)
@@ -127,11 +137,11 @@ func open(tb testing.TB, changes ...func(*office.Config)) *house {
 // serve puts the console behind a gate, as the server does.
 func (h *house) serve() {
 	h.tb.Helper()
-	g, err := gate.New(gate.Config{Authenticator: h.office, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+	g, err := gate.New(gate.Config{Authenticator: h.office, Log: slog.New(slog.DiscardHandler), Now: h.now, Random: rand.Reader})
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	h.console = New(Config{Office: h.office, Gate: g, Sessions: h.sessions, SignIn: "/sign-in", Random: rand.Reader, Version: "test", Now: time.Now})
+	h.console = New(Config{Office: h.office, Gate: g, Sessions: h.sessions, SignIn: "/sign-in", Random: rand.Reader, Version: "test", Now: h.now, Origin: func() string { return h.server.URL }})
 	h.server = httptest.NewServer(httpapi.New(httpapi.Config{Office: h.office, Gate: g, Version: "test", Doors: h.console.Doors(), Lost: h.console.Lost()}))
 }
 
@@ -303,12 +313,6 @@ func (h *house) send(method, path, form string) (status int, header http.Header,
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	return h.exchange(r)
-}
-
-func (h *house) answered(r *http.Request) (status int, body string) {
-	h.tb.Helper()
-	status, _, body = h.exchange(r)
-	return status, body
 }
 
 func (h *house) exchange(r *http.Request) (status int, header http.Header, body string) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/a-h/templ"
@@ -188,6 +189,9 @@ func (v *visit) fail(err error) {
 	shown := gate.EntryOf(v.ctx).Fail(err)
 	if v.by.Kind == purser.Person && v.overview.Organization == "" {
 		_ = v.look() // without it the frame is empty, and the error is what matters
+	}
+	if shown.RetryAfter > 0 { // rounded up: who comes back then must not be too early again
+		v.w.Header().Set("Retry-After", strconv.FormatInt(int64((shown.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	v.show(shown.Code.Info().HTTP, page{title: title(shown.Code), parts: []part{{id: "error", body: errorPart(shown)}}})
 }

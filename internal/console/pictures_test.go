@@ -35,6 +35,7 @@ func TestPictures(t *testing.T) {
 	for _, much := range []bool{true, false} {
 		h := open(t)
 		screens := h.furnish(much)
+		screens["sign-in"], screens["recover"] = "/sign-in", "/recover"
 		ctx := browser(t)
 		for name, path := range screens {
 			if only := os.Getenv("PURSER_SCREENS"); only != "" && !strings.Contains(","+only+",", ","+name+",") {

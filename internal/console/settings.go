@@ -26,6 +26,7 @@ func (c *Console) settings(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	sortBudgets(budgets.Items)
 	return page{title: "Settings", parts: []part{
 		{id: "organization", label: "The organization", body: organizationPart(v)},
 		{id: "limits", body: limitsPart(v, budgets.Items)},

@@ -397,7 +397,7 @@ func limitForm(v *visit, targets []target) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " data-act=\"set_budget\" data-next=\"/settings\" class=\"card grid-form\"><input type=\"hidden\" name=\"key\" value=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " data-act=\"set_budget\" data-next=\"/settings\" class=\"card grid-form three\"><input type=\"hidden\" name=\"key\" value=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -446,7 +446,7 @@ func limitForm(v *visit, targets []target) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "</datalist> <label>Each <select name=\"period\"><option value=\"hour\">hour</option> <option value=\"day\">day</option> <option value=\"week\">week, from Monday</option> <option value=\"month\" selected>month</option> <option value=\"total\">in total, for ever</option> <option value=\"run\">life of the run (of a run only)</option></select></label>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "</datalist> <label>Each <select name=\"period\"><option value=\"hour\">hour</option> <option value=\"day\">day</option> <option value=\"week\">week, from Monday</option> <option value=\"month\" selected>month</option> <option value=\"total\">in total, for ever</option> <option value=\"run\">life of the run (of a run only)</option></select></label> <label>Limit, in <span data-currency-name>USD</span> <input name=\"limit\" data-type=\"money\" data-currency=\"USD\" data-exponent=\"2\" inputmode=\"decimal\" required autocomplete=\"off\" placeholder=\"250.00\"></label>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -454,7 +454,7 @@ func limitForm(v *visit, targets []target) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "<label>Limit, in <span data-currency-name>USD</span> <input name=\"limit\" data-type=\"money\" data-currency=\"USD\" data-exponent=\"2\" inputmode=\"decimal\" required autocomplete=\"off\" placeholder=\"250.00\"></label><div class=\"whole\"><button type=\"submit\">Set it with your passkey</button><p data-error role=\"alert\" hidden class=\"note bad\"></p><p class=\"faint small\">Hours and days are those of ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "<div class=\"whole\"><button type=\"submit\">Set it with your passkey</button><p data-error role=\"alert\" hidden class=\"note bad\"></p><p class=\"faint small\">Hours and days are those of ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -17,21 +17,28 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 )
 
-// do sends what a script of a page sends.
-func (h *house) do(operation, key string, in any) (status int, body string) {
+// script makes the request that a script of a page sends.
+func (h *house) script(path, key string, in any) *http.Request {
 	h.tb.Helper()
 	text, err := json.Marshal(in)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, h.server.URL+"/do/"+operation, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, h.server.URL+path, bytes.NewReader(text))
 	if err != nil {
 		h.tb.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	r.Header.Set("Idempotency-Key", key)
-	return h.answered(r)
+	return r
+}
+
+// do performs an operation as a script of a page does.
+func (h *house) do(operation, key string, in any) (status int, body string) {
+	h.tb.Helper()
+	status, _, body = h.exchange(h.script("/do/"+operation, key, in))
+	return status, body
 }
 
 func TestALimitOfEachScopeAndPeriodIsSetAndLoweredOnThePage(t *testing.T) {
@@ -261,7 +268,7 @@ func TestCredentialsSayTheirClassAndEnd(t *testing.T) {
 	_, _, list := h.get("/projects")
 	for _, r := range must[purser.List[purser.Resource]](h, h.owner, "list_resources", purser.ListResources{}).Items {
 		_, _, page := h.get("/resources/" + r.ID)
-		want := map[string]string{"far": "end in 90 days", "near": `warn">end in 3 days`, "gone": `bad">ended`, "none": "no end told"}[r.Name]
+		want := map[string]string{"far": "end in 90 days", "near": `warn">end in 3 days`, "gone": `bad">ended`, "none": "no end told by the provider"}[r.Name]
 		for at, body := range map[string]string{"the resource": page, "the list": list} {
 			if !strings.Contains(body, want) || !strings.Contains(body, "class runtime") || !strings.Contains(body, "Fixed price") {
 				t.Errorf("%s: %s does not say %q, the class and the cap", r.Name, at, want)

@@ -35,6 +35,7 @@ func (c *Console) spend(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	sortBudgets(money.Budgets)
 	return page{
 		title: "Spend", styles: []string{"uplot.css"}, scripts: []string{"uplot.js", "chart.js"},
 		side: downloads(),

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -200,10 +201,42 @@ func stopName(s purser.StopInfo) string {
 	if s.Scope == "organization" {
 		return "everything"
 	}
+	if s.Name != "" {
+		return s.Scope + " " + short(s.Name, 80)
+	}
 	if n := len(s.Target); (s.Scope == "run" || s.Scope == "agent") && n > 6 {
 		return s.Scope + " …" + s.Target[n-6:]
 	}
 	return plain(s.Scope) + " " + short(s.Target, 60)
+}
+
+// nameIn finds a name for "person:per_..." or "run:run_...", with the word before it.
+func nameIn(names map[string]string, who string) (name, kind string) {
+	kind, id, split := strings.Cut(who, ":")
+	if !split {
+		id, kind = who, ""
+	}
+	return names[id], plain(kind)
+}
+
+// waiting says how long to wait, rounded up.
+func waiting(d time.Duration) string {
+	if d > 90*time.Second {
+		return counted(int((d+time.Minute-1)/time.Minute), "minute")
+	}
+	return counted(int((d+time.Second-1)/time.Second), "second")
+}
+
+// sentence begins with a capital and ends with a stop.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if size > 0 {
+		s = string(unicode.ToUpper(first)) + s[size:]
+	}
+	if s != "" && !strings.ContainsRune(".!?…", rune(s[len(s)-1])) {
+		s += "."
+	}
+	return s
 }
 
 // doneEffects counts the revocations of a stop that are carried out.
@@ -234,7 +267,7 @@ const expirySoon = 14 * 24 * time.Hour
 // expiryText says how long the credentials of a resource are good for.
 func expiryText(r purser.Resource, now time.Time) string {
 	if r.Until == nil {
-		return "no end told"
+		return "no end told by the provider"
 	}
 	left := r.Until.Sub(now)
 	switch days := int(left / (24 * time.Hour)); {
@@ -298,7 +331,26 @@ func counted(n int, word string) string {
 	if n == 1 {
 		return "1 " + word
 	}
+	if strings.HasSuffix(word, "sh") {
+		word += "e"
+	}
 	return strconv.Itoa(n) + " " + word + "s"
+}
+
+// sortBudgets puts what covers most first: the organization before a run, a month
+// before an hour.
+func sortBudgets(all []purser.BudgetLine) {
+	rank := func(b purser.BudgetLine) int {
+		scope := slices.Index([]string{"organization", "project", "provider", "category", purser.ScopeLabel, purser.ScopeRun}, b.Scope)
+		period := slices.Index([]string{purser.PeriodTotal, purser.PeriodMonth, purser.PeriodWeek, purser.PeriodDay, purser.PeriodHour, purser.PeriodRun}, b.Period)
+		return scope*10 + period
+	}
+	slices.SortStableFunc(all, func(a, b purser.BudgetLine) int {
+		if a.Scope == b.Scope && a.ID != b.ID {
+			return strings.Compare(budgetName(a)+a.ID, budgetName(b)+b.ID)
+		}
+		return rank(a) - rank(b)
+	})
 }
 
 // resets says when a budget begins anew.

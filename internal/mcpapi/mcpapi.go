@@ -35,7 +35,7 @@ type Config struct {
 	Gate       *gate.Gate
 	Version    string    // of the program
 	Random     io.Reader // of idempotency keys
-	Events     Events    // nil: calls report no progress
+	Events     Events    // nil: calls report no progress, and nobody can subscribe
 }
 
 // Events gives f what happens from in.After on (below zero: from now on), until f
@@ -67,7 +67,9 @@ func New(c Config) http.Handler {
 		if asksForProgress(w, r) {
 			h = stream
 		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerOf{}, caller{by, err})))
+		ctx, end := context.WithCancel(r.Context())
+		defer end()
+		h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerOf{}, caller{by, err, end})))
 	})
 }
 
@@ -75,6 +77,7 @@ func New(c Config) http.Handler {
 type caller struct {
 	actor   purser.Actor
 	refused error
+	end     context.CancelFunc // of the request
 }
 
 type callerOf struct{}
@@ -82,12 +85,18 @@ type callerOf struct{}
 // Server makes the MCP server with all tools. It takes the caller from the
 // context of a session, and serves nobody without one.
 func Server(c Config) *mcp.Server {
-	server := mcp.NewServer(&mcp.Implementation{Name: "purser", Version: c.Version}, &mcp.ServerOptions{
+	things := newResources(c)
+	options := &mcp.ServerOptions{
 		Instructions: instructions,
 		// Given, so that the SDK does not add logging, or promise notices that a
 		// server without sessions cannot send.
-		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
-	})
+		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}, Resources: &mcp.ResourceCapabilities{}},
+	}
+	if c.Events != nil {
+		options.SubscribeHandler, options.UnsubscribeHandler = things.subscribe, things.unsubscribe
+	}
+	server := mcp.NewServer(&mcp.Implementation{Name: "purser", Version: c.Version}, options)
+	things.offer(server)
 	for _, op := range c.Operations {
 		if op.Tool {
 			server.AddTool(describe(op), (&tool{op, c.Random, quotes(op.Out), c.Events}).call)

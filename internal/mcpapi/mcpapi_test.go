@@ -173,10 +173,11 @@ func TestSchemasAreExplicit(t *testing.T) {
 	}
 }
 
-func TestNothingIsOfferedBesideTools(t *testing.T) {
+// What cannot be told is not promised.
+func TestNothingIsOfferedBesideToolsAndWhatCanBeRead(t *testing.T) {
 	s, _ := serve(t, io.Discard)
 	got, _ := json.Marshal(dial(t, s.URL, doortest.Agent).InitializeResult().Capabilities)
-	if string(got) != `{"tools":{}}` {
+	if string(got) != `{"resources":{},"tools":{}}` {
 		t.Errorf("capabilities %s", got)
 	}
 }

@@ -159,21 +159,34 @@ func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser
 }
 
 func (o *Office) budgetName(ctx context.Context, q *db.Queries, org string, b db.Budget) string {
-	switch b.Scope {
-	case "project":
-		if p, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: b.Target}); err == nil {
-			return p.Name
-		}
-	case "organization":
-		if o, err := q.Organization(ctx, org); err == nil {
-			return o.Name
-		}
-	case purser.ScopeRun:
-		if r, err := q.Run(ctx, db.RunParams{Organization: org, ID: b.Target}); err == nil && r.Purpose != "" {
-			return r.Purpose
-		}
+	if name := o.targetName(ctx, q, org, b.Scope, b.Target); name != "" {
+		return name
 	}
 	return b.Target
+}
+
+// targetName is what people call the target of a budget or a stop; empty where its
+// identifier is a name, or nobody gave it one.
+func (o *Office) targetName(ctx context.Context, q *db.Queries, org, scope, target string) string {
+	switch scope {
+	case "organization":
+		if x, err := q.Organization(ctx, org); err == nil {
+			return x.Name
+		}
+	case "project":
+		if x, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: target}); err == nil {
+			return x.Name
+		}
+	case "agent":
+		if x, err := q.Agent(ctx, db.AgentParams{Organization: org, ID: target}); err == nil {
+			return x.Name
+		}
+	case purser.ScopeRun:
+		if x, err := q.Run(ctx, db.RunParams{Organization: org, ID: target}); err == nil {
+			return x.Purpose
+		}
+	}
+	return ""
 }
 
 // runBudget is the budget of a run as it stands.

@@ -141,7 +141,51 @@ const searchReach = 2500
 
 // SearchAudit finds records whose text holds all the words, whatever their case,
 // the newest first.
-func (o *Office) SearchAudit(ctx context.Context, by purser.Actor, in purser.SearchAudit) (out purser.FoundRecords, err error) {
+func (o *Office) SearchAudit(ctx context.Context, by purser.Actor, in purser.SearchAudit) (purser.FoundRecords, error) {
+	out, err := o.searchAudit(ctx, by, in)
+	if err != nil {
+		return out, err
+	}
+	q := o.Store.Read()
+	out.Names = map[string]string{}
+	for _, r := range out.Records {
+		for _, who := range []string{r.Actor, r.Target} {
+			o.nameInto(ctx, q, by.Organization, who, out.Names)
+		}
+	}
+	return out, nil
+}
+
+// nameInto puts the name of "kind:id", or of an identifier, into names, once.
+func (o *Office) nameInto(ctx context.Context, q *db.Queries, org, who string, names map[string]string) {
+	_, id, split := strings.Cut(who, ":")
+	if !split {
+		id = who
+	}
+	if _, there := names[id]; there {
+		return
+	}
+	name := ""
+	switch prefix, _, _ := strings.Cut(id, "_"); prefix {
+	case purser.PrefixPerson:
+		if p, err := q.Person(ctx, db.PersonParams{Organization: org, ID: id}); err == nil {
+			name = p.Name
+		}
+	case purser.PrefixAgent:
+		name = o.targetName(ctx, q, org, "agent", id)
+	case purser.PrefixRun:
+		name = o.targetName(ctx, q, org, purser.ScopeRun, id)
+	case purser.PrefixProject:
+		name = o.targetName(ctx, q, org, "project", id)
+	case purser.PrefixOrganization:
+		name = o.targetName(ctx, q, org, "organization", id)
+	}
+	if name != "" {
+		names[id] = name
+	}
+}
+
+func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.SearchAudit) (out purser.FoundRecords, err error) {
 	q := o.Store.Read()
 	org, err := q.Organization(ctx, by.Organization)
 	if err != nil {

@@ -177,7 +177,13 @@ func (o *Office) expirePlans(ctx context.Context, org string) error {
 			}
 			ids, err := t.ExpirePlans(ctx, db.ExpirePlansParams{Organization: org, Now: store.Micro(t.Now)})
 			for _, id := range ids {
-				t.Record(recordOf(system, "expire_plan", id))
+				plan, failed := t.Plan(ctx, db.PlanParams{Organization: org, ID: id})
+				if failed != nil {
+					return failed
+				}
+				r := recordOf(system, "expire_plan", id)
+				r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest // so that whoever watches the run hears of it
+				t.Record(r)
 				if unanswered[id] {
 					err = errors.Join(err, o.tellPlan(ctx, t, id, notice.Expired))
 				}

@@ -386,6 +386,7 @@ func (o *Office) showStop(ctx context.Context, q *db.Queries, org, id string) (o
 		ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq, At: store.Time(s.At), Voided: int(s.Voided),
 		LiftedAt: store.TimeOrNil(s.LiftedAt), LiftedBy: s.LiftedBy, Effects: []purser.StopEffect{},
 	}
+	out.Name = o.targetName(ctx, q, org, s.Scope, s.Target)
 	if out.By, err = fromJSON[purser.Actor](s.Actor); err != nil {
 		return out, err
 	}

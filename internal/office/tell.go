@@ -430,7 +430,7 @@ func (o *Office) pruneSome(ctx context.Context, old []db.NoticesToPruneRow) (res
 			if err := q.DropDeliveries(ctx, db.DropDeliveriesParams{Organization: n.Organization, Notice: n.ID}); err != nil {
 				return err
 			}
-			if err := q.DropNotice(ctx, db.DropNoticeParams{Organization: n.Organization, ID: n.ID}); err != nil {
+			if err := q.DropNotice(ctx, db.DropNoticeParams(n)); err != nil {
 				return err
 			}
 		}

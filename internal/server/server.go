@@ -157,7 +157,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 		doors["GET /metrics"] = count.handler
 	}
 	maps.Copy(doors, appapi.Doors(appapi.Config{Office: s.parts.office, Keys: s.parts.keys, Gate: g, Origin: s.URL}))
-	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: g, SignIn: "/sign-in", Upstream: s.cfg.OIDC.Name, Random: opt.Random, Version: opt.Version, Now: opt.Now})
+	pages := console.New(console.Config{Office: s.parts.office, Gate: g, Sessions: g, SignIn: "/sign-in", Upstream: s.cfg.OIDC.Name, Random: opt.Random, Version: opt.Version, Now: opt.Now, Origin: s.URL})
 	maps.Copy(doors, pages.Doors())
 	maps.Copy(doors, oauthapi.Doors(oauthapi.Config{
 		Office: s.parts.office, Keys: s.parts.access, Gate: g, Origin: s.URL, Consent: "/connect/", Fail: pages.Fail,

@@ -24,7 +24,7 @@ for (const box of document.querySelectorAll("[data-chart]")) {
           { ...axis(), size: 64, values: (u, at) => at.map((v) => v.toLocaleString("en")) },
         ],
         series: [
-          { label: "Day", value: (u, t) => (t == null ? "none" : day.format(new Date(t * 1e3))) },
+          { label: "Day", value: (u, t) => (t == null ? "point at a bar" : day.format(new Date(t * 1e3))) },
           {
             label: "Paid, " + data.currency,
             stroke: color("--sea"),
@@ -32,7 +32,7 @@ for (const box of document.querySelectorAll("[data-chart]")) {
             width: 1,
             paths: uPlot.paths.bars({ size: [0.72, 38, 2] }),
             points: { show: false },
-            value: (u, v) => (v == null ? "none" : money(v)),
+            value: (u, v) => (v == null ? "…" : money(v)),
           },
         ],
       },
