@@ -22,6 +22,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/office"
 )
 
 // TestPictures looks at every screen as a picture: two widths, two themes, with
@@ -33,8 +35,15 @@ func TestPictures(t *testing.T) {
 		dir = t.TempDir()
 	}
 	for _, much := range []bool{true, false} {
-		h := open(t)
+		h := open(t, func(c *office.Config) {
+			if much {
+				c.Couriers = map[string]office.Courier{notice.Mail: letters{}, notice.Webhook: letters{true}}
+			}
+		})
 		screens := h.furnish(much)
+		if err := h.office.Tell(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 		screens["sign-in"], screens["recover"] = "/sign-in", "/recover"
 		ctx := browser(t)
 		for name, path := range screens {

@@ -154,7 +154,7 @@ func Threshold(line purser.BudgetLine, percent int, after int64) Notice {
 func Stop(s purser.StopInfo, by string) Notice {
 	n := Notice{
 		Kind: Stopped, Mark: string(Stopped) + "/" + s.ID, About: s.ID,
-		Subject: fmt.Sprintf("Stopped: %s %s", s.Scope, s.Target),
+		Subject: fmt.Sprintf("Stopped: %s", stopped(s)),
 		Facts: []Fact{
 			{"Reason", s.Reason, true},
 			{"By", by, true},
@@ -168,11 +168,19 @@ func Stop(s purser.StopInfo, by string) Notice {
 	return n
 }
 
+// stopped names what a stop covers, in its own words where it has some.
+func stopped(s purser.StopInfo) string {
+	if s.Name != "" {
+		return s.Scope + " " + quoted(s.Name)
+	}
+	return s.Scope + " " + s.Target
+}
+
 // Resume tells that a stop was lifted.
 func Resume(s purser.StopInfo, by string) Notice {
 	return Notice{
 		Kind: Resumed, Mark: string(Resumed) + "/" + s.ID, About: s.ID,
-		Subject: fmt.Sprintf("Resumed: %s %s may spend again", s.Scope, s.Target),
+		Subject: fmt.Sprintf("Resumed: %s may spend again", stopped(s)),
 		Facts:   []Fact{{"By", by, true}, {"Was stopped for", s.Reason, true}},
 	}
 }

@@ -125,7 +125,7 @@ func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope
 		return purser.StopInfo{}, err
 	}
 	t.Epoch++
-	out := purser.StopInfo{ID: id, Scope: scope, Target: target, Reason: reason, By: by, Epoch: t.Epoch, At: t.Now, Open: []purser.OpenItem{}, Effects: []purser.StopEffect{}}
+	out := purser.StopInfo{ID: id, Scope: scope, Target: target, Name: o.targetName(ctx, t.Queries, t.Org, scope, target), Reason: reason, By: by, Epoch: t.Epoch, At: t.Now, Open: []purser.OpenItem{}, Effects: []purser.StopEffect{}}
 	r := recordOf(by, "stop", scope+":"+target)
 	r.Detail = map[string]string{"stop": id, "reason": reason, "epoch": fmt.Sprint(t.Epoch)}
 	out.Seq = t.Record(r)
