@@ -23,6 +23,7 @@ type ocsfObject struct {
 }
 
 type ocsfSchema struct {
+	Source       string
 	Version      string
 	ClassUID     int    `json:"class_uid"`
 	ClassName    string `json:"class_name"`
@@ -62,8 +63,16 @@ func (s ocsfSchema) check(at, object string, v any) (faults []string) {
 				fault("%s is %v and %s %v", name, value, o.Captions[name], told)
 			}
 		}
-		if want := o.Types[name]; want != "" && want != typeOf(value) {
-			fault("%s is a %s", name, typeOf(value))
+		// Each field has a type: an enumeration's is a number, an object has its own list.
+		want := o.Types[name]
+		switch {
+		case want == "" && o.Enums[name] != nil:
+			want = "number"
+		case want == "" && o.Members[name] != "":
+			want = typeOf(value)
+		}
+		if want != typeOf(value) {
+			fault("%s is a %s, want %q", name, typeOf(value), want)
 		}
 		if o.Members[name] == "" {
 			continue
@@ -97,8 +106,8 @@ func readOCSF(t *testing.T) (s ocsfSchema) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &s); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal(text, &s); err != nil || s.Source == "" {
+		t.Fatalf("of %q: %v", s.Source, err)
 	}
 	return s
 }
@@ -175,6 +184,7 @@ func TestTheCheckOfEventsCanFail(t *testing.T) {
 		"another caption":    func(e map[string]any) { e["severity"] = "High" },
 		"an actor of no use": func(e map[string]any) { e["actor"] = map[string]any{} },
 		"time as text":       func(e map[string]any) { e["time"] = "now" },
+		"a name as number":   func(e map[string]any) { e["class_name"] = 6003.0 },
 		"a user's new field": func(e map[string]any) { e["actor"].(map[string]any)["user"].(map[string]any)["kind"] = "agent" },
 	} {
 		text, err := OCSF(leaf)

@@ -18,6 +18,9 @@ type focusColumn struct {
 	Name, Level, Type string
 	Nulls             bool
 	Values            []string
+	// Parent is the column that Of names the values of: each belongs to one.
+	Parent string
+	Of     map[string][]string
 }
 
 func readFOCUS(t *testing.T) map[string]focusColumn {
@@ -26,13 +29,20 @@ func readFOCUS(t *testing.T) map[string]focusColumn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []focusColumn
+	var list struct {
+		Source, Version string
+		Columns         []focusColumn
+	}
 	if err := json.Unmarshal(text, &list); err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]focusColumn{}
-	for _, c := range list {
+	for _, c := range list.Columns {
 		all[c.Name] = c
+	}
+	// The standard counts them.
+	if list.Version != FOCUSVersion || list.Source == "" || len(all) != 57 || len(list.Columns) != len(all) {
+		t.Fatalf("%d columns of version %q of %q", len(all), list.Version, list.Source)
 	}
 	return all
 }
@@ -71,8 +81,21 @@ func checkFOCUS(published map[string]focusColumn, names, row []string) (faults [
 			c.Type == "decimal" && !focusDecimal.MatchString(v),
 			c.Type == "datetime" && !focusDateTime.MatchString(v),
 			c.Type == "currency" && !focusCurrency.MatchString(v),
-			c.Type == "json" && !json.Valid([]byte(v)):
+			c.Type == "json" && json.Unmarshal([]byte(v), &map[string]string{}) != nil:
 			fault("%s is %q", name, v)
+		}
+	}
+	for name, c := range published {
+		if v := value[name]; v != "" && c.Parent != "" && !slices.Contains(c.Of[value[c.Parent]], v) {
+			fault("%s %q is not of %s %q", name, v, c.Parent, value[c.Parent])
+		}
+	}
+	if value["ChargeCategory"] == "Purchase" && value["ChargeFrequency"] == "Usage-Based" {
+		fault("a purchase that is charged by use")
+	}
+	for _, of := range []string{"BillingAccount", "SubAccount"} {
+		if value[of+"Id"] == "" && value[of+"Name"] != "" {
+			fault("%sName without its id", of)
 		}
 	}
 	if value["ChargeClass"] != "Correction" && (value["PricingQuantity"] == "" || value["PricingUnit"] == "") {
@@ -170,9 +193,17 @@ func TestTheCheckOfRowsCanFail(t *testing.T) {
 	for name, change := range map[string]func(names, row []string){
 		"a column of our own":   func(names, _ []string) { names[0] = "Cost" },
 		"a category of our own": func(names, row []string) { row[slices.Index(names, "ServiceCategory")] = "Domains" },
-		"no currency":           func(names, row []string) { row[slices.Index(names, "BillingCurrency")] = "" },
-		"a comma in a number":   func(names, row []string) { row[0] = "1,205.00" },
-		"a local time":          func(names, row []string) { row[slices.Index(names, "ChargePeriodEnd")] = "2026-11-30 11:00" },
+		"a part of another category": func(names, row []string) {
+			row[slices.Index(names, "ServiceSubcategory")] = "Object Storage"
+		},
+		"a purchase by use": func(names, row []string) { row[slices.Index(names, "ChargeFrequency")] = "Usage-Based" },
+		"an account of no id": func(names, row []string) {
+			row[slices.Index(names, "SubAccountId")], row[slices.Index(names, "SubAccountName")] = "", "shop"
+		},
+		"tags in a list":      func(names, row []string) { row[slices.Index(names, "Tags")] = `["a"]` },
+		"no currency":         func(names, row []string) { row[slices.Index(names, "BillingCurrency")] = "" },
+		"a comma in a number": func(names, row []string) { row[0] = "1,205.00" },
+		"a local time":        func(names, row []string) { row[slices.Index(names, "ChargePeriodEnd")] = "2026-11-30 11:00" },
 		"a period in reverse": func(names, row []string) {
 			row[slices.Index(names, "ChargePeriodEnd")] = row[slices.Index(names, "BillingPeriodStart")]
 		},
