@@ -9,6 +9,8 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/office"
+	"github.com/purser-dev/purser/internal/rail"
+	"github.com/purser-dev/purser/internal/store"
 )
 
 var atLocal = purser.Actor{Kind: purser.Provider, ID: "local"}
@@ -223,5 +225,45 @@ func TestMagicAmountsFailAsTheySay(t *testing.T) {
 			}
 			h.charged(n, tt.captured)
 		})
+	}
+}
+
+// RULES 2: a hold outlives its token by the time that the last charge may take to
+// arrive; one that cannot gets no token, and nobody is called.
+func TestAHoldThatEndsTooSoonGetsNoPaymentToken(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h.seller.pay = h.rail()
+	_, agent := h.run(5000)
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
+	lag := int64(rail.SettlementLag / time.Microsecond)
+	if n := h.ask("SELECT count(*) FROM payment_tokens"); n != 1 {
+		t.Fatalf("%d tokens", n)
+	}
+	if n := h.ask("SELECT count(*) FROM payment_tokens p JOIN holds h ON h.id = p.hold WHERE p.expires_at + $1 >= h.expires_at", lag); n != 0 {
+		t.Error("a token outlives its hold")
+	}
+	conn, err := h.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	soon := store.Micro(time.Now().Add(2 * time.Minute))
+	h.watch(func(_ int64, statement string) error {
+		if statement == store.Committed { // between its placing and its beginning
+			_, err := conn.ExecContext(h.ctx, "UPDATE holds SET expires_at = $1 WHERE state = 'held' AND amount > 0", soon)
+			return err
+		}
+		return nil
+	})
+	creates, _ := h.seller.count()
+	plan := h.planned(agent, domain("another.club"))
+	_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	h.watch(nil)
+	if n := h.ask("SELECT count(*) FROM payment_tokens"); n != 1 {
+		t.Errorf("%d tokens, one for a hold that ends in two minutes", n)
+	}
+	if again, _ := h.seller.count(); again != creates {
+		t.Error("the provider was called")
 	}
 }

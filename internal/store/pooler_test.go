@@ -54,6 +54,28 @@ func TestATransactionPoolerIsRefused(t *testing.T) {
 	t.Run("another that forgets", func(t *testing.T) { refused(t, forgetful(t, database)) })
 }
 
+// RULES 19: a turn reads what others committed while it waited for its row.
+func TestAnotherIsolationThanReadCommittedIsRefused(t *testing.T) {
+	database := testpg.Open(t)
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, isolation := range []string{"repeatable read", "serializable"} {
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf("ALTER DATABASE %s SET default_transaction_isolation = '%s'", conn.Config().Database, isolation)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), Config{Database: database, Now: time.Now})
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), isolation) {
+			t.Errorf("%s: %v", isolation, err)
+		}
+	}
+}
+
 // pgbouncer starts the real one in front of a database, for transactions, and gives
 // its URL.
 func pgbouncer(t *testing.T, database, more string) string {
