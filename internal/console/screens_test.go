@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/office"
 )
 
 // tab opens a tab of the browser with a past of its own, as wide as asked.
@@ -73,8 +75,13 @@ func axe(t *testing.T) string {
 // Every screen, in both themes and as wide as a phone: no fault that axe finds,
 // nothing that scrolls sideways, nothing that the policy had to forbid.
 func TestScreensAreUsableByEverybody(t *testing.T) {
-	h := open(t)
+	h := open(t, func(c *office.Config) {
+		c.Couriers = map[string]office.Courier{notice.Mail: letters{}, notice.Webhook: letters{true}}
+	})
 	screens := h.furnish(true)
+	if err := h.office.Tell(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	screens["sign-in"], screens["people"], screens["passkeys"] = "/sign-in", "/people", "/settings/passkeys"
 	for _, twice := range []string{"search", "denied", "ceiling"} { // as another one, but for a word
 		delete(screens, twice)
