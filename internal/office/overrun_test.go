@@ -44,7 +44,8 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 		if out.State != purser.HoldCaptured || out.CapturedMinor != 300 || out.OverrunMinor != 120 || out.LeftMinor != 0 {
 			t.Errorf("captured: %+v", out)
 		}
-		if left := h.left("run", run.ID); left != 1000-300-300-100 {
+		// What waited is void, and may have been given back by now.
+		if left := h.left("run", run.ID); left != 1000-300-100-300 && left != 1000-300-100 {
 			t.Errorf("the run has %d left: an overrun is in no budget", left)
 		}
 		if again := must[purser.Hold](h, meter, "capture_hold", in); !again.Replay || again.OverrunMinor != 120 {
