@@ -193,6 +193,9 @@ func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	for _, way := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material", "enable_memoize", "jit"} {
 		batches.RuntimeParams[way] = "off"
 	}
+	// One plan serves any number of rows. Left to itself PostgreSQL takes the length of
+	// each list for a reason to plan anew, which costs more than the statement.
+	batches.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	s.batches = stdlib.OpenDB(*batches)
 	s.batches.SetMaxOpenConns(batchConns)
 	s.batches.SetMaxIdleConns(batchConns)
