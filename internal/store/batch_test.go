@@ -127,6 +127,30 @@ func TestABatchWaitsForNoOtherOrganization(t *testing.T) {
 	}
 }
 
+// A connection whose statements somebody dropped describes them again.
+func TestABatchOutlivesTheLossOfItsStatements(t *testing.T) {
+	s := open(t, Config{Database: testpg.Open(t)})
+	organization(t, s, "org_1")
+	s.batches.SetMaxOpenConns(1)
+	for range 2 {
+		if _, err := s.Spend(t.Context(), recording("org_1", nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.batches.ExecContext(t.Context(), "DEALLOCATE ALL"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Spend(t.Context(), recording("org_1", nil)); err == nil {
+		t.Error("it did not notice, so this tests nothing")
+	}
+	if _, err := s.Spend(t.Context(), recording("org_1", nil)); err != nil {
+		t.Error(err)
+	}
+	if got := seqs(t, s, "org_1"); got[0] != 3 {
+		t.Errorf("%d decisions, want 3", got[0])
+	}
+}
+
 // What PostgreSQL's lists say, rows that stand one after the other say too.
 func TestRowsAreTheSameInBothForms(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {

@@ -61,7 +61,19 @@ func (s *Store) runPostgres(ctx context.Context, conn any, first []Stmt, last fu
 		err = w.read()
 	}
 	err = errors.Join(err, w.pipe.Close())
+	if forgotten(err) {
+		clear(w.known.all) // the next group describes them again
+	}
 	return err != nil && native.IsClosed(), err
+}
+
+// forgotten reports that PostgreSQL no longer has a statement as it was described:
+// somebody dropped it, or changed a table below it.
+func forgotten(err error) bool {
+	var pg *pgconn.PgError
+	// invalid_sql_statement_name, and feature_not_supported: "cached plan must not
+	// change result type" (PostgreSQL, appendix A).
+	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000")
 }
 
 // binaries are the formats of any number of results.
