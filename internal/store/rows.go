@@ -35,15 +35,23 @@ func newRows(kinds string, columnar bool) *rows {
 
 func (r *rows) len() int { return r.n / len(r.kinds) }
 
+// next is the list that the next value goes to, or nil where there are none.
+func (r *rows) next() *array {
+	r.n++
+	if r.lists == nil {
+		return nil
+	}
+	return r.lists[(r.n-1)%len(r.kinds)]
+}
+
 // text adds the next values of a row, all of them texts.
 func (r *rows) text(values ...string) *rows {
 	for _, v := range values {
-		if r.lists == nil {
-			r.flat = append(r.flat, v)
+		if list := r.next(); list != nil {
+			list.text(v)
 		} else {
-			r.lists[r.n%len(r.kinds)].text(v)
+			r.flat = append(r.flat, v)
 		}
-		r.n++
 	}
 	return r
 }
@@ -51,24 +59,22 @@ func (r *rows) text(values ...string) *rows {
 // integer adds the next values of a row, all of them integers.
 func (r *rows) integer(values ...int64) *rows {
 	for _, v := range values {
-		if r.lists == nil {
-			r.flat = append(r.flat, v)
+		if list := r.next(); list != nil {
+			list.integer(v)
 		} else {
-			r.lists[r.n%len(r.kinds)].integer(v)
+			r.flat = append(r.flat, v)
 		}
-		r.n++
 	}
 	return r
 }
 
 // bytes adds the next value of a row.
 func (r *rows) bytes(v []byte) *rows {
-	if r.lists == nil {
-		r.flat = append(r.flat, v)
+	if list := r.next(); list != nil {
+		list.bytes(v)
 	} else {
-		r.lists[r.n%len(r.kinds)].bytes(v)
+		r.flat = append(r.flat, v)
 	}
-	r.n++
 	return r
 }
 
