@@ -69,9 +69,10 @@ soak: needs ## kill, pause, stop and cut at length what make test does in short
 	PURSER_TEST_SOAK=1 PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" \
 		.tools/withpg go test -count 1 -timeout 6h -v ./internal/spend ./internal/office -run 'Laws|Law$$|EverySequence|MoreNever|EachCondition|Linearizable|NumbersAre|ManyCallersOfMany'
 
-bench: needs build ## measure the table of docs/performance.md: bin/bench/spend.md and .json
+bench: needs build ## measure what docs/performance.md says: bin/bench/spend.md and .json, selling, the console
 	PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" bin/purser bench table --out bin/bench
 	go test -run '^$$' -bench 'SignAndVerify|Create' -benchtime 1s ./app ./examples/notes
+	PURSER_REQUIRE=chromium go test -run '^$$' -bench 'Pages|FirstPage|Live|Consoles' ./internal/console
 
 benchmarks: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...
