@@ -20,7 +20,7 @@ func (o *Office) DecideBatch(ctx context.Context, org string, requests []spend.R
 		s.Skew = skew
 		return decide(t, s)
 	}
-	_, err = o.Store.Spend(ctx, b)
+	_, err = o.Store.Spend(ctx, true, b)
 	return out, err
 }
 
@@ -44,6 +44,18 @@ func (o *Office) Waiting(org string) int {
 	}
 	return 0
 }
+
+// Deciding reports whether something of an organization is being decided, and nothing
+// else waits.
+func (o *Office) Deciding(org string) bool {
+	o.queues.mu.Lock()
+	defer o.queues.mu.Unlock()
+	q := o.queues.of[org]
+	return q != nil && q.busy && q.waiting == 0
+}
+
+// Closing reports whether no more work is begun.
+func (o *Office) Closing() bool { return o.life.Err() != nil }
 
 // LaneMost is how much of one run may wait.
 const LaneMost = laneMost

@@ -1,6 +1,7 @@
 package office_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
+	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // neighbour makes another organization with a run of 10.00 USD, and its agent.
@@ -151,4 +153,63 @@ func TestSeveralOrganizationsAreDecidedInOneCommit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An organization whose turn another process has keeps nobody else waiting, and when
+// the office closes meanwhile, whoever waits for it is told.
+func TestOneWhoWaitsForATurnKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	for _, closing := range []bool{false, true} {
+		t.Run(fmt.Sprintf("closing %v", closing), func(t *testing.T) {
+			t.Parallel()
+			h := open(t, testpg.Open(t))
+			held, free := h.neighbour(0), h.neighbour(1)
+			other, err := store.Open(h.ctx, store.Config{Database: h.db, Now: h.now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			inTurn, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			go func() {
+				ended <- other.Turn(context.WithoutCancel(h.ctx), held.Organization, func(*store.Turn) error {
+					close(inTurn)
+					<-goOn
+					return nil
+				})
+			}()
+			<-inTurn
+			var wg sync.WaitGroup
+			errs := make([]error, 2)
+			wg.Go(func() { _, errs[0] = do[purser.Hold](h, held, "charge_usage", usage(1)) })
+			h.eventually("the first is being decided", func() bool { return h.o.Deciding(held.Organization) })
+			wg.Go(func() { _, errs[1] = do[purser.Hold](h, held, "charge_usage", usage(1)) })
+			h.eventually("the second waits", func() bool { return h.o.Waiting(held.Organization) == 1 })
+			must[purser.Hold](h, free, "charge_usage", usage(1))
+			closed := make(chan struct{})
+			if closing {
+				h.o.Leave()
+				go func() {
+					h.o.Close()
+					close(closed)
+				}()
+				h.eventually("the office is closing", func() bool { return h.o.Closing() })
+			}
+			close(goOn)
+			wg.Wait()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			for i, err := range errs {
+				if code := purser.CodeOf(err); err != nil && (!closing || code != purser.Unavailable) {
+					t.Errorf("call %d: %s", i, explain(err))
+				}
+			}
+			if closing {
+				<-closed
+				if errs[1] == nil {
+					t.Error("what came last was decided by an office that had closed")
+				}
+			}
+		})
+	}
 }

@@ -115,21 +115,30 @@ func (o *Office) enqueue(p *pending) error {
 	if q.waiting == 1 && !q.busy {
 		qs.ready = append(qs.ready, q)
 	}
-	if !o.help() {
-		qs.of, qs.ready = nil, nil // nobody else waits: somebody would be at work
-		return purser.Errorf(purser.Unavailable, "the server is stopping")
-	}
+	o.help()
 	return nil
 }
 
-// help sees to it that somebody works on what is ready. The caller has the mutex.
-func (o *Office) help() bool {
+// help sees to it that somebody works on what is ready. Once the office is closing
+// and nobody does, it is told to all who wait. The caller has the mutex.
+func (o *Office) help() {
 	qs := &o.queues
-	if len(qs.ready) > 0 && qs.workers < o.mostWorkers() && o.work(o.drain) {
+	switch {
+	case len(qs.ready) == 0 || qs.workers == o.mostWorkers():
+	case o.work(o.drain):
 		qs.workers++
+	case qs.workers == 0:
+		for _, q := range qs.ready {
+			for _, p := range q.take(q.waiting) {
+				p.done <- decided{err: stopping()}
+			}
+			delete(qs.of, q.org)
+		}
+		qs.ready = nil
 	}
-	return qs.workers > 0
 }
+
+func stopping() error { return purser.Errorf(purser.Unavailable, "the server is stopping") }
 
 // mostWorkers is how many batches of several organizations can be under way. On few
 // cores a second one only makes the batches smaller (SPEND.md 4).
@@ -243,43 +252,38 @@ func (o *Office) done(j *job) {
 	o.help()
 }
 
-// decideAll decides jobs in one transaction. Those whose turn somebody else had, or
-// that failed for one of them, are decided apart: no organization waits for another,
+// decideAll decides jobs in one transaction. Those whose turn somebody had, and all
+// if one of them made it fail, are decided apart: no organization waits for another,
 // or fails with it.
 func (o *Office) decideAll(ctx context.Context, jobs []*job) {
-	left, err := o.decideBatch(ctx, jobs)
-	if len(jobs) > 1 && err != nil && !errors.Is(err, store.ErrLostCommit) && (store.OneRow(err) || purser.CodeOf(err) == purser.BooksBroken) {
+	left, err := o.decideBatch(ctx, false, jobs)
+	if store.OneRow(err) || len(jobs) > 1 && err != nil && !errors.Is(err, store.ErrLostCommit) {
 		left, err = jobs, nil
 	}
 	for _, j := range jobs {
-		if slices.Contains(left, j) {
-			if !o.work(func(ctx context.Context) { o.decideApart(ctx, j) }) {
-				o.answerAll(j, purser.Errorf(purser.Unavailable, "the server is stopping"))
-			}
-			continue
+		switch {
+		case !slices.Contains(left, j):
+			o.answerAll(j, o.explainBatch(j.queue.org, err))
+		case !o.work(func(ctx context.Context) { o.decideApart(ctx, j) }):
+			o.answerAll(j, stopping())
 		}
-		o.answerEach(ctx, j, err)
 	}
 }
 
-// decideApart decides what waits in one organization.
+// decideApart decides what waits in one organization. One bad row fails its caller
+// only (RULES 20).
 func (o *Office) decideApart(ctx context.Context, j *job) {
-	_, err := o.decideBatch(ctx, []*job{j})
-	o.answerEach(ctx, j, err)
-}
-
-// answerEach answers who waits for a job. One bad row fails its caller only (RULES 20).
-func (o *Office) answerEach(ctx context.Context, j *job, err error) {
-	if err != nil && len(j.batch) > 1 && store.OneRow(err) {
-		for i := range j.batch {
-			one := &job{queue: j.queue, batch: j.batch[i : i+1], requests: j.requests[i : i+1]}
-			_, err := o.decideBatch(ctx, []*job{one})
-			o.tellAll(one, o.explainBatch(j.queue.org, err))
-		}
-		o.done(j)
+	_, err := o.decideBatch(ctx, true, []*job{j})
+	if len(j.batch) == 1 || !store.OneRow(err) {
+		o.answerAll(j, o.explainBatch(j.queue.org, err))
 		return
 	}
-	o.answerAll(j, o.explainBatch(j.queue.org, err))
+	for i := range j.batch {
+		one := &job{queue: j.queue, batch: j.batch[i : i+1], requests: j.requests[i : i+1]}
+		_, err := o.decideBatch(ctx, true, []*job{one})
+		o.tellAll(one, o.explainBatch(j.queue.org, err))
+	}
+	o.done(j)
 }
 
 func (o *Office) answerAll(j *job, err error) {
@@ -314,10 +318,10 @@ func recorded(outcomes []spend.Outcome) (n int64) {
 }
 
 // decideBatch decides jobs in one transaction, each in its organization's turn; left
-// are those whose turn somebody had. When the answer to the commit was lost, the same
+// are those whose turn somebody had, unless it waits for them. When the answer to the commit was lost, the same
 // requests are decided again: those that were stored are found by their keys, and of
 // the others nothing was stored.
-func (o *Office) decideBatch(ctx context.Context, jobs []*job) (left []*job, err error) {
+func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left []*job, err error) {
 	all := make([]store.Spends, len(jobs))
 	for i, j := range jobs {
 		all[i] = o.batchOf(j.queue.org, j.requests, func(outcomes []spend.Outcome) {
@@ -329,7 +333,7 @@ func (o *Office) decideBatch(ctx context.Context, jobs []*job) (left []*job, err
 	}
 	var names []string
 	for try := range batchTry {
-		names, err = o.Store.Spend(ctx, all...)
+		names, err = o.Store.Spend(ctx, wait, all...)
 		if !errors.Is(err, store.ErrLostCommit) {
 			break
 		}
@@ -348,7 +352,7 @@ func (o *Office) decideBatch(ctx context.Context, jobs []*job) (left []*job, err
 // decideNow decides requests that wait in no queue.
 func (o *Office) decideNow(ctx context.Context, org string, requests []spend.Request) ([]spend.Outcome, error) {
 	j := &job{queue: &queue{org: org}, requests: requests}
-	_, err := o.decideBatch(ctx, []*job{j})
+	_, err := o.decideBatch(ctx, true, []*job{j})
 	return j.outcomes, err
 }
 

@@ -37,9 +37,10 @@ var ErrLostCommit = errors.New("the answer to a commit was lost")
 //
 // Several organizations are decided in one transaction, each in its own turn,
 // because a commit costs more than all else that one decision does. None waits for
-// another: those whose turn somebody has are left, and f gets no turn of theirs.
-func (s *Store) batch(ctx context.Context, orgs []string, load []Stmt, f func([]*Turn) ([]Stmt, error)) (err error) {
-	orgs, leave, err := s.takeLanes(ctx, orgs)
+// another: without wait, those whose turn somebody has are left, and f gets no turn
+// of theirs. Who waits, waits for one.
+func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt, f func([]*Turn) ([]Stmt, error)) (err error) {
+	orgs, leave, err := s.takeLanes(ctx, wait, orgs)
 	if err != nil || len(orgs) == 0 {
 		return err
 	}
@@ -62,7 +63,7 @@ func (s *Store) batch(ctx context.Context, orgs []string, load []Stmt, f func([]
 	}()
 	var found []turnRow
 	asked := s.now()
-	first := append([]Stmt{{Text: s.beginText()}}, s.takeTurns(orgs, &found)...)
+	first := append([]Stmt{{Text: s.beginText()}}, s.takeTurns(wait, orgs, &found)...)
 	if err := g.send(ctx, append(first, load...)); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *Store) batch(ctx context.Context, orgs []string, load []Stmt, f func([]
 		t.send, t.columnar = g.send, s.dialect == Postgres
 		turns[i] = t
 	}
-	if len(orgs) == 1 && len(turns) == 0 {
+	if wait && len(turns) < len(orgs) {
 		return ErrNoOrganization
 	}
 	stmts, err := f(turns)
@@ -85,10 +86,10 @@ func (s *Store) batch(ctx context.Context, orgs []string, load []Stmt, f func([]
 	return g.commit(ctx, stmts, func() ([]Stmt, error) { return last(ctx, turns) })
 }
 
-// takeLanes waits for the lane of one organization. Of several it takes those that
-// are free.
-func (s *Store) takeLanes(ctx context.Context, orgs []string) (mine []string, leave func(), err error) {
-	if len(orgs) == 1 || s.dialect == SQLite {
+// takeLanes takes the lanes that are free, or waits for that of one organization.
+// SQLite has one for all.
+func (s *Store) takeLanes(ctx context.Context, wait bool, orgs []string) (mine []string, leave func(), err error) {
+	if wait || s.dialect == SQLite {
 		leave, err := s.lanes.take(ctx, s.laneOf(orgs[0]), isUrgent(ctx))
 		return orgs, leave, err
 	}
@@ -105,16 +106,16 @@ func (s *Store) takeLanes(ctx context.Context, orgs []string) (mine []string, le
 	}, nil
 }
 
-// takeTurns takes the turns of organizations. One waits for its turn. Of several,
-// PostgreSQL gives those that no other process has.
-func (s *Store) takeTurns(orgs []string, found *[]turnRow) (all []Stmt) {
+// takeTurns takes the turns of organizations: those that no other process has, or
+// each in its time.
+func (s *Store) takeTurns(wait bool, orgs []string, found *[]turnRow) (all []Stmt) {
 	each := func(scan func(...any) error) error {
 		var row turnRow
 		err := row.scan(scan)
 		*found = append(*found, row)
 		return err
 	}
-	if s.dialect == Postgres && len(orgs) > 1 {
+	if s.dialect == Postgres && !wait {
 		names := newArray(oidText)
 		for _, org := range orgs {
 			names.text(org)

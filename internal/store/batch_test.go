@@ -52,7 +52,7 @@ func TestABatchDecidesSeveralOrganizationsAtOnce(t *testing.T) {
 			organization(t, s, org)
 		}
 		commits = 0
-		left, err := s.Spend(t.Context(), recording("org_1", nil), recording("org_2", nil), recording("org_3", nil))
+		left, err := s.Spend(t.Context(), false, recording("org_1", nil), recording("org_2", nil), recording("org_3", nil))
 		if err != nil || len(left) != 0 || commits != 1 {
 			t.Errorf("left %v, %v; %d commits", left, err, commits)
 		}
@@ -60,16 +60,16 @@ func TestABatchDecidesSeveralOrganizationsAtOnce(t *testing.T) {
 			t.Errorf("the logs end at %v", got)
 		}
 		broken := errors.New("broken")
-		if _, err := s.Spend(t.Context(), recording("org_1", nil), recording("org_2", broken)); !errors.Is(err, broken) {
+		if _, err := s.Spend(t.Context(), false, recording("org_1", nil), recording("org_2", broken)); !errors.Is(err, broken) {
 			t.Errorf("err = %v", err)
 		}
 		if got := seqs(t, s, orgs...); !slices.Equal(got, []int64{1, 1, 1}) {
 			t.Errorf("the logs end at %v after a batch that failed", got)
 		}
-		if left, err := s.Spend(t.Context(), recording("org_1", nil), recording("org_9", nil)); err != nil || !slices.Equal(left, []string{"org_9"}) {
+		if left, err := s.Spend(t.Context(), false, recording("org_1", nil), recording("org_9", nil)); err != nil || !slices.Equal(left, []string{"org_9"}) {
 			t.Errorf("with one that is not there: left %v, %v", left, err)
 		}
-		if _, err := s.Spend(t.Context(), recording("org_9", nil)); !errors.Is(err, ErrNoOrganization) {
+		if _, err := s.Spend(t.Context(), true, recording("org_9", nil)); !errors.Is(err, ErrNoOrganization) {
 			t.Errorf("err = %v", err)
 		}
 		for _, org := range orgs {
@@ -106,7 +106,7 @@ func TestABatchWaitsForNoOtherOrganization(t *testing.T) {
 		})
 	}()
 	<-inTurn
-	left, err := s.Spend(t.Context(), recording("org_1", nil), recording("org_2", nil), recording("org_3", nil))
+	left, err := s.Spend(t.Context(), false, recording("org_1", nil), recording("org_2", nil), recording("org_3", nil))
 	close(goOn)
 	if err := errors.Join(<-ended, tx.Rollback()); err != nil && !errors.Is(err, sql.ErrTxDone) {
 		t.Error(err)
@@ -117,8 +117,8 @@ func TestABatchWaitsForNoOtherOrganization(t *testing.T) {
 	if got := seqs(t, s, "org_1", "org_2", "org_3"); !slices.Equal(got, []int64{1, 0, 0}) {
 		t.Errorf("the logs end at %v", got)
 	}
-	for _, org := range left { // alone, each is waited for
-		if _, err := s.Spend(t.Context(), recording(org, nil)); err != nil {
+	for _, org := range left { // with patience, each is decided
+		if _, err := s.Spend(t.Context(), true, recording(org, nil)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -133,17 +133,17 @@ func TestABatchOutlivesTheLossOfItsStatements(t *testing.T) {
 	organization(t, s, "org_1")
 	s.batches.SetMaxOpenConns(1)
 	for range 2 {
-		if _, err := s.Spend(t.Context(), recording("org_1", nil)); err != nil {
+		if _, err := s.Spend(t.Context(), false, recording("org_1", nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := s.batches.ExecContext(t.Context(), "DEALLOCATE ALL"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Spend(t.Context(), recording("org_1", nil)); err == nil {
+	if _, err := s.Spend(t.Context(), false, recording("org_1", nil)); err == nil {
 		t.Error("it did not notice, so this tests nothing")
 	}
-	if _, err := s.Spend(t.Context(), recording("org_1", nil)); err != nil {
+	if _, err := s.Spend(t.Context(), false, recording("org_1", nil)); err != nil {
 		t.Error(err)
 	}
 	if got := seqs(t, s, "org_1"); got[0] != 3 {

@@ -32,16 +32,16 @@ type RunFacts struct {
 }
 
 // Spend decides what waits in several organizations in one transaction, each in its
-// own turn. left are the organizations whose turn somebody had, and nothing of theirs
-// was decided; there are none if there is one organization: it is waited for.
-func (s *Store) Spend(ctx context.Context, all ...Spends) (left []string, err error) {
+// own turn. left are the organizations whose turn somebody had, or that are not there:
+// nothing of theirs was decided. With wait there are none: each turn is waited for.
+func (s *Store) Spend(ctx context.Context, wait bool, all ...Spends) (left []string, err error) {
 	guess := s.now().UTC()
 	l := s.load(all, s.dialect == Postgres, func(org string) names { return namesOf(guess, s.lastZone(org)) })
 	orgs := make([]string, len(all))
 	for i := range all {
 		orgs[i] = all[i].Organization
 	}
-	err = s.batch(ctx, orgs, l.first(guess), func(turns []*Turn) ([]Stmt, error) {
+	err = s.batch(ctx, wait, orgs, l.first(guess), func(turns []*Turn) ([]Stmt, error) {
 		for _, t := range turns {
 			s.lastZones.Store(t.Org, t.Zone)
 		}
