@@ -125,7 +125,7 @@ func (h *house) die(agent purser.Actor, plan purser.Plan, statement string) {
 	h.watch(nil)
 }
 
-func brief(h *house) { h.lease = 150 * time.Millisecond }
+func brief(h *house) { h.lease = 500 * time.Millisecond }
 
 // Drill f, our side: killed before and after each commit of a plan with every
 // kind of step, and each kill is survived.
