@@ -83,15 +83,16 @@ var allowed = map[string]string{
 	"internal/cloud/...": "app provider internal/domainname internal/cloud/...",
 
 	// For tests only, see testOnly below.
-	"internal/cloud/till/railtest": "",
-	"internal/doortest":            ". client internal/form internal/gate internal/httpapi internal/mcpapi internal/office",
-	"internal/issuer/issuertest":   "",
-	"internal/seller/fakes":        "app provider",
-	"internal/spend/spendtest":     ". internal/audit internal/guard internal/ledger internal/spend",
-	"internal/testneed":            "",
-	"internal/testpg":              "internal/testneed",
-	"internal/testpg/withpg":       "internal/testpg",
-	"test/...":                     ". client internal/testneed internal/testpg test/...",
+	"internal/cloud/till/railtest":   "",
+	"internal/doortest":              ". client internal/form internal/gate internal/httpapi internal/mcpapi internal/office",
+	"internal/identity/identitytest": ". internal/canonical",
+	"internal/issuer/issuertest":     "",
+	"internal/seller/fakes":          "app provider",
+	"internal/spend/spendtest":       ". internal/audit internal/guard internal/ledger internal/spend",
+	"internal/testneed":              "",
+	"internal/testpg":                "internal/testneed",
+	"internal/testpg/withpg":         "internal/testpg",
+	"test/...":                       ". client internal/testneed internal/testpg test/...",
 }
 
 var (
@@ -116,7 +117,7 @@ var (
 
 	// testOnly may be imported by tests, and by each other, never by the product.
 	testOnly = []string{
-		"internal/doortest", "internal/issuer/issuertest", "internal/seller/fakes", "internal/spend/spendtest", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
+		"internal/doortest", "internal/identity/identitytest", "internal/issuer/issuertest", "internal/seller/fakes", "internal/spend/spendtest", "internal/testneed", "internal/testpg", "internal/cloud/till/railtest",
 		"github.com/letsencrypt/pebble", "github.com/luikyv/go-oidc", "pgregory.net/rapid", "github.com/anishathalye/porcupine", "github.com/google/go-cmp",
 		"go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/creack/pty", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "testing", "net/http/httptest",
 	}

@@ -42,12 +42,12 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 		with := func(change func(*device)) func() *purser.Signature {
 			return func() *purser.Signature {
 				good := *owner.device
-				defer func() { owner.device.counter++ }()
+				defer func() { owner.device.Counter++ }()
 				change(&good)
-				return good.act(h.toSign(owner.Actor, "approve", in))
+				return good.Act(h.toSign(owner.Actor, "approve", in))
 			}
 		}
-		fresh := func() *purser.Signature { return owner.device.act(h.toSign(owner.Actor, "approve", in)) }
+		fresh := func() *purser.Signature { return owner.device.Act(h.toSign(owner.Actor, "approve", in)) }
 		changed := func(f func(*purser.Signature)) func() *purser.Signature {
 			return func() *purser.Signature { s := fresh(); f(s); return s }
 		}
@@ -62,14 +62,14 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 			{"an agent's token with the owner's signature", agent, fresh, purser.SelfApproval, ""},
 			{"a session without a signature", owner.Actor, func() *purser.Signature { return nil }, purser.NeedsPerson, ""},
 			{"a viewer's passkey", viewer.Actor, func() *purser.Signature { return h.signs(viewer, "approve", in) }, purser.Forbidden, ""},
-			{"a page of another origin", owner.Actor, with(func(d *device) { d.origin = "http://localhost:3000" }), purser.WrongSignature, "localhost:3000"},
-			{"another relying party", owner.Actor, with(func(d *device) { d.rp = "example.org" }), purser.WrongSignature, "relying party"},
-			{"nobody verified", owner.Actor, with(func(d *device) { d.flags = 1 }), purser.WrongSignature, "verify"},
-			{"nobody present", owner.Actor, with(func(d *device) { d.flags = 4 }), purser.WrongSignature, "present"},
-			{"inside another's page", owner.Actor, with(func(d *device) { d.cross = true }), purser.WrongSignature, "another origin"},
-			{"the answer to a registration", owner.Actor, with(func(d *device) { d.kind = "webauthn.create" }), purser.WrongSignature, "no assertion"},
-			{"a copied authenticator", owner.Actor, with(func(d *device) { d.counter = 0 }), purser.WrongSignature, "backwards"},
-			{"another key under the same name", owner.Actor, with(func(d *device) { d.key = newDevice(t).key }), purser.WrongSignature, ""},
+			{"a page of another origin", owner.Actor, with(func(d *device) { d.Origin = "http://localhost:3000" }), purser.WrongSignature, "localhost:3000"},
+			{"another relying party", owner.Actor, with(func(d *device) { d.RP = "example.org" }), purser.WrongSignature, "relying party"},
+			{"nobody verified", owner.Actor, with(func(d *device) { d.Flags = 1 }), purser.WrongSignature, "verify"},
+			{"nobody present", owner.Actor, with(func(d *device) { d.Flags = 4 }), purser.WrongSignature, "present"},
+			{"inside another's page", owner.Actor, with(func(d *device) { d.Cross = true }), purser.WrongSignature, "another origin"},
+			{"the answer to a registration", owner.Actor, with(func(d *device) { d.Kind = "webauthn.create" }), purser.WrongSignature, "no assertion"},
+			{"a copied authenticator", owner.Actor, with(func(d *device) { d.Counter = 0 }), purser.WrongSignature, "backwards"},
+			{"another key under the same name", owner.Actor, with(func(d *device) { d.Key = newDevice(t).Key }), purser.WrongSignature, ""},
 			{"another plan's signature", owner.Actor, func() *purser.Signature { return h.signs(owner, "approve", purser.Approve{Plan: other.ID}) }, purser.WrongSignature, "not the one"},
 			{"another act's signature", owner.Actor, func() *purser.Signature {
 				return h.signs(owner, "set_budget", purser.SetBudget{Scope: "organization", Limit: usd(2)})
@@ -79,8 +79,8 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 				s.Nonce = c.Nonce
 				return s
 			}, purser.WrongSignature, "another challenge"},
-			{"another person's passkey", owner.Actor, func() *purser.Signature { return viewer.device.act(h.toSign(owner.Actor, "approve", in)) }, purser.WrongSignature, "another person"},
-			{"a passkey that nobody knows", owner.Actor, func() *purser.Signature { return newDevice(t).act(h.toSign(owner.Actor, "approve", in)) }, purser.WrongSignature, "not known"},
+			{"another person's passkey", owner.Actor, func() *purser.Signature { return viewer.device.Act(h.toSign(owner.Actor, "approve", in)) }, purser.WrongSignature, "another person"},
+			{"a passkey that nobody knows", owner.Actor, func() *purser.Signature { return newDevice(t).Act(h.toSign(owner.Actor, "approve", in)) }, purser.WrongSignature, "not known"},
 			{"a passkey called a passphrase", owner.Actor, changed(func(s *purser.Signature) { s.Method = "passphrase" }), purser.WrongSignature, ""},
 			{"half a signature", owner.Actor, changed(func(s *purser.Signature) { s.Signature = s.Signature[:20] }), purser.WrongSignature, ""},
 			{"no client data", owner.Actor, changed(func(s *purser.Signature) { s.ClientData = "" }), purser.WrongSignature, ""},
@@ -108,7 +108,7 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 		h.books()
 		report := h.verify()
 		if !slices.ContainsFunc(report.Approvers, func(a audit.Approver) bool {
-			return a.Method == "passkey" && string(a.PublicKey) == string(owner.device.spki())
+			return a.Method == "passkey" && string(a.PublicKey) == string(owner.device.SPKI())
 		}) {
 			t.Errorf("the verifier names no passkey: %+v", report.Approvers)
 		}
@@ -149,7 +149,7 @@ func TestAPasskeysActIsCheckedFromTheRecordAlone(t *testing.T) {
 		"the authenticator data": func(s *act.Signature) { s.Passkey.AuthenticatorData[33] ^= 1 },
 		"the flags":              func(s *act.Signature) { s.Passkey.AuthenticatorData[32] &^= 4 },
 		"the client data":        func(s *act.Signature) { s.Passkey.ClientData = append(s.Passkey.ClientData, ' ') },
-		"the key":                func(s *act.Signature) { s.PublicKey = newDevice(t).spki() },
+		"the key":                func(s *act.Signature) { s.PublicKey = newDevice(t).SPKI() },
 		"no assertion":           func(s *act.Signature) { s.Passkey = nil },
 		"another method":         func(s *act.Signature) { s.Method = act.MethodPassphrase },
 	} {
@@ -182,23 +182,23 @@ func TestSigningInByPasskeyBeginsANewSessionEachTime(t *testing.T) {
 		must[purser.SignedIn](h, stranger, "sign_in", purser.SignIn{Passkey: used})
 		for name, a := range map[string]func() *purser.Assertion{
 			"the same answer again": func() *purser.Assertion { return used },
-			"a challenge of nobody": func() *purser.Assertion { a := owner.device.answer([]byte("0123456789abcdef")); return &a },
+			"a challenge of nobody": func() *purser.Assertion { a := owner.device.Answer([]byte("0123456789abcdef")); return &a },
 			"one of an act": func() *purser.Assertion {
 				c := h.toSign(owner.Actor, "resume", purser.Resume{Stop: "stp_1"})
-				a := owner.device.answer([]byte(c.Nonce))
+				a := owner.device.Answer([]byte(c.Nonce))
 				return &a
 			},
 			"an unknown passkey": func() *purser.Assertion { return h.asksIn(newDevice(t)) },
 			"without verification": func() *purser.Assertion {
 				d := *owner.device
-				owner.device.counter++
-				d.flags = 1
+				owner.device.Counter++
+				d.Flags = 1
 				return h.asksIn(&d)
 			},
 			"at another origin": func() *purser.Assertion {
 				d := *owner.device
-				owner.device.counter++
-				d.origin = "https://localhost.example.org"
+				owner.device.Counter++
+				d.Origin = "https://localhost.example.org"
 				return h.asksIn(&d)
 			},
 		} {
@@ -270,7 +270,7 @@ func TestACodeMakesOnePasskeyOnce(t *testing.T) {
 		code := codeOf(t, made.Link)
 		asked := must[purser.AskedPasskey](h, stranger, "ask_passkey", purser.AskPasskey{For: "accept_invitation", Code: code})
 		accept := func(asked purser.AskedPasskey, change func(*purser.AcceptInvitation)) error {
-			in := purser.AcceptInvitation{Code: code, Name: "Bob", Email: "bob@example.org", Passkey: *newDevice(t).make(asked, "")}
+			in := purser.AcceptInvitation{Code: code, Name: "Bob", Email: "bob@example.org", Passkey: *newDevice(t).Make(asked, "")}
 			change(&in)
 			_, err := do[purser.SignedIn](h, stranger, "accept_invitation", in)
 			return err
@@ -283,13 +283,13 @@ func TestACodeMakesOnePasskeyOnce(t *testing.T) {
 			"no attestation":   accept(asked, func(in *purser.AcceptInvitation) { in.Passkey.Attestation = b64([]byte{0xa0}) }),
 			"at another origin": accept(asked, func(in *purser.AcceptInvitation) {
 				d := newDevice(t)
-				d.origin = "http://localhost:1"
-				in.Passkey = *d.make(asked, "")
+				d.Origin = "http://localhost:1"
+				in.Passkey = *d.Make(asked, "")
 			}),
 			"without verification": accept(asked, func(in *purser.AcceptInvitation) {
 				d := newDevice(t)
-				d.flags = 1
-				in.Passkey = *d.make(asked, "")
+				d.Flags = 1
+				in.Passkey = *d.Make(asked, "")
 			}),
 		} {
 			if purser.CodeOf(err) != purser.WrongSignature {
@@ -339,7 +339,7 @@ func TestARecoveryCodeLetsInOnceAndEndsTheOtherSessions(t *testing.T) {
 		if err != nil {
 			return purser.SignedIn{}, err
 		}
-		return do[purser.SignedIn](h, stranger, "recover_access", purser.RecoverAccess{Email: "ada@example.org", Code: code, Passkey: *newDevice(t).make(asked, "new")})
+		return do[purser.SignedIn](h, stranger, "recover_access", purser.RecoverAccess{Email: "ada@example.org", Code: code, Passkey: *newDevice(t).Make(asked, "new")})
 	}
 	if _, err := recover(strings.ToUpper(strings.ReplaceAll(owner.codes[0], "-", " "))); err != nil {
 		t.Fatalf("a code as it was copied: %v", explain(err))
@@ -368,7 +368,7 @@ func TestARecoveryCodeLetsInOnceAndEndsTheOtherSessions(t *testing.T) {
 	// New codes end the old ones.
 	by := h.session(in.Token)
 	request := purser.Recovery{}
-	request.Act = owner.device.act(h.toSign(by, "recovery", request))
+	request.Act = owner.device.Act(h.toSign(by, "recovery", request))
 	fresh := must[purser.RecoveryCodes](h, by, "recovery", request).Codes
 	_, err = recover(owner.codes[2])
 	refused(t, err, purser.WrongSignature)
@@ -387,7 +387,7 @@ func TestALinkFromTheTerminalMakesAPasskeyForAPassphrase(t *testing.T) {
 	stranger := purser.Actor{Browser: "Test/1.0", Source: "test"}
 	code, d := codeOf(t, link), newDevice(t)
 	asked := must[purser.AskedPasskey](h, stranger, "ask_passkey", purser.AskPasskey{For: "recover_access", Email: "ada@example.org", Code: code})
-	must[purser.SignedIn](h, stranger, "recover_access", purser.RecoverAccess{Email: "ada@example.org", Code: code, Passkey: *d.make(asked, "")})
+	must[purser.SignedIn](h, stranger, "recover_access", purser.RecoverAccess{Email: "ada@example.org", Code: code, Passkey: *d.Make(asked, "")})
 	if _, err := h.o.Authenticate(h.ctx, h.token, "test"); err != nil {
 		t.Errorf("the terminal that made the link was signed out: %v", explain(err))
 	}
@@ -407,10 +407,10 @@ func TestPasskeysAreAddedListedAndRevoked(t *testing.T) {
 	bob := h.joins(owner, purser.Approver, "bob")
 	// Adding one needs one: a session alone is not enough.
 	second := newDevice(t)
-	in := purser.AddPasskey{Passkey: second.make(must[purser.AskedPasskey](h, bob.Actor, "ask_own_passkey", purser.None{}), "key")}
+	in := purser.AddPasskey{Passkey: second.Make(must[purser.AskedPasskey](h, bob.Actor, "ask_own_passkey", purser.None{}), "key")}
 	_, err := do[purser.Passkey](h, bob.Actor, "add_passkey", in)
 	refused(t, err, purser.NeedsPerson)
-	in.Act = h.signs(bob, "add_passkey", purser.AddPasskey{Passkey: newDevice(t).make(must[purser.AskedPasskey](h, bob.Actor, "ask_own_passkey", purser.None{}), "other")})
+	in.Act = h.signs(bob, "add_passkey", purser.AddPasskey{Passkey: newDevice(t).Make(must[purser.AskedPasskey](h, bob.Actor, "ask_own_passkey", purser.None{}), "other")})
 	_, err = do[purser.Passkey](h, bob.Actor, "add_passkey", in)
 	refused(t, err, purser.WrongSignature)
 	stolen := in
@@ -613,7 +613,7 @@ func TestAnActIsSignedElsewhereAndUsedHere(t *testing.T) {
 	}
 	_, err := do[purser.Act](h, bob.Actor, "show_act", purser.ActRef{Nonce: c.Nonce})
 	refused(t, err, purser.NotFound)
-	_, err = do[purser.Accepted](h, bob.Actor, "answer_act", purser.AnswerAct{Nonce: c.Nonce, Signature: *bob.device.act(shown.Challenge)})
+	_, err = do[purser.Accepted](h, bob.Actor, "answer_act", purser.AnswerAct{Nonce: c.Nonce, Signature: *bob.device.Act(shown.Challenge)})
 	refused(t, err, purser.WrongSignature)
 	waiting := make(chan purser.Act, 1)
 	go func() {
@@ -623,7 +623,7 @@ func TestAnActIsSignedElsewhereAndUsedHere(t *testing.T) {
 		got, _ := out.(purser.Act)
 		waiting <- got
 	}()
-	must[purser.Accepted](h, owner.Actor, "answer_act", purser.AnswerAct{Nonce: c.Nonce, Signature: *owner.device.act(shown.Challenge)})
+	must[purser.Accepted](h, owner.Actor, "answer_act", purser.AnswerAct{Nonce: c.Nonce, Signature: *owner.device.Act(shown.Challenge)})
 	got := <-waiting
 	if got.State != "signed" || got.Signature == nil {
 		t.Fatalf("who waits gets %+v", got)
