@@ -194,7 +194,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) signIn(v *visit) (page, error) {
-	next := here(v.r.URL.Query().Get("next"))
+	next := c.Gate.Onward(v.r, v.r.URL.Query().Get("next"))
 	return page{title: "Sign in", parts: []part{{id: "sign-in", body: signInForm(v, next)}}}, nil
 }
 
@@ -228,7 +228,7 @@ func (c *Console) invitation(v *visit) (page, error) {
 }
 
 func (c *Console) recover(v *visit) (page, error) {
-	return page{title: "Make a new passkey", parts: []part{{id: "recover", body: recoverForm(v, v.r.URL.Query(), here(v.r.URL.Query().Get("next")))}}}, nil
+	return page{title: "Make a new passkey", parts: []part{{id: "recover", body: recoverForm(v, v.r.URL.Query(), c.Gate.Onward(v.r, v.r.URL.Query().Get("next")))}}}, nil
 }
 
 // waitingAct shows what another program of the person asks to be signed.

@@ -10,8 +10,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -172,8 +170,9 @@ func secure(h http.Header) {
 	h.Set("Referrer-Policy", "same-origin")
 }
 
-// report counts a violation that a browser tells of. The text is a stranger's and
-// is not kept; the log line of the request says that there was one.
+// report counts a violation that a browser tells of: it refused a script or a style
+// that got into a page. The text is a stranger's and is not kept; the installation's
+// log says how many there were.
 func (c *Console) report(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name("csp_report")
 	if _, err := c.Gate.Anonymous(r); err != nil {
@@ -182,6 +181,7 @@ func (c *Console) report(w http.ResponseWriter, r *http.Request) {
 	}
 	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 16<<10)) // read so that the connection can be used again
 	c.reports.Add(1)
+	c.Gate.Count(r, "csp_report")
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -196,16 +196,7 @@ func (c *Console) theme(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{
 		Name: themeCookie, Value: chosen, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
 	})
-	http.Redirect(w, r, here(r.FormValue("back")), http.StatusSeeOther)
+	http.Redirect(w, r, c.Gate.Onward(r, r.FormValue("back")), http.StatusSeeOther)
 }
 
 const themeCookie = "purser_theme"
-
-// here keeps a redirect on this server: a path, never another origin.
-func here(path string) string {
-	u, err := url.Parse(path)
-	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n") {
-		return "/"
-	}
-	return path
-}

@@ -107,7 +107,7 @@ func (c *Console) door(s screen) http.Handler {
 // is made from.
 func (c *Console) find(ctx context.Context, uri string) (found screen, made *http.Request, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
-	if err != nil || here(uri) != uri {
+	if err != nil || gate.Here(uri) != uri {
 		return found, nil, purser.Errorf(purser.InvalidRequest, "this is no page of the console")
 	}
 	mux := http.NewServeMux()

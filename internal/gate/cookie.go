@@ -14,6 +14,9 @@ import (
 // itself opens no API. Nobody is not_signed_in.
 func (g *Gate) Session(r *http.Request) (purser.Actor, error) {
 	cookie, ok := g.Cookie(r)
+	if !ok && len(r.CookiesNamed(g.cookieName())) > 1 {
+		g.Count(r, "two_sessions")
+	}
 	if !ok || g.config.Sessions == nil { // a page that asks to sign in is no wrong try
 		return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "nobody is signed in on this browser").WithHint("sign in")
 	}
@@ -38,6 +41,7 @@ func (g *Gate) SamePage(r *http.Request) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || site == "same-origin" || site == "" && origin == g.config.URL && origin != "" {
 		return nil
 	}
+	g.Count(r, "cross_origin")
 	return purser.Errorf(purser.Forbidden, "a change must come from a page of this server").WithHint("load the page again")
 }
 

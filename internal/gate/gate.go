@@ -270,14 +270,24 @@ func (g *Gate) requestID(random *[8]byte) string {
 }
 
 // check refuses names that are not ours, which is how a web page rebinds DNS to
-// reach loopback (RULES 23), and changes that a page of another origin sends.
+// reach loopback (RULES 23), changes that a page of another origin sends, and pages
+// within another page.
 func (g *Gate) check(r *http.Request) error {
 	if name := hostname(r.Host); !g.hosts[name] && !loopback(name) {
+		g.Count(r, "unknown_host")
 		return purser.Errorf(purser.Forbidden, "this server does not answer to the name in the Host header").
 			WithHint("add the name to allowed_hosts")
 	}
 	if err := g.origin.Check(r); err != nil {
+		g.Count(r, "cross_origin")
 		return purser.Errorf(purser.Forbidden, "a page of another origin may not do this")
+	}
+	// The headers of each answer forbid frames too. A browser that obeys them tells
+	// nobody, so the attempt would be on no record.
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "iframe", "frame", "fencedframe", "embed", "object":
+		g.Count(r, "framed")
+		return purser.Errorf(purser.Forbidden, "no page of this server is shown inside another page").WithHint("open it in a tab of its own")
 	}
 	return nil
 }
@@ -384,6 +394,9 @@ func (g *Gate) strange(source string, shown bool, err error) error {
 	}
 	return err
 }
+
+// Count tells of an attack that a door refused and that nobody answers for (RULES 22).
+func (g *Gate) Count(r *http.Request, what string) { g.refused(g.Source(r), what) }
 
 // refused tells of a refusal that the authenticator does not know of (RULES 22).
 func (g *Gate) refused(source, what string) {

@@ -69,7 +69,7 @@ func (d *Door) begin(w http.ResponseWriter, r *http.Request) error {
 	if _, err := d.Gate.Anonymous(r); err != nil {
 		return err
 	}
-	address, t, err := d.Issuer.begin(r.Context(), here(r.URL.Query().Get("next")))
+	address, t, err := d.Issuer.begin(r.Context(), d.Gate.Onward(r, r.URL.Query().Get("next")))
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,7 @@ func (d *Door) finish(w http.ResponseWriter, r *http.Request) error {
 	t, err := d.trip(r)
 	http.SetCookie(w, d.cookie("", -1)) // one answer to one question
 	if err != nil {
+		d.Gate.Count(r, "sign_in_upstream") // by a link that somebody else began
 		return err
 	}
 	q := r.URL.Query()
@@ -129,14 +130,6 @@ func (d *Door) trip(r *http.Request) (t trip, err error) {
 	if err != nil || json.Unmarshal(text, &t) != nil {
 		return t, lost
 	}
-	t.Next = here(t.Next)
+	t.Next = d.Gate.Onward(r, t.Next)
 	return t, nil
-}
-
-// here keeps a redirect on this server: a path, never another origin.
-func here(path string) string {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
-		return "/"
-	}
-	return path
 }

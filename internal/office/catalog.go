@@ -163,16 +163,21 @@ func (o *Office) listed(found []catalog.Entry, p purser.Page) (purser.List[purse
 // signature. The answer holds the provider's key for the rail, once.
 func (o *Office) AddProvider(ctx context.Context, by purser.Actor, in purser.AddProvider) (out purser.ProviderInfo, err error) {
 	manifest, err := app.ParseManifest([]byte(in.Manifest))
+	wrong := checkProviderName(manifest.Name)
 	if err != nil {
-		return out, purser.Errorf(purser.InvalidRequest, "the manifest cannot be used: %v", err)
+		wrong = purser.Errorf(purser.InvalidRequest, "the manifest cannot be used: %v", err)
 	}
-	var key seal.Secret // shown once: the kept answer of the key does not have it
+	name := catalog.Plain(strings.ToLower(manifest.Name), 80) // as it may stand on the record
+	var key seal.Secret                                       // shown once: the kept answer of the key does not have it
 	out, err = once(ctx, o, by, "add_provider", in, func(t *store.Turn) (purser.ProviderInfo, error) {
+		if wrong != nil {
+			return purser.ProviderInfo{}, o.refuseAct(t, by, "add_provider", name, wrong)
+		}
 		signed, err := o.signed(ctx, t, by, "add_provider", in, in.Act)
 		if err != nil {
-			return purser.ProviderInfo{}, o.refuseAct(t, by, "add_provider", manifest.Name, err)
+			return purser.ProviderInfo{}, o.refuseAct(t, by, "add_provider", name, err)
 		}
-		r := recordOf(by, "add_provider", strings.ToLower(manifest.Name))
+		r := recordOf(by, "add_provider", name)
 		r.Attach = signed
 		t.Record(r)
 		if key, err = seal.NewToken(seal.ProviderToken, o.Random); err != nil {
@@ -217,6 +222,15 @@ func (o *Office) RegisterProvider(ctx context.Context, manifest string, secret, 
 	return name, err
 }
 
+// checkProviderName refuses what is no name of a provider: it is part of commands,
+// addresses and records.
+func checkProviderName(name string) error {
+	if nameForm.MatchString(strings.ToLower(name)) {
+		return nil
+	}
+	return purser.Errorf(purser.InvalidRequest, "the manifest's name %q cannot be a provider's: a-z, 0-9 and -", catalog.Plain(name, 80))
+}
+
 // registration is what makes a provider known.
 type registration struct {
 	manifest      app.Manifest
@@ -226,8 +240,8 @@ type registration struct {
 
 func (o *Office) storeProvider(ctx context.Context, t *store.Turn, in registration) (string, error) {
 	name := strings.ToLower(in.manifest.Name)
-	if !nameForm.MatchString(name) {
-		return "", purser.Errorf(purser.InvalidRequest, "the manifest's name %q cannot be a provider's: a-z, 0-9 and -", catalog.Plain(in.manifest.Name, 80))
+	if err := checkProviderName(name); err != nil {
+		return "", err
 	}
 	profile, err := profileOf(in.profile, in.secret)
 	if err != nil {

@@ -60,6 +60,7 @@ func (o *Office) RegisterClient(ctx context.Context, by purser.Actor, m oauth.Me
 	}
 	client, err := m.Check()
 	if err != nil {
+		o.CountRefusal(by.Source, "register_client")
 		return out, inOAuth(err)
 	}
 	if client.ID, err = o.newID(prefixClient); err != nil {
