@@ -18,12 +18,20 @@ type latches struct {
 	all map[*latch]bool
 }
 
-type latch struct{ organization, scope, target string }
+type latch struct {
+	organization, scope, target string
+	lifted                      chan struct{}
+}
+
+// latchWait is how long a spend waits for the stop that covers it to be in force,
+// to be refused by it on the record. Told at once, callers would ask again at once,
+// and take the time that the stop needs.
+const latchWait = 250 * time.Millisecond
 
 // set refuses what a stop will cover, as far as it can be told without asking the
 // database: by identifier. It gives nil for what the actor may not stop.
 func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
-	one := &latch{by.Organization, in.Scope, in.ID}
+	one := &latch{by.Organization, in.Scope, in.ID, make(chan struct{})}
 	switch {
 	case in.Scope == purser.ScopeRun && in.ID == "":
 		one.target = by.Run
@@ -48,11 +56,30 @@ func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
 func (l *latches) lift(one *latch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.all, one)
+	if l.all[one] {
+		delete(l.all, one)
+		close(one.lifted)
+	}
 }
 
-// latched refuses a new spend, or the beginning of an effect, that a latched stop covers.
-func (o *Office) latched(r *spend.Request) *purser.Error {
+// unlatched lets a request go on to its turn unless a stop that is not stored yet
+// covers it. Nothing that waits here is accepted: the stop is before it.
+func (o *Office) unlatched(ctx context.Context, r *spend.Request) error {
+	end := time.Now().Add(latchWait)
+	for l := o.latched(r); l != nil; l = o.latched(r) {
+		select {
+		case <-l.lifted: // in force, or it came to nothing: the turn tells
+		case <-time.After(time.Until(end)):
+			return purser.Errorf(purser.Stopped, "%s %s is being stopped", l.scope, l.target).WithHint("a person can lift it, once it is in force: purser resume")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// latched finds a stop that covers a new spend, or the beginning of an effect.
+func (o *Office) latched(r *spend.Request) *latch {
 	if r.Op != spend.Place && r.Op != spend.Charge && r.Op != spend.Begin {
 		return nil
 	}
@@ -74,7 +101,7 @@ func (o *Office) latched(r *spend.Request) *purser.Error {
 	}
 	for l := range o.latches.all {
 		if l.organization == path.Organization && path.Covered(l.scope, l.target) {
-			return purser.Errorf(purser.Stopped, "%s %s is being stopped", l.scope, l.target).WithHint("a person can lift it, once it is in force: purser resume")
+			return l
 		}
 	}
 	return nil

@@ -75,8 +75,8 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 	if r.By.Key == "" { // without one, nobody could tell what became of a lost answer
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "a spend needs an idempotency key")
 	}
-	if no := o.latched(&r); no != nil {
-		return purser.Hold{}, no
+	if err := o.unlatched(ctx, &r); err != nil {
+		return purser.Hold{}, err
 	}
 	r.Hash = spendHash(&r)
 	p := &pending{request: r, done: make(chan decided, 1), answer: answeringOf(ctx)}

@@ -35,14 +35,14 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	}
 	one := o.latches.set(by, in)
 	out, err := o.putInForce(ctx, by, in)
+	if err == nil {
+		o.unsent.left(ctx)
+	}
 	switch {
 	case err == nil || purser.CodeOf(err) != purser.Unavailable || one == nil:
 		o.latches.lift(one)
 	default:
 		o.insist(one, by, in)
-	}
-	if err == nil {
-		o.unsent.left(ctx)
 	}
 	return out, err
 }
