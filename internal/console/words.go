@@ -227,10 +227,12 @@ func waiting(d time.Duration) string {
 	return counted(int((d+time.Second-1)/time.Second), "second")
 }
 
-// sentence begins with a capital and ends with a stop.
+// sentence begins with a capital, unless it begins with a name of the protocol, and
+// ends with a stop.
 func sentence(s string) string {
 	first, size := utf8.DecodeRuneInString(s)
-	if size > 0 {
+	word, _, _ := strings.Cut(s, " ")
+	if size > 0 && !strings.Contains(word, "_") {
 		s = string(unicode.ToUpper(first)) + s[size:]
 	}
 	if s != "" && !strings.ContainsRune(".!?…", rune(s[len(s)-1])) {

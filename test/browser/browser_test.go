@@ -289,10 +289,10 @@ func (b *tab) press(form string) {
 	b.do(chromedp.Click(form + ` button[type="submit"]`))
 }
 
-// sees waits until the page shows a text.
+// sees waits until the page shows a text, at the beginning of a sentence or in it.
 func (b *tab) sees(text string) {
 	b.t.Helper()
-	b.until(func() bool { return strings.Contains(b.text(), text) }, func() string { return fmt.Sprintf("the page does not say %q but: %s", text, b.text()) })
+	b.until(func() bool { return strings.Contains(strings.ToLower(b.text()), strings.ToLower(text)) }, func() string { return fmt.Sprintf("the page does not say %q but: %s", text, b.text()) })
 }
 
 // at waits until the page is the one of a path.
