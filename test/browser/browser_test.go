@@ -292,7 +292,8 @@ func (b *tab) press(form string) {
 // sees waits until the page shows a text, at the beginning of a sentence or in it.
 func (b *tab) sees(text string) {
 	b.t.Helper()
-	b.until(func() bool { return strings.Contains(strings.ToLower(b.text()), strings.ToLower(text)) }, func() string { return fmt.Sprintf("the page does not say %q but: %s", text, b.text()) })
+	begun := strings.ToUpper(text[:1]) + text[1:]
+	b.until(func() bool { return strings.Contains(b.text(), text) || strings.Contains(b.text(), begun) }, func() string { return fmt.Sprintf("the page does not say %q but: %s", text, b.text()) })
 }
 
 // at waits until the page is the one of a path.
