@@ -59,18 +59,17 @@ func (v *visit) targets(budgets []purser.BudgetLine) ([]target, error) {
 	for _, p := range providers.Items {
 		out = append(out, target{p.Name, "provider"})
 	}
-	runs, err := do[purser.List[purser.Run]](v, "list_runs", purser.Page{Limit: 50})
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range runs.Items {
-		if r.State == "active" {
-			out = append(out, target{r.ID, "run: " + short(runName(r), 60)})
-		}
-	}
 	for _, b := range budgets {
-		if b.Scope == purser.ScopeLabel || b.Scope == "category" {
-			out = append(out, target{b.ID, b.Scope})
+		t := target{b.ID, b.Scope}
+		switch b.Scope {
+		case purser.ScopeRun: // each run that is not over has a budget
+			t.what = "run: " + short(orWord(strings.TrimPrefix(b.Name, b.ID), "without a purpose"), 60)
+		case purser.ScopeLabel, purser.ScopeCategory:
+		default:
+			continue
+		}
+		if !slices.Contains(out, t) {
+			out = append(out, t)
 		}
 	}
 	return out, nil

@@ -20,8 +20,7 @@ import (
 // changes rows that fit each other is found too.
 //
 // It reads pages and keeps sums, so its memory grows with the windows and not with the
-// books. Only
-// when a sum says that something is wrong are the rows compared one by one, and the
+// books. Only// when a sum says that something is wrong are the rows compared one by one, and the
 // first of them are named.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
 	err = o.Store.Dump(ctx, func(snapshot *store.Snapshot) error {

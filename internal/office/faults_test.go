@@ -537,6 +537,38 @@ func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 	}
 }
 
+// The answer to a commit is lost and the database stays away: nobody knows, and so
+// nobody is told that nothing was decided. The key tells when it is back.
+func TestALostCommitBeforeAnOutageIsUnknown(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		var away atomic.Bool
+		h.watch(func(_ int64, statement string) error {
+			if statement == store.Committed {
+				away.Store(true)
+			}
+			if away.Load() {
+				return errCut
+			}
+			return nil
+		})
+		by := agent
+		by.Key = "lost"
+		_, err := do[purser.Hold](h, by, "charge_usage", usage(10))
+		refused(t, err, purser.OutcomeUnknown)
+		h.watch(nil)
+		if out := must[purser.Hold](h, by, "charge_usage", usage(10)); !out.Replay {
+			t.Errorf("it is decided again: %+v", out)
+		}
+		if left := h.left("run", run.ID); left != 1000-1-10 {
+			t.Errorf("%d left", left)
+		}
+	})
+}
+
 // T4: one decision a key, whoever asks, with how many bodies.
 func TestManyCallersOfManyKeysAreDecidedOnceEach(t *testing.T) {
 	t.Parallel()

@@ -33,6 +33,7 @@ type queues struct {
 	of      map[string]*queue // by organization: where something waits or is being decided
 	ready   []*queue          // where something waits and nobody decides, the next first
 	workers int
+	most    int // workers
 }
 
 // queue is what waits in one organization.
@@ -124,7 +125,7 @@ func (o *Office) enqueue(p *pending) error {
 func (o *Office) help() {
 	qs := &o.queues
 	switch {
-	case len(qs.ready) == 0 || qs.workers == o.mostWorkers():
+	case len(qs.ready) == 0 || qs.workers == qs.most:
 	case o.work(o.drain):
 		qs.workers++
 	case qs.workers == 0:
@@ -142,8 +143,8 @@ func stopping() error { return purser.Errorf(purser.Unavailable, "the server is 
 
 // mostWorkers is how many batches of several organizations can be under way. On few
 // cores a second one only makes the batches smaller (SPEND.md 4).
-func (o *Office) mostWorkers() int {
-	if o.Store.Dialect() == store.SQLite {
+func mostWorkers(dialect string) int {
+	if dialect == store.SQLite {
 		return 1
 	}
 	return max(1, runtime.GOMAXPROCS(0)/4)
@@ -320,7 +321,7 @@ func recorded(outcomes []spend.Outcome) (n int64) {
 // decideBatch decides jobs in one transaction, each in its organization's turn; left
 // are those whose turn somebody had, unless it waits for them. When the answer to the commit was lost, the same
 // requests are decided again: those that were stored are found by their keys, and of
-// the others nothing was stored.
+// the others nothing was stored. While nobody could look, ErrLostCommit stays in err.
 func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left []*job, err error) {
 	all := make([]store.Spends, len(jobs))
 	for i, j := range jobs {
@@ -332,13 +333,18 @@ func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left 
 		})
 	}
 	var names []string
+	lost := false
 	for try := range batchTry {
 		names, err = o.Store.Spend(ctx, wait, all...)
+		if lost && err != nil {
+			err = errors.Join(store.ErrLostCommit, err)
+		}
 		if !errors.Is(err, store.ErrLostCommit) {
 			break
 		}
-		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
-			return nil, err
+		lost = true
+		if ended := pause(ctx, time.Duration(try)*100*time.Millisecond); ended != nil {
+			return nil, errors.Join(err, ended)
 		}
 	}
 	for _, j := range jobs {

@@ -27,7 +27,14 @@ func newRows(kinds string, columnar bool) *rows {
 	if columnar {
 		r.lists = make([]*array, len(kinds))
 		for i, kind := range kinds {
-			r.lists[i] = newArray(map[rune]uint32{'t': oidText, 'i': oidInt8, 'b': oidBytea}[kind])
+			switch kind {
+			case 't':
+				r.lists[i] = newArray(oidText)
+			case 'i':
+				r.lists[i] = newArray(oidInt8)
+			case 'b':
+				r.lists[i] = newArray(oidBytea)
+			}
 		}
 	}
 	return r
