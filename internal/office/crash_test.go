@@ -127,6 +127,24 @@ func (h *house) die(agent purser.Actor, plan purser.Plan, statement string) {
 
 func brief(h *house) { h.lease = 500 * time.Millisecond }
 
+// patient gives calls more time than any machine needs. A test that needs a lease
+// to be over ends it itself.
+func patient(h *house) { h.lease = 10 * time.Minute }
+
+// endLeases is the end of the time of each call that is out, as far as the database
+// knows: any office may look these orders up and call again.
+func (h *house) endLeases() {
+	h.t.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(h.ctx, "UPDATE orders SET lease_until = 0 WHERE state = 'buying'"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // Drill f, our side: killed before and after each commit of a plan with every
 // kind of step, and each kill is survived.
 func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {

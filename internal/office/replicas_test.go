@@ -84,7 +84,7 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := open(t, testpg.Open(t), func(h *house) { h.lease = 600 * time.Millisecond })
+			a := open(t, testpg.Open(t), patient)
 			b := a.twin()
 			a.seller.pay = a.rail()
 			_, agent := a.run(2000)
@@ -94,7 +94,6 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 			var once sync.Once
 			a.seller.create = func(c create) (app.Resource, error) {
 				if c.n == 2 { // the first call of this plan: it outlives its lease
-					<-c.ctx.Done()
 					<-second
 					defer close(answered)
 					return late(c)
@@ -111,7 +110,7 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 			defer cancel()
 			go func() { _, _ = a.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID}) }()
 			a.eventually("the first call", func() bool { n, _ := a.seller.count(); return n == 2 })
-			time.Sleep(a.lease)
+			a.endLeases()
 			b.eventually("the second call settles", func() bool {
 				if err := b.o.Recover(b.ctx); err != nil {
 					t.Fatal(err)
