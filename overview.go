@@ -70,7 +70,8 @@ type Review struct {
 	Budgets     []BudgetLine `json:"budgets"`     // that cover the plan, as they are now; needed is what it takes of each
 	Differences []Difference `json:"differences"` // from the run's purpose, and what a careful reader would notice
 	Previous    string       `json:"previous,omitempty"`
-	Changes     []Change     `json:"changes"` // since the previous plan of the same things in this run
+	Changes     []Change     `json:"changes"`         // since the previous plan of the same things in this run
+	Newer       string       `json:"newer,omitempty"` // the newest later plan of the same things in this run, while both could be bought
 }
 
 // Difference is a thing in a plan that is not what the run's purpose says, or

@@ -52,6 +52,7 @@ func (c *Console) approval(v *visit) (page, error) {
 	}
 	p := page{title: "Approval", above: "Approvals", abovePath: "/approvals", parts: []part{
 		{id: "state", live: true, label: "State", body: planState(v, r.Plan, names)},
+		{id: "newer", live: true, label: "A newer plan", body: newerPart(r)},
 		{id: "differences", label: "What differs", body: differences(r)},
 		{id: "what", label: "What is bought", body: whatPart(v, r)},
 	}}

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/a-h/templ"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/gate"
@@ -79,13 +82,21 @@ func seen(all []sent) string {
 	return strings.Join(hashes, ".")
 }
 
-// stream is the address of the page's stream: what page it is, and what it shows.
-func (v *visit) stream(p page) string {
+// once makes the live parts for the page and for its stream alike, which is told
+// what the page shows.
+func (v *visit) once(p page) (page, error) {
 	all, err := v.piecesOf(v.ctx, p)
-	if err != nil { // the page itself fails on it first
-		return ""
+	if err != nil {
+		return p, err
 	}
-	return "/events?" + url.Values{"page": {v.r.URL.RequestURI()}, "seen": {seen(all)}}.Encode()
+	p.stream = "/events?" + url.Values{"page": {v.r.URL.RequestURI()}, "seen": {seen(all)}}.Encode()
+	p.parts = slices.Clone(p.parts)
+	for i, x := range p.parts {
+		if at := slices.IndexFunc(all, func(s sent) bool { return x.live && s.id == x.id }); at >= 0 {
+			p.parts[i].body = templ.Raw(all[at].html)
+		}
+	}
+	return p, nil
 }
 
 // message is one event with the parts that differ from what a browser shows, as

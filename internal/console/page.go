@@ -26,6 +26,7 @@ type page struct {
 	above, abovePath string          // the page that this one belongs to
 	side             templ.Component // beside the heading
 	styles, scripts  []string        // static files beside the usual ones
+	stream           string          // the address of the changes to come; empty: nothing changes
 }
 
 // part is a piece of a page. One that is live is sent again when it changes.
@@ -173,7 +174,14 @@ func (v *visit) admitted() bool {
 // show writes a page whole, or a fault instead of it: never half of one.
 func (v *visit) show(status int, p page) {
 	var b bytes.Buffer
-	if err := layout(v, p).Render(v.ctx, &b); err != nil {
+	var err error
+	if p.live() && v.by.Kind == purser.Person {
+		p, err = v.once(p)
+	}
+	if err == nil {
+		err = layout(v, p).Render(v.ctx, &b)
+	}
+	if err != nil {
 		gate.Problem(v.w, v.r, fmt.Errorf("making the page %s: %w", v.name, err))
 		return
 	}

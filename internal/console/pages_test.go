@@ -295,3 +295,23 @@ func TestNoFormOfAScriptIsSentAsAnAddress(t *testing.T) {
 		t.Errorf("pressed too early: %d %s", status, body)
 	}
 }
+
+// An agent may plan again while its first plan waits. Both can be signed, so each
+// page tells of the other.
+func TestThePageOfAPlanTellsOfANewerOneForTheSameThing(t *testing.T) {
+	h := open(t)
+	h.provider("Harbor")
+	_, agent := h.run("coder", "put the shop on superseal.club", 400000)
+	old := h.plan(agent, "", domain("harbor", "superseal.club"))
+	_, _, before := h.get("/approvals/" + old.ID)
+	newer := h.plan(agent, "", domain("harbor", "superseal.cc"))
+	_, _, after := h.get("/approvals/" + old.ID)
+	_, _, page := h.get("/approvals/" + newer.ID)
+	const told = "There is a newer plan for the same thing"
+	if strings.Contains(before, told) || !strings.Contains(after, told) || !strings.Contains(after, `href="/approvals/`+newer.ID) {
+		t.Error("the older plan's page does not tell of the newer one, or too early")
+	}
+	if strings.Contains(page, told) || !strings.Contains(page, `href="/approvals/`+old.ID) {
+		t.Error("the newer plan's page says that there is a newer one, or not what changed")
+	}
+}

@@ -3,7 +3,6 @@ package office
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -137,32 +136,36 @@ func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser
 	if err != nil {
 		return nil, err
 	}
-	budgets, err := q.BudgetsNow(ctx, db.BudgetsNowParams{Organization: org, Now: store.Micro(o.Now())})
+	now := o.Now()
+	in := func(period string) string {
+		name, _ := guard.Window(period, "", now, zone)
+		return name
+	}
+	ask := db.StandingBudgetsParams{Organization: org, Hour: in(purser.PeriodHour), Day: in(purser.PeriodDay), Week: in(purser.PeriodWeek), Month: in(purser.PeriodMonth)}
+	budgets, err := q.StandingBudgets(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	out := []purser.BudgetLine{}
+	ofRuns, err := q.BudgetsOfActiveRuns(ctx, db.BudgetsOfActiveRunsParams{Organization: org, Hour: ask.Hour, Day: ask.Day, Week: ask.Week, Month: ask.Month, Now: store.Micro(now)})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range ofRuns { // the last scope of all, by name
+		budgets = append(budgets, db.StandingBudgetsRow(b))
+	}
+	out := make([]purser.BudgetLine, 0, len(budgets))
 	for _, b := range budgets {
-		name := windowName(b, o.Now(), zone)
-		w, err := q.Window(ctx, db.WindowParams{Organization: org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: name})
-		if missing(err) {
-			w, err = db.Window{Name: name}, nil
+		w := db.Window{Name: windowName(b.Budget, now, zone), Held: b.Held, Captured: b.Captured, Refunded: b.Refunded}
+		line := lineOf(b.Budget, w, now, zone)
+		switch line.Name = b.Name; {
+		case b.Budget.Scope == "organization":
+			line.Name = row.Name
+		case line.Name == "":
+			line.Name = b.Budget.Target
 		}
-		if err != nil {
-			return nil, err
-		}
-		line := lineOf(b, w, o.Now(), zone)
-		line.Name = o.budgetName(ctx, q, org, b)
 		out = append(out, line)
 	}
 	return out, nil
-}
-
-func (o *Office) budgetName(ctx context.Context, q *db.Queries, org string, b db.Budget) string {
-	if name := o.targetName(ctx, q, org, b.Scope, b.Target); name != "" {
-		return name
-	}
-	return b.Target
 }
 
 // targetName is what people call the target of a budget or a stop; empty where its
@@ -187,20 +190,6 @@ func (o *Office) targetName(ctx context.Context, q *db.Queries, org, scope, targ
 		}
 	}
 	return ""
-}
-
-// runBudget is the budget of a run as it stands.
-func (o *Office) runBudget(ctx context.Context, q *db.Queries, run db.Run) (purser.BudgetLine, error) {
-	rows, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: run.Organization, Scope: "run", Target: run.ID})
-	rows = slices.DeleteFunc(rows, func(b db.Budget) bool { return b.Period != purser.PeriodRun })
-	if err != nil || len(rows) == 0 {
-		return purser.BudgetLine{}, err
-	}
-	w, err := q.Window(ctx, db.WindowParams{Organization: run.Organization, Scope: "run", Target: run.ID, Currency: rows[0].Currency, Name: run.ID})
-	if missing(err) {
-		w, err = db.Window{Name: run.ID}, nil
-	}
-	return lineOf(rows[0], w, o.Now(), time.UTC), err
 }
 
 // ListBudgets lists every budget as it stands; an agent sees those that cover it.

@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -38,8 +39,13 @@ func (o *Office) Overview(ctx context.Context, by purser.Actor, _ purser.None) (
 	if err != nil {
 		return out, err
 	}
-	if out.Unsettled, err = o.showOrders(ctx, q, unsettled); err != nil {
-		return out, err
+	out.Unsettled = []purser.Order{}
+	for _, r := range unsettled {
+		order, err := showOrder(r.Order, r.Hold)
+		if err != nil {
+			return out, err
+		}
+		out.Unsettled = append(out.Unsettled, order)
 	}
 	stops, err := o.ListStops(ctx, by, purser.Page{})
 	if err != nil {
@@ -105,10 +111,10 @@ func (o *Office) ListResources(ctx context.Context, by purser.Actor, in purser.L
 	if err != nil {
 		return out, err
 	}
-	shown := cut(rows, limit, func(r db.Resource) db.Resource { return r }, func(r db.Resource) string { return r.ID })
+	shown := cut(rows, limit, func(r db.ResourcesBeforeRow) db.ResourcesBeforeRow { return r }, func(r db.ResourcesBeforeRow) string { return r.Resource.ID })
 	out.NextCursor = shown.NextCursor
 	for _, row := range shown.Items {
-		r, err := o.showResource(ctx, q, row)
+		r, err := resourceInfo(row.Resource, row.Subscription)
 		if err != nil {
 			return out, err
 		}
@@ -153,6 +159,7 @@ func (o *Office) SearchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 			o.nameInto(ctx, q, by.Organization, who, out.Names)
 		}
 	}
+	maps.DeleteFunc(out.Names, func(_, name string) bool { return name == "" })
 	return out, nil
 }
 
@@ -180,9 +187,7 @@ func (o *Office) nameInto(ctx context.Context, q *db.Queries, org, who string, n
 	case purser.PrefixOrganization:
 		name = o.targetName(ctx, q, org, "organization", id)
 	}
-	if name != "" {
-		names[id] = name
-	}
+	names[id] = name // an empty one too: it is not looked for again
 }
 
 func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.SearchAudit) (out purser.FoundRecords, err error) {
@@ -214,7 +219,7 @@ func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 		for _, row := range rows {
 			before = row.Seq
 			out.Next = before
-			if !hasAll(strings.ToLower(row.Leaf), words) {
+			if len(words) > 0 && !hasAll(strings.ToLower(row.Leaf), words) {
 				continue
 			}
 			shown, err := showRecord(row)
@@ -246,7 +251,7 @@ func hasAll(text string, words []string) bool {
 	return true
 }
 
-func showRecord(row db.Audit) (purser.AuditRecord, error) {
+func showRecord(row db.AuditBeforeRow) (purser.AuditRecord, error) {
 	r, err := audit.ParseRecord([]byte(row.Leaf))
 	if err != nil {
 		return purser.AuditRecord{}, err

@@ -69,8 +69,18 @@ func TestAReviewComparesWithThePurposeThePreviousPlanAndTheBudgetsOfNow(t *testi
 				t.Errorf("%s needs %d of a plan that costs %v", b.Scope, b.Needed, first.Totals.Now)
 			}
 		}
-		must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: first.ID, Reason: "not yet"})
+		must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:pro"}}})
+		if r = must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: first.ID}); r.Newer != "" {
+			t.Errorf("a later plan of other things is newer: %+v", r)
+		}
 		second := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.cc")}})
+		if r = must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: first.ID}); r.Newer != second.ID {
+			t.Errorf("of %s the newer plan is %q, not %s", first.ID, r.Newer, second.ID)
+		}
+		must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: first.ID, Reason: "not yet"})
+		if r = must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: first.ID}); r.Newer != "" {
+			t.Errorf("what is decided has a newer plan: %+v", r)
+		}
 		r = must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: second.ID})
 		if r.Previous != first.ID || len(r.Changes) == 0 || r.Changes[0].What != "item" {
 			t.Errorf("after %s: %+v", first.ID, r.Changes)
@@ -108,6 +118,23 @@ func TestTheAuditLogIsSearchedFromItsEnd(t *testing.T) {
 		}
 		if none := must[purser.FoundRecords](h, h.owner, "search_audit", purser.SearchAudit{Words: "create_run walrus"}); len(none.Records) != 0 {
 			t.Errorf("found %+v", none.Records)
+		}
+	})
+}
+
+// A limit in another currency beside it is not the run's budget.
+func TestARunShowsTheBudgetOfItsOwnCurrency(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(3000)
+		euros := purser.Money{Amount: 0, Currency: "EUR"}
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Limit: euros})
+		shown := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID})
+		list := must[purser.List[purser.Run]](h, h.owner, "list_runs", purser.Page{})
+		for _, b := range []purser.BudgetLine{shown.Budget, list.Items[0].Budget} {
+			if b.Limit != usd(3000) || b.Scope != "run" || b.ID != run.ID {
+				t.Errorf("the run's budget: %+v", b)
+			}
 		}
 	})
 }

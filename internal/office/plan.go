@@ -172,11 +172,16 @@ func mayPlan(by purser.Actor, run string) error {
 	return nil
 }
 
-func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (out purser.Plan, err error) {
+func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (purser.Plan, error) {
 	row, err := q.Plan(ctx, db.PlanParams{Organization: org, ID: id})
 	if err != nil {
-		return out, notFound(err, "plan", id)
+		return purser.Plan{}, notFound(err, "plan", id)
 	}
+	return o.planInfo(ctx, q, row)
+}
+
+func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan) (out purser.Plan, err error) {
+	org, id := row.Organization, row.ID
 	out = purser.Plan{
 		ID: row.ID, State: purser.PlanState(row.State), Digest: row.Digest,
 		CreatedAt: store.Time(row.CreatedAt), ExpiresAt: store.Time(row.ExpiresAt), Deadline: store.TimeOrNil(row.Deadline),
@@ -212,8 +217,13 @@ func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (o
 	if err != nil {
 		return out, err
 	}
-	if out.Orders, err = o.showOrders(ctx, q, orders); err != nil {
-		return out, err
+	out.Orders = []purser.Order{}
+	for _, r := range orders {
+		order, err := showOrder(r.Order, r.Hold)
+		if err != nil {
+			return out, err
+		}
+		out.Orders = append(out.Orders, order)
 	}
 	out.Approval, err = o.showApproval(ctx, q, org, id)
 	return out, err
@@ -255,18 +265,26 @@ func (o *Office) showOrders(ctx context.Context, q *db.Queries, rows []db.Order)
 		if err != nil {
 			return nil, notFound(err, "hold", r.Hold)
 		}
-		order := purser.Order{
-			ID: r.ID, Plan: r.Plan, Step: int(r.Step), What: r.What, State: purser.OrderState(r.State), Resource: r.Resource, Attempts: int(r.Attempts),
-			Held: purser.Money{Amount: left(h), Currency: h.Currency}, Captured: purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency},
-		}
-		if r.Error != "" {
-			failed, err := fromJSON[purser.Error](r.Error)
-			if err != nil {
-				return nil, err
-			}
-			order.Error, order.Questions = &failed, questions(r, &failed)
+		order, err := showOrder(r, h)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, order)
+	}
+	return out, nil
+}
+
+func showOrder(r db.Order, h db.Hold) (purser.Order, error) {
+	out := purser.Order{
+		ID: r.ID, Plan: r.Plan, Step: int(r.Step), What: r.What, State: purser.OrderState(r.State), Resource: r.Resource, Attempts: int(r.Attempts),
+		Held: purser.Money{Amount: left(h), Currency: h.Currency}, Captured: purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency},
+	}
+	if r.Error != "" {
+		failed, err := fromJSON[purser.Error](r.Error)
+		if err != nil {
+			return out, err
+		}
+		out.Error, out.Questions = &failed, questions(r, &failed)
 	}
 	return out, nil
 }
@@ -278,10 +296,10 @@ func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.P
 	if err != nil {
 		return purser.List[purser.Plan]{}, err
 	}
-	ids := cut(rows, limit, func(p db.Plan) string { return p.ID }, func(p db.Plan) string { return p.ID })
-	out := purser.List[purser.Plan]{Items: []purser.Plan{}, NextCursor: ids.NextCursor}
-	for _, id := range ids.Items {
-		p, err := o.showPlan(ctx, q, by.Organization, id)
+	shown := cut(rows, limit, func(p db.Plan) db.Plan { return p }, func(p db.Plan) string { return p.ID })
+	out := purser.List[purser.Plan]{Items: []purser.Plan{}, NextCursor: shown.NextCursor}
+	for _, row := range shown.Items {
+		p, err := o.planInfo(ctx, q, row)
 		if err != nil {
 			return out, err
 		}

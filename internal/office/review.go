@@ -5,15 +5,13 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/review"
+	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // earlierPlans is how many earlier plans of a run are looked at for the last one
-// of the same things, and planReach among how many of all runs.
-const (
-	earlierPlans = 10
-	planReach    = 500
-)
+// of the same things, and how many later ones.
+const earlierPlans = 10
 
 // Review shows a plan with what a person should see before a decision: the
 // budgets as they are now, who is behind the run, what differs from the run's
@@ -43,7 +41,35 @@ func (o *Office) Review(ctx context.Context, by purser.Actor, in purser.PlanRef)
 	if out.Differences == nil {
 		out.Differences = []purser.Difference{}
 	}
-	return out, o.sincePrevious(ctx, q, by.Organization, &out)
+	if err := o.sincePrevious(ctx, q, by.Organization, &out); err != nil {
+		return out, err
+	}
+	out.Newer, err = o.newer(ctx, q, by.Organization, out.Plan)
+	return out, err
+}
+
+// newer finds the newest plan of a run that was made of the same things after one
+// that waits. Both can be signed, because each is what its page shows (RULES 13); a
+// person should know that the agent has gone on.
+func (o *Office) newer(ctx context.Context, q *db.Queries, org string, p purser.Plan) (string, error) {
+	if p.State != purser.PlanWaiting {
+		return "", nil
+	}
+	rows, err := q.LaterPlansOfRun(ctx, db.LaterPlansOfRunParams{Organization: org, Run: p.Terms.Run, After: p.ID, RowLimit: earlierPlans})
+	if err != nil {
+		return "", err
+	}
+	for _, row := range rows {
+		terms, err := fromJSON[purser.PlanTerms](row.Terms)
+		if err != nil {
+			return "", err
+		}
+		waits := purser.PlanState(row.State) == purser.PlanWaiting || purser.PlanState(row.State) == purser.PlanReady
+		if over := waits && store.Micro(o.Now()) >= row.ExpiresAt; !over && review.Related(p.Terms, terms) {
+			return row.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // budgetsOf are the budgets that cover a plan as they stand, with what the plan
@@ -87,11 +113,9 @@ func stepWithin(s purser.PlanStep, b purser.BudgetLine) bool {
 }
 
 // sincePrevious compares a plan with the last one of the same things in its run.
-// Identifiers sort by time, so only plans since the run began are looked at.
 func (o *Office) sincePrevious(ctx context.Context, q *db.Queries, org string, out *purser.Review) error {
 	out.Changes = []purser.Change{}
-	since := purser.PrefixPlan + out.Run.ID[len(purser.PrefixRun):len(purser.PrefixRun)+9]
-	rows, err := q.EarlierPlansOfRun(ctx, db.EarlierPlansOfRunParams{Organization: org, Run: out.Run.ID, Before: out.Plan.ID, After: since, Reach: planReach, RowLimit: earlierPlans})
+	rows, err := q.EarlierPlansOfRun(ctx, db.EarlierPlansOfRunParams{Organization: org, Run: out.Run.ID, Before: out.Plan.ID, RowLimit: earlierPlans})
 	if err != nil {
 		return err
 	}

@@ -184,18 +184,22 @@ func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) 
 	if before == "" {
 		before = "~"
 	}
-	rows, err := q.Runs(ctx, db.RunsParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
+	rows, err := q.RunsShown(ctx, db.RunsShownParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
 	if err != nil {
 		return purser.List[purser.Run]{}, err
 	}
-	out := cut(rows, limit, func(r db.Run) string { return r.ID }, func(r db.Run) string { return r.ID })
+	stops, err := o.stopsInForce(ctx, q, by.Organization)
+	if err != nil {
+		return purser.List[purser.Run]{}, err
+	}
+	out := cut(rows, limit, func(r db.RunsShownRow) db.RunsShownRow { return r }, func(r db.RunsShownRow) string { return r.Run.ID })
 	list := purser.List[purser.Run]{Items: []purser.Run{}, NextCursor: out.NextCursor}
-	for _, id := range out.Items {
-		run, err := o.showRun(ctx, q, by.Organization, id, o.Now())
+	for _, row := range out.Items {
+		run, err := runInfo(db.RunShownRow(row), stops, o.Now())
 		if err != nil {
 			return list, err
 		}
-		if by.Kind != purser.Agent || by.Run == id {
+		if by.Kind != purser.Agent || by.Run == run.ID {
 			list.Items = append(list.Items, run)
 		}
 	}
@@ -217,8 +221,15 @@ func (o *Office) ShowRun(ctx context.Context, by purser.Actor, in purser.RunRef)
 	if err != nil {
 		return run, err
 	}
-	run.Orders, err = o.showOrders(ctx, q, rows)
-	return run, err
+	run.Orders = []purser.Order{}
+	for _, r := range rows {
+		order, err := showOrder(r.Order, r.Hold)
+		if err != nil {
+			return run, err
+		}
+		run.Orders = append(run.Orders, order)
+	}
+	return run, nil
 }
 
 // runOf is the run that a request names; agents have their own only.
@@ -235,13 +246,22 @@ func runOf(by purser.Actor, named string) (string, error) {
 }
 
 func (o *Office) showRun(ctx context.Context, q *db.Queries, org, id string, now time.Time) (purser.Run, error) {
-	row, err := q.Run(ctx, db.RunParams{Organization: org, ID: id})
+	row, err := q.RunShown(ctx, db.RunShownParams{Organization: org, ID: id})
 	if err != nil {
 		return purser.Run{}, notFound(err, "run", id)
 	}
-	out := purser.Run{
-		ID: row.ID, Project: row.Project, Agent: row.Agent, Person: row.Person, Purpose: row.Purpose, State: "active",
-		Threshold: purser.Money{Amount: row.Threshold, Currency: row.Currency}, CreatedAt: store.Time(row.CreatedAt),
+	stops, err := o.stopsInForce(ctx, q, org)
+	if err != nil {
+		return purser.Run{}, err
+	}
+	return runInfo(row, stops, now)
+}
+
+func runInfo(shown db.RunShownRow, stops []purser.StopInfo, now time.Time) (out purser.Run, err error) {
+	row := shown.Run
+	out = purser.Run{
+		ID: row.ID, Project: row.Project, ProjectName: shown.ProjectName, Agent: row.Agent, AgentName: shown.AgentName, Person: row.Person, Purpose: row.Purpose,
+		State: runState(row, stops, now), Threshold: purser.Money{Amount: row.Threshold, Currency: row.Currency}, CreatedAt: store.Time(row.CreatedAt),
 		ExpiresAt: store.Time(row.ExpiresAt), EndedAt: store.TimeOrNil(row.EndedAt),
 	}
 	if out.Providers, err = fromJSON[[]string](row.Providers); err != nil {
@@ -250,26 +270,10 @@ func (o *Office) showRun(ctx context.Context, q *db.Queries, org, id string, now
 	if out.Reveal, err = fromJSON[[]string](row.Reveal); err != nil {
 		return out, err
 	}
-	project, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: row.Project})
-	if err != nil {
-		return out, notFound(err, "project", row.Project)
+	if shown.Period != "" {
+		b := db.Budget{Scope: purser.ScopeRun, Target: row.ID, Period: shown.Period, Currency: row.Currency, LimitMinor: shown.LimitMinor, Thresholds: shown.Thresholds}
+		out.Budget = lineOf(b, db.Window{Name: row.ID, Held: shown.Held, Captured: shown.Captured, Refunded: shown.Refunded}, now, time.UTC)
 	}
-	out.ProjectName = project.Name
-	if row.Agent != "" {
-		agent, err := q.Agent(ctx, db.AgentParams{Organization: org, ID: row.Agent})
-		if err != nil {
-			return out, notFound(err, "agent", row.Agent)
-		}
-		out.AgentName = agent.Name
-	}
-	if out.Budget, err = o.runBudget(ctx, q, row); err != nil {
-		return out, err
-	}
-	stops, err := o.stopsInForce(ctx, q, org)
-	if err != nil {
-		return out, err
-	}
-	out.State = runState(row, stops, now)
 	return out, nil
 }
 

@@ -111,22 +111,22 @@ func (o *Office) resources(ctx context.Context, q *db.Queries, org, project, env
 }
 
 func (o *Office) showResource(ctx context.Context, q *db.Queries, row db.Resource) (purser.Resource, error) {
-	out := purser.Resource{
+	s, err := q.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: row.Organization, Resource: row.ID})
+	if err != nil && !missing(err) {
+		return purser.Resource{}, err
+	}
+	return resourceInfo(row, s.ID)
+}
+
+func resourceInfo(row db.Resource, subscription string) (out purser.Resource, err error) {
+	out = purser.Resource{
 		ID: row.ID, Name: row.Name, Project: row.Project, Env: row.Env, Provider: row.Provider, Service: row.Service, ProviderID: row.ProviderID,
-		Item: row.Item, State: row.State, Order: row.OrderID, URL: row.Url, Cap: row.Cap, CreatedAt: store.Time(row.CreatedAt),
+		Item: row.Item, State: row.State, Order: row.OrderID, URL: row.Url, Cap: row.Cap, Subscription: subscription, CreatedAt: store.Time(row.CreatedAt),
 		RemovedAt: store.TimeOrNil(row.RemovedAt), Class: row.Class, Until: store.TimeOrNil(row.CredentialsUntil),
 	}
 	if row.State == ResourceRetiring {
 		out.DeletesAt = store.TimeOrNil(row.DeletesAt)
 	}
-	var err error
-	if out.Variables, err = fromJSON[[]string](row.Variables); err != nil {
-		return out, err
-	}
-	s, err := q.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: row.Organization, Resource: row.ID})
-	if missing(err) {
-		return out, nil
-	}
-	out.Subscription = s.ID
+	out.Variables, err = fromJSON[[]string](row.Variables)
 	return out, err
 }

@@ -44,6 +44,7 @@ type Config struct {
 // Store is an open database.
 type Store struct {
 	writer, reader *sql.DB
+	questions      db.DBTX // the reader, as Read asks it
 	dialect        string
 	now            func() time.Time
 	trace          func(tx int64, statement string) error
@@ -165,6 +166,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return fmt.Errorf("opening %s: %w", path, err)
 	}
 	s.reader.SetMaxOpenConns(8)
+	s.reader.SetMaxIdleConns(8)
+	s.questions = &prepared{pool: s.reader}
 	return nil
 }
 
@@ -182,7 +185,7 @@ func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	s.writer = stdlib.OpenDB(*cfg)
 	s.writer.SetMaxOpenConns(16)
 	s.writer.SetMaxIdleConns(8)
-	s.reader = s.writer
+	s.reader, s.questions = s.writer, s.writer
 	// A stop waits for no connection that others use (SPEND.md K9).
 	s.urgent = stdlib.OpenDB(*cfg)
 	s.urgent.SetMaxOpenConns(2)
@@ -270,7 +273,7 @@ func (s *Store) Dialect() string { return s.dialect }
 
 // Read answers questions outside any turn: what is read may be old by the time
 // it is used, so nothing is decided from it.
-func (s *Store) Read() *db.Queries { return db.New(s.reader) }
+func (s *Store) Read() *db.Queries { return db.New(s.questions) }
 
 // Write changes what no turn protects: sign-in challenges, catalogs, blobs,
 // tokens of people. Budgets, holds, orders and audit change in a Turn only.

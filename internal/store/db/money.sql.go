@@ -73,19 +73,18 @@ func (q *Queries) BeginHold(ctx context.Context, arg BeginHoldParams) error {
 	return err
 }
 
-const budgetsNow = `-- name: BudgetsNow :many
-SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor, budgets.thresholds FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
-WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > $2))
-ORDER BY budgets.scope, budgets.target, budgets.currency, budgets.period
+const budgetsOf = `-- name: BudgetsOf :many
+SELECT organization, scope, target, period, currency, limit_minor, thresholds FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3
 `
 
-type BudgetsNowParams struct {
+type BudgetsOfParams struct {
 	Organization string
-	Now          int64
+	Scope        string
+	Target       string
 }
 
-func (q *Queries) BudgetsNow(ctx context.Context, arg BudgetsNowParams) ([]Budget, error) {
-	rows, err := q.db.QueryContext(ctx, budgetsNow, arg.Organization, arg.Now)
+func (q *Queries) BudgetsOf(ctx context.Context, arg BudgetsOfParams) ([]Budget, error) {
+	rows, err := q.db.QueryContext(ctx, budgetsOf, arg.Organization, arg.Scope, arg.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -115,33 +114,64 @@ func (q *Queries) BudgetsNow(ctx context.Context, arg BudgetsNowParams) ([]Budge
 	return items, nil
 }
 
-const budgetsOf = `-- name: BudgetsOf :many
-SELECT organization, scope, target, period, currency, limit_minor, thresholds FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3
+const budgetsOfActiveRuns = `-- name: BudgetsOfActiveRuns :many
+SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor, budgets.thresholds, runs.purpose AS name,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM budgets JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
+LEFT JOIN windows ON windows.organization = budgets.organization AND windows.scope = budgets.scope AND windows.target = budgets.target AND windows.currency = budgets.currency
+  AND windows.name = CASE budgets.period WHEN 'run' THEN budgets.target WHEN 'hour' THEN CAST($2 AS TEXT) WHEN 'day' THEN CAST($3 AS TEXT)
+    WHEN 'week' THEN CAST($4 AS TEXT) WHEN 'month' THEN CAST($5 AS TEXT) ELSE 'total' END
+WHERE budgets.organization = $1 AND budgets.scope = 'run'
+  AND budgets.target IN (SELECT active.id FROM runs active WHERE active.organization = $1 AND active.ended_at = 0 AND active.expires_at > $6)
+ORDER BY budgets.target, budgets.currency, budgets.period
 `
 
-type BudgetsOfParams struct {
+type BudgetsOfActiveRunsParams struct {
 	Organization string
-	Scope        string
-	Target       string
+	Hour         string
+	Day          string
+	Week         string
+	Month        string
+	Now          int64
 }
 
-func (q *Queries) BudgetsOf(ctx context.Context, arg BudgetsOfParams) ([]Budget, error) {
-	rows, err := q.db.QueryContext(ctx, budgetsOf, arg.Organization, arg.Scope, arg.Target)
+type BudgetsOfActiveRunsRow struct {
+	Budget   Budget
+	Name     string
+	Held     int64
+	Captured int64
+	Refunded int64
+}
+
+// The few active runs are found first, and not the budgets of all that ever were.
+func (q *Queries) BudgetsOfActiveRuns(ctx context.Context, arg BudgetsOfActiveRunsParams) ([]BudgetsOfActiveRunsRow, error) {
+	rows, err := q.db.QueryContext(ctx, budgetsOfActiveRuns,
+		arg.Organization,
+		arg.Hour,
+		arg.Day,
+		arg.Week,
+		arg.Month,
+		arg.Now,
+	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Budget{}
+	items := []BudgetsOfActiveRunsRow{}
 	for rows.Next() {
-		var i Budget
+		var i BudgetsOfActiveRunsRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.Scope,
-			&i.Target,
-			&i.Period,
-			&i.Currency,
-			&i.LimitMinor,
-			&i.Thresholds,
+			&i.Budget.Organization,
+			&i.Budget.Scope,
+			&i.Budget.Target,
+			&i.Budget.Period,
+			&i.Budget.Currency,
+			&i.Budget.LimitMinor,
+			&i.Budget.Thresholds,
+			&i.Name,
+			&i.Held,
+			&i.Captured,
+			&i.Refunded,
 		); err != nil {
 			return nil, err
 		}
@@ -931,6 +961,76 @@ func (q *Queries) SetSubscription(ctx context.Context, arg SetSubscriptionParams
 		arg.ToldAt,
 	)
 	return err
+}
+
+const standingBudgets = `-- name: StandingBudgets :many
+SELECT budgets.organization, budgets.scope, budgets.target, budgets.period, budgets.currency, budgets.limit_minor, budgets.thresholds, COALESCE(projects.name, '') AS name,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM budgets LEFT JOIN projects ON projects.organization = budgets.organization AND projects.id = budgets.target
+LEFT JOIN windows ON windows.organization = budgets.organization AND windows.scope = budgets.scope AND windows.target = budgets.target AND windows.currency = budgets.currency
+  AND windows.name = CASE budgets.period WHEN 'hour' THEN CAST($2 AS TEXT) WHEN 'day' THEN CAST($3 AS TEXT)
+    WHEN 'week' THEN CAST($4 AS TEXT) WHEN 'month' THEN CAST($5 AS TEXT) ELSE 'total' END
+WHERE budgets.organization = $1 AND budgets.scope IN ('category', 'label', 'organization', 'project', 'provider')
+ORDER BY budgets.scope, budgets.target, budgets.currency, budgets.period
+`
+
+type StandingBudgetsParams struct {
+	Organization string
+	Hour         string
+	Day          string
+	Week         string
+	Month        string
+}
+
+type StandingBudgetsRow struct {
+	Budget   Budget
+	Name     string
+	Held     int64
+	Captured int64
+	Refunded int64
+}
+
+// All budgets but those of runs, as they stand: each with the window that now falls
+// into, whose name the caller knows for each period.
+func (q *Queries) StandingBudgets(ctx context.Context, arg StandingBudgetsParams) ([]StandingBudgetsRow, error) {
+	rows, err := q.db.QueryContext(ctx, standingBudgets,
+		arg.Organization,
+		arg.Hour,
+		arg.Day,
+		arg.Week,
+		arg.Month,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StandingBudgetsRow{}
+	for rows.Next() {
+		var i StandingBudgetsRow
+		if err := rows.Scan(
+			&i.Budget.Organization,
+			&i.Budget.Scope,
+			&i.Budget.Target,
+			&i.Budget.Period,
+			&i.Budget.Currency,
+			&i.Budget.LimitMinor,
+			&i.Budget.Thresholds,
+			&i.Name,
+			&i.Held,
+			&i.Captured,
+			&i.Refunded,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const subscription = `-- name: Subscription :one

@@ -56,7 +56,7 @@ func (q *Queries) ActiveSubscriptions(ctx context.Context, organization string) 
 }
 
 const auditBefore = `-- name: AuditBefore :many
-SELECT organization, seq, at, leaf FROM audit WHERE organization = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
+SELECT seq, at, leaf FROM audit WHERE organization = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
 `
 
 type AuditBeforeParams struct {
@@ -65,21 +65,22 @@ type AuditBeforeParams struct {
 	RowLimit     int32
 }
 
-func (q *Queries) AuditBefore(ctx context.Context, arg AuditBeforeParams) ([]Audit, error) {
+type AuditBeforeRow struct {
+	Seq  int64
+	At   int64
+	Leaf string
+}
+
+func (q *Queries) AuditBefore(ctx context.Context, arg AuditBeforeParams) ([]AuditBeforeRow, error) {
 	rows, err := q.db.QueryContext(ctx, auditBefore, arg.Organization, arg.Before, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Audit{}
+	items := []AuditBeforeRow{}
 	for rows.Next() {
-		var i Audit
-		if err := rows.Scan(
-			&i.Organization,
-			&i.Seq,
-			&i.At,
-			&i.Leaf,
-		); err != nil {
+		var i AuditBeforeRow
+		if err := rows.Scan(&i.Seq, &i.At, &i.Leaf); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -126,29 +127,21 @@ func (q *Queries) CountWaitingPlans(ctx context.Context, arg CountWaitingPlansPa
 }
 
 const earlierPlansOfRun = `-- name: EarlierPlansOfRun :many
-SELECT p.organization, p.id, p.run, p.project, p.env, p.state, p.digest, p.terms, p.detail, p.quotes, p.actor, p.epoch, p.error, p.created_at, p.expires_at, p.deadline FROM plans p WHERE p.organization = $1 AND p.run = $2 AND p.id IN (
-  SELECT newest.id FROM plans newest WHERE newest.organization = $1 AND newest.id < $3 AND newest.id > $4 ORDER BY newest.id DESC LIMIT $5
-) ORDER BY p.id DESC LIMIT $6
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND run = $2 AND id < $3 ORDER BY id DESC LIMIT $4
 `
 
 type EarlierPlansOfRunParams struct {
 	Organization string
 	Run          string
 	Before       string
-	After        string
-	Reach        int32
 	RowLimit     int32
 }
 
-// Of the newest plans before one, those of the same run. Walking all of a busy
-// organization for one page would cost more than the page.
 func (q *Queries) EarlierPlansOfRun(ctx context.Context, arg EarlierPlansOfRunParams) ([]Plan, error) {
 	rows, err := q.db.QueryContext(ctx, earlierPlansOfRun,
 		arg.Organization,
 		arg.Run,
 		arg.Before,
-		arg.After,
-		arg.Reach,
 		arg.RowLimit,
 	)
 	if err != nil {
@@ -208,6 +201,62 @@ func (q *Queries) HeldNow(ctx context.Context, organization string) ([]HeldNowRo
 	for rows.Next() {
 		var i HeldNowRow
 		if err := rows.Scan(&i.Currency, &i.Amount); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const laterPlansOfRun = `-- name: LaterPlansOfRun :many
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND run = $2 AND id > $3 AND state IN ('needs_approval', 'ready', 'applying', 'done') ORDER BY id DESC LIMIT $4
+`
+
+type LaterPlansOfRunParams struct {
+	Organization string
+	Run          string
+	After        string
+	RowLimit     int32
+}
+
+func (q *Queries) LaterPlansOfRun(ctx context.Context, arg LaterPlansOfRunParams) ([]Plan, error) {
+	rows, err := q.db.QueryContext(ctx, laterPlansOfRun,
+		arg.Organization,
+		arg.Run,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Plan{}
+	for rows.Next() {
+		var i Plan
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Run,
+			&i.Project,
+			&i.Env,
+			&i.State,
+			&i.Digest,
+			&i.Terms,
+			&i.Detail,
+			&i.Quotes,
+			&i.Actor,
+			&i.Epoch,
+			&i.Error,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Deadline,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -364,7 +413,8 @@ func (q *Queries) MovementsOfRun(ctx context.Context, arg MovementsOfRunParams) 
 }
 
 const newestUnsettledOrders = `-- name: NewestUnsettledOrders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '') DESC LIMIT $2
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY (orders.id || '') DESC LIMIT $2
 `
 
 type NewestUnsettledOrdersParams struct {
@@ -372,43 +422,74 @@ type NewestUnsettledOrdersParams struct {
 	RowLimit     int32
 }
 
+type NewestUnsettledOrdersRow struct {
+	Order Order
+	Hold  Hold
+}
+
 // Sorted by a value that no index has: the few are found by state, and not by
 // walking all orders from the newest on.
-func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettledOrdersParams) ([]Order, error) {
+func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettledOrdersParams) ([]NewestUnsettledOrdersRow, error) {
 	rows, err := q.db.QueryContext(ctx, newestUnsettledOrders, arg.Organization, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Order{}
+	items := []NewestUnsettledOrdersRow{}
 	for rows.Next() {
-		var i Order
+		var i NewestUnsettledOrdersRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Plan,
-			&i.Step,
-			&i.Run,
-			&i.Project,
-			&i.Env,
-			&i.Agent,
-			&i.Provider,
-			&i.Kind,
-			&i.What,
-			&i.Target,
-			&i.Currency,
-			&i.Amount,
-			&i.State,
-			&i.Hold,
-			&i.Resource,
-			&i.Quote,
-			&i.Attempts,
-			&i.LeaseUntil,
-			&i.BegunAt,
-			&i.Epoch,
-			&i.Error,
-			&i.CreatedAt,
-			&i.UpdatedAt,
+			&i.Order.Organization,
+			&i.Order.ID,
+			&i.Order.Plan,
+			&i.Order.Step,
+			&i.Order.Run,
+			&i.Order.Project,
+			&i.Order.Env,
+			&i.Order.Agent,
+			&i.Order.Provider,
+			&i.Order.Kind,
+			&i.Order.What,
+			&i.Order.Target,
+			&i.Order.Currency,
+			&i.Order.Amount,
+			&i.Order.State,
+			&i.Order.Hold,
+			&i.Order.Resource,
+			&i.Order.Quote,
+			&i.Order.Attempts,
+			&i.Order.LeaseUntil,
+			&i.Order.BegunAt,
+			&i.Order.Epoch,
+			&i.Order.Error,
+			&i.Order.CreatedAt,
+			&i.Order.UpdatedAt,
+			&i.Hold.Organization,
+			&i.Hold.ID,
+			&i.Hold.OrderID,
+			&i.Hold.Subscription,
+			&i.Hold.Run,
+			&i.Hold.Project,
+			&i.Hold.Provider,
+			&i.Hold.Category,
+			&i.Hold.Currency,
+			&i.Hold.Amount,
+			&i.Hold.Captured,
+			&i.Hold.Released,
+			&i.Hold.Refunded,
+			&i.Hold.State,
+			&i.Hold.Epoch,
+			&i.Hold.BegunAt,
+			&i.Hold.ExpiresAt,
+			&i.Hold.Windows,
+			&i.Hold.Seq,
+			&i.Hold.CreatedAt,
+			&i.Hold.Principal,
+			&i.Hold.Agent,
+			&i.Hold.Kind,
+			&i.Hold.Target,
+			&i.Hold.Overrun,
+			&i.Hold.Returned,
 		); err != nil {
 			return nil, err
 		}
@@ -424,10 +505,11 @@ func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettled
 }
 
 const resourcesBefore = `-- name: ResourcesBefore :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND id < $2
-  AND (CAST($3 AS TEXT) = '' OR project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR env = CAST($4 AS TEXT))
-  AND (CAST($5 AS BIGINT) = 1 OR state NOT IN ('removed', 'detached'))
-ORDER BY id DESC LIMIT $6
+SELECT r.organization, r.id, r.project, r.env, r.name, r.provider, r.service, r.connection, r.provider_id, r.item, r.configuration, r.access, r.variables, r.state, r.order_id, r.manifest, r.url, r.cap, r.rotating, r.class, r.created_at, r.removed_at, r.deletes_at, r.credentials_until, CAST(COALESCE((SELECT MAX(s.id) FROM subscriptions s WHERE s.organization = r.organization AND s.resource = r.id), '') AS TEXT) AS subscription
+FROM resources r WHERE r.organization = $1 AND r.id < $2
+  AND (CAST($3 AS TEXT) = '' OR r.project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR r.env = CAST($4 AS TEXT))
+  AND (CAST($5 AS BIGINT) = 1 OR r.state NOT IN ('removed', 'detached'))
+ORDER BY r.id DESC LIMIT $6
 `
 
 type ResourcesBeforeParams struct {
@@ -439,7 +521,12 @@ type ResourcesBeforeParams struct {
 	RowLimit     int32
 }
 
-func (q *Queries) ResourcesBefore(ctx context.Context, arg ResourcesBeforeParams) ([]Resource, error) {
+type ResourcesBeforeRow struct {
+	Resource     Resource
+	Subscription string
+}
+
+func (q *Queries) ResourcesBefore(ctx context.Context, arg ResourcesBeforeParams) ([]ResourcesBeforeRow, error) {
 	rows, err := q.db.QueryContext(ctx, resourcesBefore,
 		arg.Organization,
 		arg.Before,
@@ -452,34 +539,35 @@ func (q *Queries) ResourcesBefore(ctx context.Context, arg ResourcesBeforeParams
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Resource{}
+	items := []ResourcesBeforeRow{}
 	for rows.Next() {
-		var i Resource
+		var i ResourcesBeforeRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Project,
-			&i.Env,
-			&i.Name,
-			&i.Provider,
-			&i.Service,
-			&i.Connection,
-			&i.ProviderID,
-			&i.Item,
-			&i.Configuration,
-			&i.Access,
-			&i.Variables,
-			&i.State,
-			&i.OrderID,
-			&i.Manifest,
-			&i.Url,
-			&i.Cap,
-			&i.Rotating,
-			&i.Class,
-			&i.CreatedAt,
-			&i.RemovedAt,
-			&i.DeletesAt,
-			&i.CredentialsUntil,
+			&i.Resource.Organization,
+			&i.Resource.ID,
+			&i.Resource.Project,
+			&i.Resource.Env,
+			&i.Resource.Name,
+			&i.Resource.Provider,
+			&i.Resource.Service,
+			&i.Resource.Connection,
+			&i.Resource.ProviderID,
+			&i.Resource.Item,
+			&i.Resource.Configuration,
+			&i.Resource.Access,
+			&i.Resource.Variables,
+			&i.Resource.State,
+			&i.Resource.OrderID,
+			&i.Resource.Manifest,
+			&i.Resource.Url,
+			&i.Resource.Cap,
+			&i.Resource.Rotating,
+			&i.Resource.Class,
+			&i.Resource.CreatedAt,
+			&i.Resource.RemovedAt,
+			&i.Resource.DeletesAt,
+			&i.Resource.CredentialsUntil,
+			&i.Subscription,
 		); err != nil {
 			return nil, err
 		}

@@ -644,7 +644,8 @@ func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, err
 }
 
 const ordersOfPlan = `-- name: OrdersOfPlan :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step
 `
 
 type OrdersOfPlanParams struct {
@@ -652,41 +653,72 @@ type OrdersOfPlanParams struct {
 	Plan         string
 }
 
-func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]Order, error) {
+type OrdersOfPlanRow struct {
+	Order Order
+	Hold  Hold
+}
+
+func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]OrdersOfPlanRow, error) {
 	rows, err := q.db.QueryContext(ctx, ordersOfPlan, arg.Organization, arg.Plan)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Order{}
+	items := []OrdersOfPlanRow{}
 	for rows.Next() {
-		var i Order
+		var i OrdersOfPlanRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Plan,
-			&i.Step,
-			&i.Run,
-			&i.Project,
-			&i.Env,
-			&i.Agent,
-			&i.Provider,
-			&i.Kind,
-			&i.What,
-			&i.Target,
-			&i.Currency,
-			&i.Amount,
-			&i.State,
-			&i.Hold,
-			&i.Resource,
-			&i.Quote,
-			&i.Attempts,
-			&i.LeaseUntil,
-			&i.BegunAt,
-			&i.Epoch,
-			&i.Error,
-			&i.CreatedAt,
-			&i.UpdatedAt,
+			&i.Order.Organization,
+			&i.Order.ID,
+			&i.Order.Plan,
+			&i.Order.Step,
+			&i.Order.Run,
+			&i.Order.Project,
+			&i.Order.Env,
+			&i.Order.Agent,
+			&i.Order.Provider,
+			&i.Order.Kind,
+			&i.Order.What,
+			&i.Order.Target,
+			&i.Order.Currency,
+			&i.Order.Amount,
+			&i.Order.State,
+			&i.Order.Hold,
+			&i.Order.Resource,
+			&i.Order.Quote,
+			&i.Order.Attempts,
+			&i.Order.LeaseUntil,
+			&i.Order.BegunAt,
+			&i.Order.Epoch,
+			&i.Order.Error,
+			&i.Order.CreatedAt,
+			&i.Order.UpdatedAt,
+			&i.Hold.Organization,
+			&i.Hold.ID,
+			&i.Hold.OrderID,
+			&i.Hold.Subscription,
+			&i.Hold.Run,
+			&i.Hold.Project,
+			&i.Hold.Provider,
+			&i.Hold.Category,
+			&i.Hold.Currency,
+			&i.Hold.Amount,
+			&i.Hold.Captured,
+			&i.Hold.Released,
+			&i.Hold.Refunded,
+			&i.Hold.State,
+			&i.Hold.Epoch,
+			&i.Hold.BegunAt,
+			&i.Hold.ExpiresAt,
+			&i.Hold.Windows,
+			&i.Hold.Seq,
+			&i.Hold.CreatedAt,
+			&i.Hold.Principal,
+			&i.Hold.Agent,
+			&i.Hold.Kind,
+			&i.Hold.Target,
+			&i.Hold.Overrun,
+			&i.Hold.Returned,
 		); err != nil {
 			return nil, err
 		}
@@ -702,7 +734,8 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 }
 
 const ordersOfRun = `-- name: OrdersOfRun :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND run = $2 ORDER BY (id || '')
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '')
 `
 
 type OrdersOfRunParams struct {
@@ -710,42 +743,73 @@ type OrdersOfRunParams struct {
 	Run          string
 }
 
+type OrdersOfRunRow struct {
+	Order Order
+	Hold  Hold
+}
+
 // Sorted by a value that no index has, so that the run's own index finds them.
-func (q *Queries) OrdersOfRun(ctx context.Context, arg OrdersOfRunParams) ([]Order, error) {
+func (q *Queries) OrdersOfRun(ctx context.Context, arg OrdersOfRunParams) ([]OrdersOfRunRow, error) {
 	rows, err := q.db.QueryContext(ctx, ordersOfRun, arg.Organization, arg.Run)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Order{}
+	items := []OrdersOfRunRow{}
 	for rows.Next() {
-		var i Order
+		var i OrdersOfRunRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Plan,
-			&i.Step,
-			&i.Run,
-			&i.Project,
-			&i.Env,
-			&i.Agent,
-			&i.Provider,
-			&i.Kind,
-			&i.What,
-			&i.Target,
-			&i.Currency,
-			&i.Amount,
-			&i.State,
-			&i.Hold,
-			&i.Resource,
-			&i.Quote,
-			&i.Attempts,
-			&i.LeaseUntil,
-			&i.BegunAt,
-			&i.Epoch,
-			&i.Error,
-			&i.CreatedAt,
-			&i.UpdatedAt,
+			&i.Order.Organization,
+			&i.Order.ID,
+			&i.Order.Plan,
+			&i.Order.Step,
+			&i.Order.Run,
+			&i.Order.Project,
+			&i.Order.Env,
+			&i.Order.Agent,
+			&i.Order.Provider,
+			&i.Order.Kind,
+			&i.Order.What,
+			&i.Order.Target,
+			&i.Order.Currency,
+			&i.Order.Amount,
+			&i.Order.State,
+			&i.Order.Hold,
+			&i.Order.Resource,
+			&i.Order.Quote,
+			&i.Order.Attempts,
+			&i.Order.LeaseUntil,
+			&i.Order.BegunAt,
+			&i.Order.Epoch,
+			&i.Order.Error,
+			&i.Order.CreatedAt,
+			&i.Order.UpdatedAt,
+			&i.Hold.Organization,
+			&i.Hold.ID,
+			&i.Hold.OrderID,
+			&i.Hold.Subscription,
+			&i.Hold.Run,
+			&i.Hold.Project,
+			&i.Hold.Provider,
+			&i.Hold.Category,
+			&i.Hold.Currency,
+			&i.Hold.Amount,
+			&i.Hold.Captured,
+			&i.Hold.Released,
+			&i.Hold.Refunded,
+			&i.Hold.State,
+			&i.Hold.Epoch,
+			&i.Hold.BegunAt,
+			&i.Hold.ExpiresAt,
+			&i.Hold.Windows,
+			&i.Hold.Seq,
+			&i.Hold.CreatedAt,
+			&i.Hold.Principal,
+			&i.Hold.Agent,
+			&i.Hold.Kind,
+			&i.Hold.Target,
+			&i.Hold.Overrun,
+			&i.Hold.Returned,
 		); err != nil {
 			return nil, err
 		}

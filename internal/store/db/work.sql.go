@@ -702,40 +702,126 @@ func (q *Queries) Run(ctx context.Context, arg RunParams) (Run, error) {
 	return i, err
 }
 
-const runs = `-- name: Runs :many
-SELECT organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at, ended_at, labels FROM runs WHERE organization = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+const runShown = `-- name: RunShown :one
+SELECT runs.organization, runs.id, runs.project, runs.agent, runs.person, runs.purpose, runs.currency, runs.threshold, runs.providers, runs.reveal, runs.created_at, runs.expires_at, runs.ended_at, runs.labels, projects.name AS project_name, COALESCE(agents.name, '') AS agent_name, COALESCE(budgets.period, '') AS period,
+  COALESCE(budgets.limit_minor, 0) AS limit_minor, COALESCE(budgets.thresholds, '') AS thresholds,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM runs JOIN projects ON projects.organization = runs.organization AND projects.id = runs.project
+LEFT JOIN agents ON agents.organization = runs.organization AND agents.id = runs.agent
+LEFT JOIN budgets ON budgets.organization = runs.organization AND budgets.scope = 'run' AND budgets.target = runs.id AND budgets.currency = runs.currency AND budgets.period = 'run'
+LEFT JOIN windows ON windows.organization = runs.organization AND windows.scope = 'run' AND windows.target = runs.id AND windows.currency = runs.currency AND windows.name = runs.id
+WHERE runs.organization = $1 AND runs.id = $2
 `
 
-type RunsParams struct {
+type RunShownParams struct {
+	Organization string
+	ID           string
+}
+
+type RunShownRow struct {
+	Run         Run
+	ProjectName string
+	AgentName   string
+	Period      string
+	LimitMinor  int64
+	Thresholds  string
+	Held        int64
+	Captured    int64
+	Refunded    int64
+}
+
+func (q *Queries) RunShown(ctx context.Context, arg RunShownParams) (RunShownRow, error) {
+	row := q.db.QueryRowContext(ctx, runShown, arg.Organization, arg.ID)
+	var i RunShownRow
+	err := row.Scan(
+		&i.Run.Organization,
+		&i.Run.ID,
+		&i.Run.Project,
+		&i.Run.Agent,
+		&i.Run.Person,
+		&i.Run.Purpose,
+		&i.Run.Currency,
+		&i.Run.Threshold,
+		&i.Run.Providers,
+		&i.Run.Reveal,
+		&i.Run.CreatedAt,
+		&i.Run.ExpiresAt,
+		&i.Run.EndedAt,
+		&i.Run.Labels,
+		&i.ProjectName,
+		&i.AgentName,
+		&i.Period,
+		&i.LimitMinor,
+		&i.Thresholds,
+		&i.Held,
+		&i.Captured,
+		&i.Refunded,
+	)
+	return i, err
+}
+
+const runsShown = `-- name: RunsShown :many
+SELECT runs.organization, runs.id, runs.project, runs.agent, runs.person, runs.purpose, runs.currency, runs.threshold, runs.providers, runs.reveal, runs.created_at, runs.expires_at, runs.ended_at, runs.labels, projects.name AS project_name, COALESCE(agents.name, '') AS agent_name, COALESCE(budgets.period, '') AS period,
+  COALESCE(budgets.limit_minor, 0) AS limit_minor, COALESCE(budgets.thresholds, '') AS thresholds,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM runs JOIN projects ON projects.organization = runs.organization AND projects.id = runs.project
+LEFT JOIN agents ON agents.organization = runs.organization AND agents.id = runs.agent
+LEFT JOIN budgets ON budgets.organization = runs.organization AND budgets.scope = 'run' AND budgets.target = runs.id AND budgets.currency = runs.currency AND budgets.period = 'run'
+LEFT JOIN windows ON windows.organization = runs.organization AND windows.scope = 'run' AND windows.target = runs.id AND windows.currency = runs.currency AND windows.name = runs.id
+WHERE runs.organization = $1 AND runs.id < $2 ORDER BY runs.id DESC LIMIT $3
+`
+
+type RunsShownParams struct {
 	Organization string
 	Before       string
 	RowLimit     int32
 }
 
-func (q *Queries) Runs(ctx context.Context, arg RunsParams) ([]Run, error) {
-	rows, err := q.db.QueryContext(ctx, runs, arg.Organization, arg.Before, arg.RowLimit)
+type RunsShownRow struct {
+	Run         Run
+	ProjectName string
+	AgentName   string
+	Period      string
+	LimitMinor  int64
+	Thresholds  string
+	Held        int64
+	Captured    int64
+	Refunded    int64
+}
+
+// A page of runs with the names of what they belong to, and their budgets.
+func (q *Queries) RunsShown(ctx context.Context, arg RunsShownParams) ([]RunsShownRow, error) {
+	rows, err := q.db.QueryContext(ctx, runsShown, arg.Organization, arg.Before, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Run{}
+	items := []RunsShownRow{}
 	for rows.Next() {
-		var i Run
+		var i RunsShownRow
 		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Project,
-			&i.Agent,
-			&i.Person,
-			&i.Purpose,
-			&i.Currency,
-			&i.Threshold,
-			&i.Providers,
-			&i.Reveal,
-			&i.CreatedAt,
-			&i.ExpiresAt,
-			&i.EndedAt,
-			&i.Labels,
+			&i.Run.Organization,
+			&i.Run.ID,
+			&i.Run.Project,
+			&i.Run.Agent,
+			&i.Run.Person,
+			&i.Run.Purpose,
+			&i.Run.Currency,
+			&i.Run.Threshold,
+			&i.Run.Providers,
+			&i.Run.Reveal,
+			&i.Run.CreatedAt,
+			&i.Run.ExpiresAt,
+			&i.Run.EndedAt,
+			&i.Run.Labels,
+			&i.ProjectName,
+			&i.AgentName,
+			&i.Period,
+			&i.LimitMinor,
+			&i.Thresholds,
+			&i.Held,
+			&i.Captured,
+			&i.Refunded,
 		); err != nil {
 			return nil, err
 		}

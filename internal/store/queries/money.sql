@@ -104,7 +104,26 @@ SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHER
   AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
 GROUP BY kind, currency;
 
--- name: BudgetsNow :many
-SELECT budgets.* FROM budgets LEFT JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
-WHERE budgets.organization = $1 AND (budgets.scope <> 'run' OR (runs.ended_at = 0 AND runs.expires_at > sqlc.arg(now)))
+-- name: StandingBudgets :many
+-- All budgets but those of runs, as they stand: each with the window that now falls
+-- into, whose name the caller knows for each period.
+SELECT sqlc.embed(budgets), COALESCE(projects.name, '') AS name,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM budgets LEFT JOIN projects ON projects.organization = budgets.organization AND projects.id = budgets.target
+LEFT JOIN windows ON windows.organization = budgets.organization AND windows.scope = budgets.scope AND windows.target = budgets.target AND windows.currency = budgets.currency
+  AND windows.name = CASE budgets.period WHEN 'hour' THEN CAST(sqlc.arg(hour) AS TEXT) WHEN 'day' THEN CAST(sqlc.arg(day) AS TEXT)
+    WHEN 'week' THEN CAST(sqlc.arg(week) AS TEXT) WHEN 'month' THEN CAST(sqlc.arg(month) AS TEXT) ELSE 'total' END
+WHERE budgets.organization = $1 AND budgets.scope IN ('category', 'label', 'organization', 'project', 'provider')
 ORDER BY budgets.scope, budgets.target, budgets.currency, budgets.period;
+
+-- name: BudgetsOfActiveRuns :many
+-- The few active runs are found first, and not the budgets of all that ever were.
+SELECT sqlc.embed(budgets), runs.purpose AS name,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM budgets JOIN runs ON runs.organization = budgets.organization AND runs.id = budgets.target
+LEFT JOIN windows ON windows.organization = budgets.organization AND windows.scope = budgets.scope AND windows.target = budgets.target AND windows.currency = budgets.currency
+  AND windows.name = CASE budgets.period WHEN 'run' THEN budgets.target WHEN 'hour' THEN CAST(sqlc.arg(hour) AS TEXT) WHEN 'day' THEN CAST(sqlc.arg(day) AS TEXT)
+    WHEN 'week' THEN CAST(sqlc.arg(week) AS TEXT) WHEN 'month' THEN CAST(sqlc.arg(month) AS TEXT) ELSE 'total' END
+WHERE budgets.organization = $1 AND budgets.scope = 'run'
+  AND budgets.target IN (SELECT active.id FROM runs active WHERE active.organization = $1 AND active.ended_at = 0 AND active.expires_at > sqlc.arg(now))
+ORDER BY budgets.target, budgets.currency, budgets.period;

@@ -38,11 +38,13 @@ SELECT * FROM orders WHERE organization = $1 AND id = $2;
 SELECT * FROM orders WHERE organization = $1 AND plan = $2 AND step = $3;
 
 -- name: OrdersOfPlan :many
-SELECT * FROM orders WHERE organization = $1 AND plan = $2 ORDER BY step;
+SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step;
 
 -- name: OrdersOfRun :many
 -- Sorted by a value that no index has, so that the run's own index finds them.
-SELECT * FROM orders WHERE organization = $1 AND run = $2 ORDER BY (id || '');
+SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '');
 
 -- name: RecentOrders :many
 SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY id;

@@ -32,8 +32,26 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 -- name: Run :one
 SELECT * FROM runs WHERE organization = $1 AND id = $2;
 
--- name: Runs :many
-SELECT * FROM runs WHERE organization = $1 AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(row_limit);
+-- name: RunsShown :many
+-- A page of runs with the names of what they belong to, and their budgets.
+SELECT sqlc.embed(runs), projects.name AS project_name, COALESCE(agents.name, '') AS agent_name, COALESCE(budgets.period, '') AS period,
+  COALESCE(budgets.limit_minor, 0) AS limit_minor, COALESCE(budgets.thresholds, '') AS thresholds,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM runs JOIN projects ON projects.organization = runs.organization AND projects.id = runs.project
+LEFT JOIN agents ON agents.organization = runs.organization AND agents.id = runs.agent
+LEFT JOIN budgets ON budgets.organization = runs.organization AND budgets.scope = 'run' AND budgets.target = runs.id AND budgets.currency = runs.currency AND budgets.period = 'run'
+LEFT JOIN windows ON windows.organization = runs.organization AND windows.scope = 'run' AND windows.target = runs.id AND windows.currency = runs.currency AND windows.name = runs.id
+WHERE runs.organization = $1 AND runs.id < sqlc.arg(before) ORDER BY runs.id DESC LIMIT sqlc.arg(row_limit);
+
+-- name: RunShown :one
+SELECT sqlc.embed(runs), projects.name AS project_name, COALESCE(agents.name, '') AS agent_name, COALESCE(budgets.period, '') AS period,
+  COALESCE(budgets.limit_minor, 0) AS limit_minor, COALESCE(budgets.thresholds, '') AS thresholds,
+  COALESCE(windows.held, 0) AS held, COALESCE(windows.captured, 0) AS captured, COALESCE(windows.refunded, 0) AS refunded
+FROM runs JOIN projects ON projects.organization = runs.organization AND projects.id = runs.project
+LEFT JOIN agents ON agents.organization = runs.organization AND agents.id = runs.agent
+LEFT JOIN budgets ON budgets.organization = runs.organization AND budgets.scope = 'run' AND budgets.target = runs.id AND budgets.currency = runs.currency AND budgets.period = 'run'
+LEFT JOIN windows ON windows.organization = runs.organization AND windows.scope = 'run' AND windows.target = runs.id AND windows.currency = runs.currency AND windows.name = runs.id
+WHERE runs.organization = $1 AND runs.id = sqlc.arg(id);
 
 -- name: ImplicitRun :one
 SELECT * FROM runs WHERE organization = $1 AND project = $2 AND person = $3 AND agent = '' AND ended_at = 0 AND expires_at > sqlc.arg(now)
