@@ -190,9 +190,10 @@ func TestTheStopButtonStopsAndTellsWhatIsOpen(t *testing.T) {
 		_, err := try[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		bought <- err
 	}()
-	for len(must[purser.Overview](h, h.owner, "overview", purser.None{}).Unsettled) == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	within(t, "the provider is being called", func() bool {
+		open := must[purser.Overview](h, h.owner, "overview", purser.None{}).Unsettled
+		return len(open) == 1 && open[0].State == purser.OrderBuying
+	})
 	began := time.Now()
 	status, header, body := h.post("/stops", url.Values{"key": {"k"}, "scope": {"organization"}}.Encode())
 	if status != http.StatusSeeOther {
