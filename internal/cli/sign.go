@@ -101,9 +101,9 @@ func (s *session) decidedThere(ctx context.Context, c *client.Client, id string,
 	if err := s.sent(asked, id); err != nil {
 		return err
 	}
-	before := -1
+	before, wait := -1, 0
 	for {
-		plan, err := c.ShowPlan(ctx, purser.PlanRef{Plan: id})
+		plan, err := c.ShowPlan(ctx, purser.PlanRef{Plan: id, Wait: wait})
 		if err != nil {
 			return err
 		}
@@ -116,6 +116,11 @@ func (s *session) decidedThere(ctx context.Context, c *client.Client, id string,
 		if s.Now().After(plan.ExpiresAt) {
 			return purser.Errorf(purser.PlanExpired, "nobody decided the plan in time").WithHint("make a new plan")
 		}
+		if plan.Needs <= 1 {
+			wait = waitEach // the server answers when it was decided
+			continue
+		}
+		// The first of two yeses decides nothing, so nothing waits for it.
 		if err := s.pause(ctx, time.Second); err != nil {
 			return err
 		}

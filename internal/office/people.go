@@ -354,7 +354,7 @@ func (o *Office) authenticate(ctx context.Context, bearer, source string) (purse
 		return o.agent(ctx, by, token)
 	}
 	if token.RevokedAt != 0 || token.Form != bearerForm || store.Micro(o.Now()) >= token.ExpiresAt {
-		return purser.Actor{}, notSignedIn("the token has ended")
+		return purser.Actor{}, o.ended(source, "the token has ended")
 	}
 	if by.Kind == purser.Platform {
 		p, err := o.Store.Read().Platform(ctx, db.PlatformParams{Organization: by.Organization, ID: by.ID})
@@ -368,10 +368,17 @@ func (o *Office) authenticate(ctx context.Context, bearer, source string) (purse
 func (o *Office) personOf(ctx context.Context, by purser.Actor) (purser.Actor, error) {
 	person, err := o.Store.Read().Person(ctx, db.PersonParams{Organization: by.Organization, ID: by.ID})
 	if err == nil && person.RemovedAt != 0 {
-		err = notSignedIn("this person was removed")
+		err = o.ended(by.Source, "this person was removed")
 	}
 	by.Name, by.Role = person.Name, purser.Role(person.Role)
 	return by, err
+}
+
+// ended is the answer to a credential that was good once: it is on the record
+// (RULES 22), and no failed try, because nobody guesses such a one.
+func (o *Office) ended(source, why string) *purser.Error {
+	o.CountRefusal(source, "ended_credential")
+	return notSignedIn(why)
 }
 
 func notSignedIn(why string) *purser.Error {
@@ -405,7 +412,7 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 		return purser.Actor{}, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
 			WithHint("a person can create another: purser run create --budget 20")
 	case token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt:
-		return purser.Actor{}, notSignedIn("the agent's token was revoked")
+		return purser.Actor{}, o.ended(by.Source, "the agent's token was revoked")
 	}
 	return by, nil
 }

@@ -270,7 +270,10 @@ func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
 		h := open(t, database)
+		must[purser.Accepted](h, h.owner, "sign_out", purser.SignOut{})
 		for range 30 {
+			_, err := h.o.Authenticate(h.ctx, h.token, "192.0.2.2") // one that has ended
+			refused(t, err, purser.NotSignedIn)
 			_, _ = h.o.Authenticate(h.ctx, "rubbish", "192.0.2.1")
 			h.o.CountRefusal("192.0.2.1", "rate_limited")
 			h.o.CountRefusal("192.0.2.2", "no_credential")
@@ -308,7 +311,7 @@ func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
 			switch {
 			case r.Target == "192.0.2.1" && (r.Detail["authenticate"] != "30" || r.Detail["rate_limited"] != "31"):
 				t.Errorf("%s: %v", r.Target, r.Detail)
-			case r.Target == "192.0.2.2" && (r.Detail["no_credential"] != "30" || r.Detail["authenticate"] != ""):
+			case r.Target == "192.0.2.2" && (r.Detail["no_credential"] != "30" || r.Detail["ended_credential"] != "30" || r.Detail["authenticate"] != ""):
 				t.Errorf("%s: %v", r.Target, r.Detail)
 			}
 		}

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -31,7 +32,12 @@ func TestEachActOfThePagesIsSignedWithAPasskey(t *testing.T) {
 		then      func()
 	}{
 		{"add_provider", func() string { return "/providers" }, []string{"manifest", shop.manifest, "signing_secret", signingSecret}, "pur_prv_", nil},
-		{"set_budget", func() string { return "/settings" }, []string{"limit", "88.00"}, "88.00 USD", nil},
+		{"set_budget", func() string { return "/settings" }, []string{"limit", "88.00", "thresholds", "60, 90 %"}, "88.00 USD", func() {
+			budgets, err := me.ListBudgets(t.Context(), purser.Page{})
+			if err != nil || len(budgets.Items) != 1 || !slices.Equal(budgets.Items[0].Thresholds, []int{60, 90}) {
+				t.Errorf("the limit: %+v %v", budgets.Items, err)
+			}
+		}},
 		{"create_run", func() string { return "/runs" }, []string{"purpose", "one lamp", "budget", "6.00"}, "pur_agt_", func() {
 			token := eval[string](b, `document.querySelector("[data-result=token]").textContent`)
 			shop.agent = b.dial(token)

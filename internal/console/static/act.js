@@ -9,8 +9,8 @@
 //   <form data-answer="NONCE">          signs what another program asked for
 //
 // Members are the form's fields: name="project", nested by dots
-// (name="budget.amount"). data-type="number", "boolean", "list" (commas) or "money" (20.00, with
-// data-currency and data-exponent) says what a text becomes. Empty fields, unchecked
+// (name="budget.amount"). data-type="number", "boolean", "list" or "numbers" (commas) or "money"
+// (20.00, with data-currency and data-exponent) says what a text becomes. Empty fields, unchecked
 // boxes and empty lists are left out, as the contract does. name="key" is the
 // idempotency key and no member; the name and value of the pressed button are one.
 //
@@ -162,20 +162,27 @@
     return { amount: Number(m[1] + (m[2] || "").padEnd(places, "0")), currency: field.dataset.currency };
   };
 
+  const whole = (value) => {
+    const n = Number(value);
+    if (!Number.isSafeInteger(n)) throw new Problem(`"${value}" is not a whole number.`, "");
+    return n;
+  };
+
   const valueOf = (field) => {
     if (field.type === "checkbox") return field.checked ? (field.dataset.type === "boolean" ? true : field.value) : undefined;
     if (field.type === "radio" && !field.checked) return undefined;
     if (field.value === "") return undefined;
     switch (field.dataset.type) {
-      case "number": {
-        const n = Number(field.value);
-        if (!Number.isSafeInteger(n)) throw new Problem(`"${field.value}" is not a whole number.`, "");
-        return n;
-      }
+      case "number":
+        return whole(field.value);
       case "boolean":
         return field.value === "true" ? true : undefined;
       case "list": {
         const list = field.value.split(",").map((s) => s.trim()).filter(Boolean);
+        return list.length ? list : undefined;
+      }
+      case "numbers": {
+        const list = field.value.split(/[\s,%]+/).filter(Boolean).map(whole);
         return list.length ? list : undefined;
       }
       case "money":
