@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/purser-dev/purser/internal/child"
 )
@@ -21,7 +20,7 @@ func (v *voyage) leftNothing(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
-	within(t, 5*time.Second, "no process of the demo is left", func() bool { return len(processes(v.tmp)) == 0 })
+	eventually(t, "no process of the demo is left", func() bool { return len(processes(v.tmp)) == 0 })
 }
 
 // processes lists who names a folder in the command line, the environment, or is in it.

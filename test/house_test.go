@@ -323,9 +323,9 @@ func (h *house) applying(t *testing.T, plan string) {
 }
 
 // ends waits for the end of a plan and returns it.
-func (h *house) ends(t *testing.T, id string, most time.Duration) (plan purser.Plan) {
+func (h *house) ends(t *testing.T, id string) (plan purser.Plan) {
 	t.Helper()
-	within(t, most, "plan "+id+" ends", func() bool {
+	eventually(t, "plan "+id+" ends", func() bool {
 		var err error
 		plan, err = h.person.ShowPlan(t.Context(), purser.PlanRef{Plan: id})
 		return err == nil && plan.State != purser.PlanApplying && plan.State != purser.PlanReady

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -69,7 +68,7 @@ func TestAKillAtEachStepLosesNothingAndBuysNothingTwice(t *testing.T) {
 				for _, g := range gates {
 					h.strike(t, victim, g, f)
 				}
-				h.bought(t, h.ends(t, plan.ID, patience))
+				h.bought(t, h.ends(t, plan.ID))
 				h.settled(t)
 				h.served(t)
 			})
@@ -89,7 +88,7 @@ func TestAKillOnPostgreSQLWaitsForTheLease(t *testing.T) {
 			g := h.wire.hold(after, c.method, c.path, c.body)
 			h.applying(t, plan.ID)
 			h.strike(t, "server", g, fates[2])
-			h.bought(t, h.ends(t, plan.ID, 80*time.Second))
+			h.bought(t, h.ends(t, plan.ID))
 			h.settled(t)
 			h.served(t)
 		})
@@ -106,7 +105,7 @@ func TestACloudKilledAtEachStepIsFoundAgainOnPostgreSQL(t *testing.T) {
 	for _, g := range gates {
 		h.strike(t, "cloud", g, fates[2])
 	}
-	h.bought(t, h.ends(t, plan.ID, patience))
+	h.bought(t, h.ends(t, plan.ID))
 	h.settled(t)
 	h.served(t)
 }
@@ -159,7 +158,7 @@ func TestALateChargeIsRefused(t *testing.T) {
 	h.begun(t, plan.ID, 2, 2)
 	g.let(true)
 	g.done(t)
-	plan = h.ends(t, plan.ID, patience)
+	plan = h.ends(t, plan.ID)
 	order := plan.Orders[1]
 	if plan.State != purser.PlanFailed || order.State != purser.OrderFailed || order.Captured.Amount != 0 {
 		t.Errorf("the plan is %s, its order %s with %v captured; want both failed and nothing captured", plan.State, order.State, order.Captured)
@@ -202,7 +201,7 @@ func TestAnAgentKilledAtEachStepChangesNothing(t *testing.T) {
 	if err := agent.Err(); err != nil {
 		t.Errorf("the last agent, which lived: %v", err)
 	}
-	h.bought(t, h.ends(t, plan, patience))
+	h.bought(t, h.ends(t, plan))
 	if n := h.wire.count("POST /app/provisioning/resources "); n != 3 {
 		t.Errorf("the provider was asked to create %d times, want 3: the server was never in doubt", n)
 	}

@@ -35,7 +35,7 @@ func TestAProviderThatMisbehavesIsPaidOnceForOneThing(t *testing.T) {
 				t.Errorf("the plan has %d steps and %d reasons to ask a person", len(plan.Terms.Steps), len(plan.Reasons))
 			}
 			h.applying(t, plan.ID)
-			h.bought(t, h.ends(t, plan.ID, patience))
+			h.bought(t, h.ends(t, plan.ID))
 			h.settled(t)
 		})
 	}
@@ -112,7 +112,7 @@ func TestAnotherNameThanBoughtIsNeverLive(t *testing.T) {
 	if _, err := h.agent.Apply(t.Context(), purser.Apply{Plan: plan.ID}); purser.CodeOf(err) != purser.DomainMismatch {
 		t.Errorf("it was answered %v", err)
 	}
-	plan = h.ends(t, plan.ID, patience)
+	plan = h.ends(t, plan.ID)
 	if o := plan.Orders[1]; o.State != purser.OrderFailed || o.Captured.Amount != plan.Terms.Steps[1].Price.Now {
 		t.Errorf("the order is %s with %v captured", o.State, o.Captured)
 	}

@@ -22,7 +22,17 @@ func TestTwoReplicasNeverOverspendAndAPausedOneCannotPassAStop(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = other.Stop() })
 	for range rounds(1, 20) {
-		told := l.race(t, other)
+		var told []spent
+		for try := 1; ; try++ {
+			more, shared := l.race(t, other)
+			if told = append(told, more...); shared {
+				break
+			}
+			if try == 10 {
+				t.Error("void: in none of ten races did each replica take a fifth")
+				break
+			}
+		}
 		told = append(told, l.missesAStop(t, other)...)
 		l.proves(t, append(told, l.before...))
 		l.before = append(l.before, told...)
@@ -30,8 +40,9 @@ func TestTwoReplicasNeverOverspendAndAPausedOneCannotPassAStop(t *testing.T) {
 }
 
 // race lets both replicas spend one small budget to its end, the second one paused
-// in between.
-func (l *ledger) race(t *testing.T, other *bench.House) []spent {
+// in between. It is void unless each had a fair share of it, which is the machine's
+// scheduler's to say: then there is another race.
+func (l *ledger) race(t *testing.T, other *bench.House) (told []spent, shared bool) {
 	t.Helper()
 	const budget = 20_000
 	lane := l.newRun(t, budget)
@@ -42,7 +53,7 @@ func (l *ledger) race(t *testing.T, other *bench.House) []spent {
 	eventually(t, "the first goes on alone", func() bool { return here.accepted.Load() > more || here.refused.Load() > 0 })
 	goOn(t, other)
 	eventually(t, "the budget is spent", func() bool { return here.refused.Load() > 100 && there.refused.Load() > 100 })
-	told := append(here.callOff(), there.callOff()...)
+	told = append(here.callOff(), there.callOff()...)
 	var sum int64
 	for _, s := range told {
 		if s.accepted {
@@ -55,10 +66,9 @@ func (l *ledger) race(t *testing.T, other *bench.House) []spent {
 	if sum != budget {
 		t.Errorf("%d cents of %d were spent", sum, budget)
 	}
-	if a, b := here.accepted.Load(), there.accepted.Load(); min(a, b)*5 < a+b {
-		t.Errorf("void: the replicas accepted %d and %d, and each must take a fifth", a, b)
-	}
-	return told
+	a, b := here.accepted.Load(), there.accepted.Load()
+	t.Logf("the replicas accepted %d and %d", a, b)
+	return told, min(a, b)*5 >= a+b
 }
 
 // missesAStop stops a run at the first replica while the second is paused.

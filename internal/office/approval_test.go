@@ -48,7 +48,7 @@ func TestTheThreeClocksOfAPlan(t *testing.T) {
 			t.Errorf("it is %s, want that it waits for a person again", got.State)
 		}
 		h.approve(plan.ID)
-		_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 1})
+		_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		refused(t, err, purser.ClockUnsafe) // as far as a moved clock goes: it was begun
 		h.charged(0, 0)
 	})
@@ -81,7 +81,7 @@ func TestAnApprovalIsUsedOnceAndByItsPlan(t *testing.T) {
 	refused(t, err, purser.NeedsApproval)
 	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: a.ID})
 	h.sql("UPDATE plans SET state = 'ready' WHERE id = $1", a.ID) // as if it could be begun twice
-	_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: a.ID, Wait: 1})
+	_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: a.ID})
 	if err == nil || h.counted("apply", "accepted") != 1 {
 		t.Errorf("a used approval was used again: %v", explainOrNil(err))
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -75,7 +74,9 @@ func (h *house) recovered(agent purser.Actor, plan purser.Plan) {
 	h.shop.mu.Lock()
 	h.shop.hook = nil
 	h.shop.mu.Unlock()
-	h.restart()
+	h.stop()
+	h.endLeases()
+	h.start()
 	if err := h.o.Recover(h.ctx); err != nil {
 		h.t.Fatal(err)
 	}
@@ -125,26 +126,6 @@ func (h *house) die(agent purser.Actor, plan purser.Plan, statement string) {
 	h.watch(nil)
 }
 
-func brief(h *house) { h.lease = 500 * time.Millisecond }
-
-// patient gives calls more time than any machine needs. A test that needs a lease
-// to be over ends it itself.
-func patient(h *house) { h.lease = 10 * time.Minute }
-
-// endLeases is the end of the time of each call that is out, as far as the database
-// knows: any office may look these orders up and call again.
-func (h *house) endLeases() {
-	h.t.Helper()
-	conn, err := h.dial()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.ExecContext(h.ctx, "UPDATE orders SET lease_until = 0 WHERE state = 'buying'"); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
 // Drill f, our side: killed before and after each commit of a plan with every
 // kind of step, and each kill is survived.
 func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
@@ -166,13 +147,13 @@ func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
 		}
 		step := 1
 		if strings.HasPrefix(database, "postgres") {
-			step = 4 // a lease cannot be ended early there, so each kill waits for one
+			step = 4 // the order of the commits is that of SQLite
 		}
 		for at := 1; at <= count.n; at += step {
 			for _, after := range []bool{false, true} {
 				t.Run(fmt.Sprintf("commit %d, after it %v", at, after), func(t *testing.T) {
 					t.Parallel()
-					h := open(t, fresh(t, database), brief)
+					h := open(t, fresh(t, database))
 					agent, plan := h.killable()
 					ctx, cancel := context.WithCancel(h.ctx)
 					h.watch((&killer{at: at, after: after, gone: cancel}).trace)
@@ -218,12 +199,9 @@ func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		for _, tt := range tests {
 			for _, works := range []bool{false, true} {
-				if !works && strings.HasPrefix(database, "postgres") {
-					continue // each costs a lease there
-				}
 				t.Run(fmt.Sprintf("%s, worked %v", tt.call, works), func(t *testing.T) {
 					t.Parallel()
-					h := open(t, fresh(t, database), brief)
+					h := open(t, fresh(t, database))
 					agent, plan := h.killable()
 					ctx, cancel := context.WithCancel(h.ctx)
 					k := &killer{gone: cancel}

@@ -57,6 +57,9 @@ func (o *Office) Deciding(org string) bool {
 // Closing reports whether no more work is begun.
 func (o *Office) Closing() bool { return o.life.Err() != nil }
 
+// AnswerWait is how long a stop waits for answers that do not leave.
+const AnswerWait = answerWait
+
 // LaneMost is how much of one run may wait.
 const LaneMost = laneMost
 

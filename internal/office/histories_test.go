@@ -273,7 +273,7 @@ func linearizable(events []event) porcupine.CheckResult {
 	for _, e := range events {
 		all = append(all, porcupine.Operation{ClientId: e.client, Input: e.in, Output: e.out, Call: e.sent, Return: e.back})
 	}
-	return porcupine.CheckOperationsTimeout(judge, all, 30*time.Second)
+	return porcupine.CheckOperationsTimeout(judge, all, 10*time.Minute)
 }
 
 // inOrder is the checker for many calls: what returned before another was sent has

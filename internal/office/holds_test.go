@@ -318,10 +318,13 @@ func TestAHoldExpiresUnlessItsEffectBegan(t *testing.T) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		in := holdOf(100)
-		in.LifetimeSeconds = 1
+		in.LifetimeSeconds = 3600
 		waits, begun := must[purser.Hold](h, agent, "place_hold", in), must[purser.Hold](h, agent, "place_hold", in)
 		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: begun.ID})
-		h.later(2 * time.Second)
+		if n := h.ask("SELECT COUNT(*) FROM holds WHERE expires_at - created_at = 3600000000"); n != 2 {
+			t.Errorf("%d holds expire after their time", n)
+		}
+		h.sql("UPDATE holds SET expires_at = $1", time.Now().UnixMicro()) // an hour later
 		_, err := do[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: waits.ID})
 		refused(t, err, purser.InvalidState)
 		h.tick()

@@ -532,7 +532,7 @@ func TestIntrospectionTellsOnesOwnOnly(t *testing.T) {
 }
 
 func TestAFloodOfRegistrationsIsRefusedAndCounted(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, t.TempDir()+"/p.db", standing)
 	meta := func() oauth.Metadata {
 		return oauth.Metadata{ClientName: "x", Redirects: []string{"https://client.example/cb"}}
 	}
@@ -625,7 +625,7 @@ func TestAClientsDocumentIsReadOnceInFiveMinutes(t *testing.T) {
 
 func TestADeviceIsConfirmedByAPersonInABrowserOnce(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
-		h := open(t, database)
+		h := open(t, database, standing)
 		browser := h.owner
 		browser.Session = true
 		asked, err := h.o.AskDevice(h.ctx, stranger, "laptop of ada")
@@ -674,7 +674,7 @@ func TestADeviceIsConfirmedByAPersonInABrowserOnce(t *testing.T) {
 }
 
 func TestADeviceThatIsDeniedOrLateGetsNothing(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, t.TempDir()+"/p.db", standing)
 	browser := h.owner
 	browser.Session = true
 	asked, err := h.o.AskDevice(h.ctx, stranger, "x")

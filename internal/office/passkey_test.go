@@ -588,7 +588,7 @@ func TestALowerCeilingIsANewPlan(t *testing.T) {
 	if ceiling, _ := old.Document["ceiling"].(map[string]any); ceiling == nil {
 		t.Errorf("the document of the old plan names no ceiling: %v", old.Document)
 	}
-	_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 1})
+	_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 	if purser.CodeOf(err) != purser.PlanDenied || !strings.Contains(explain(err), lower.ID) {
 		t.Errorf("who waits for the old plan hears %v", explainOrNil(err))
 	}
@@ -617,9 +617,9 @@ func TestAnActIsSignedElsewhereAndUsedHere(t *testing.T) {
 	refused(t, err, purser.WrongSignature)
 	waiting := make(chan purser.Act, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), time.Minute)
 		defer cancel()
-		out, _ := h.ops["show_act"].Do(ctx, h.owner, purser.ActRef{Nonce: c.Nonce, Wait: 20})
+		out, _ := h.ops["show_act"].Do(ctx, h.owner, purser.ActRef{Nonce: c.Nonce, Wait: 55})
 		got, _ := out.(purser.Act)
 		waiting <- got
 	}()

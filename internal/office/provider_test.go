@@ -130,14 +130,18 @@ func TestAProviderThatMisbehavesSellsOnceOrNotAtAll(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := open(t, filepath.Join(t.TempDir(), "purser.db"), brief)
+			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
 			h.seller.pay = h.rail()
 			_, agent := h.run(2000)
 			h.link(agent)
 			h.seller.set(func(s *seller) { clear(s.sold) })
+			if strings.HasSuffix(tt.name, "the lease") { // here a call lasts until its lease is over
+				h.lease = time.Second
+				h.restart()
+			}
 			tt.arm(h)
 			plan := h.planned(agent, domain("superseal.club"))
-			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 5})
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 			code := purser.CodeOf(err)
 			if err != nil && code != purser.OutcomeUnknown && (tt.state == purser.OrderLive || code != tt.code) {
 				t.Errorf("apply answers %s", explain(err))
@@ -209,7 +213,6 @@ func (h *house) exec(resource string) map[string]string {
 func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
 	t.Parallel()
 	blind := func(h *house) {
-		brief(h)
 		h.wire = strings.Replace(manifest, `"resources:find",`, "", 1)
 	}
 	tests := []struct {
@@ -249,7 +252,7 @@ func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
 				return app.Resource{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")
 			}
 			plan := h.planned(agent, domain("superseal.club"))
-			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 3})
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 			for range 3 {
 				if err := h.o.Recover(h.ctx); err != nil {
 					t.Fatal(err)

@@ -44,9 +44,12 @@ func TestTwoOfficesOnOneDatabaseBuyOnce(t *testing.T) {
 	b.watch(count)
 	a.seller.create = func(c create) (app.Resource, error) {
 		turns.Store(0)
+		began := time.Now()
 		time.Sleep(1500 * time.Millisecond) // of the provider's own
-		if n := turns.Load(); n > 10 {
-			t.Errorf("the office that waits took %d turns meanwhile", n)
+		// Who waits looks each second; and on a busy machine some of the twenty, who
+		// found the plan ready, only now have the turn to begin it.
+		if n, took := turns.Load(), time.Since(began); n > 20+3*int64(took.Seconds()) {
+			t.Errorf("the office that waits took %d turns in %v", n, took)
 		}
 		return c.work()
 	}
@@ -84,7 +87,7 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := open(t, testpg.Open(t), patient)
+			a := open(t, testpg.Open(t))
 			b := a.twin()
 			a.seller.pay = a.rail()
 			_, agent := a.run(2000)
@@ -101,7 +104,7 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 				once.Do(func() { close(second) })
 				select { // the late answer is settled while this call is out
 				case <-answered:
-					time.Sleep(50 * time.Millisecond)
+					time.Sleep(50 * time.Millisecond) // most likely; later it is as good
 				case <-c.ctx.Done():
 				}
 				return c.work()

@@ -1,12 +1,12 @@
 package office_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -24,7 +24,7 @@ func (h *house) resume(stop purser.StopInfo) {
 func TestNothingIsAcceptedAfterAnAcknowledgedStop(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
-		h := open(t, database, func(h *house) { h.lease = time.Minute })
+		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(20000)
 		h.link(agent)
@@ -173,7 +173,7 @@ func TestAStopEndsTokensAndAResumeRevivesNone(t *testing.T) {
 func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
-		h := open(t, database, brief)
+		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000)
 		h.link(agent)
@@ -221,7 +221,7 @@ func TestALostCallUnderAStopIsLookedUpAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, database string) {
 		for _, arrived := range []bool{false, true} {
-			h := open(t, fresh(t, database), func(h *house) { h.lease = time.Second })
+			h := open(t, fresh(t, database))
 			h.seller.pay = h.rail()
 			_, agent := h.run(2000)
 			h.link(agent)
@@ -261,6 +261,7 @@ func TestALostCallUnderAStopIsLookedUpAndNotRepeated(t *testing.T) {
 // crashIn kills the house during the one call of a plan, before or after its work.
 func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
 	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.ctx)
 	h.seller.create = func(c create) (app.Resource, error) {
 		if works {
 			if r, err := c.work(); err != nil {
@@ -268,13 +269,19 @@ func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
 			}
 		}
 		h.watch(func(int64, string) error { return errDead })
+		cancel()
 		return app.Resource{}, errors.New("the connection ended")
 	}
-	_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 1})
+	_, _ = h.ops["apply"].Do(ctx, agent, purser.Apply{Plan: plan.ID})
+	if ctx.Err() == nil {
+		h.t.Fatal("the provider was not called")
+	}
 	h.o.Close()
 	h.watch(nil)
 	h.seller.set(func(s *seller) { s.create = nil })
-	h.restart()
+	h.stop()
+	h.endLeases()
+	h.start()
 }
 
 // RULES 3: an agent stops its run and itself, nothing wider.

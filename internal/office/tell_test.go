@@ -158,7 +158,7 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 			return app.Resource{}, false, purser.Errorf(purser.ProviderDown, "not there")
 		}
 		plan := h.planned(agent, domain("superseal.club"))
-		_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 2})
+		_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		if m := h.one(b, notice.OrderUnknown); !strings.HasPrefix(m.About, "ord_") || m.Run != agent.Run {
 			t.Errorf("%+v", m)
 		}
@@ -239,6 +239,7 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 	})
 	t.Run("many failed sign-ins", func(t *testing.T) {
 		h, b := told(t, file(t))
+		standing(h)
 		for range 15 {
 			_, _ = h.o.Authenticate(h.ctx, "pur_per_"+strings.Repeat("a", 52), "192.0.2.7")
 		}

@@ -86,7 +86,7 @@ func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
 		h.link(agent)
 		plan := h.planned(agent, domain("superseal.club"))
 		h.later(10 * time.Second)
-		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 2})
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		refused(t, err, purser.ClockUnsafe)
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "clocks"})
 		h.later(-20 * time.Second) // behind the last turn

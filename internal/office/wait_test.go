@@ -34,8 +34,8 @@ func soon(t *testing.T, answer chan error) error {
 	select {
 	case err := <-answer:
 		return err
-	case <-time.After(20 * time.Second):
-		t.Fatal("no answer in 20 seconds")
+	case <-time.After(45 * time.Second):
+		t.Fatal("no answer in 45 seconds")
 		return nil
 	}
 }
@@ -77,7 +77,7 @@ func TestAWaitingAgentHearsWhatWasDecided(t *testing.T) {
 		} {
 			_, agent := h.run(2000)
 			plan, answer, got := h.asked(agent, func(plan string) (purser.Plan, error) {
-				return do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan, Wait: 30})
+				return do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan, Wait: 55})
 			})
 			decide(plan, c.how)
 			if err := soon(t, answer); err != nil || got.State != c.show {
@@ -93,7 +93,7 @@ func TestAWaitingAgentHearsWhatWasDecided(t *testing.T) {
 				_, agent = h.run(2000)
 			}
 			plan, answer, got = h.asked(agent, func(plan string) (purser.Plan, error) {
-				return do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan, Wait: 30})
+				return do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan, Wait: 55})
 			})
 			decide(plan, c.how)
 			err := soon(t, answer)
@@ -121,11 +121,11 @@ func TestAWaitEndsWithItsTimeAndWithItsServer(t *testing.T) {
 		t.Errorf("after its time it is %s", got.State)
 	}
 	_, stranger := h.run(2000)
-	_, err := do[purser.Plan](h, stranger, "show_plan", purser.PlanRef{Plan: plan.ID, Wait: 30})
+	_, err := do[purser.Plan](h, stranger, "show_plan", purser.PlanRef{Plan: plan.ID, Wait: 55})
 	refused(t, err, purser.Forbidden)
 	answer := make(chan error, 1)
 	go func() {
-		_, err := do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID, Wait: 50})
+		_, err := do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID, Wait: 55})
 		answer <- err
 	}()
 	h.o.Leave()
@@ -141,7 +141,7 @@ func TestAddWithAWaitWaitsForThePerson(t *testing.T) {
 	refused(t, err, purser.NeedsApproval)
 	answer := make(chan error, 1)
 	go func() {
-		_, err := do[purser.Plan](h, agent, "add", purser.Add{StepRequest: domain("superseal.cc"), Wait: 30})
+		_, err := do[purser.Plan](h, agent, "add", purser.Add{StepRequest: domain("superseal.cc"), Wait: 55})
 		answer <- err
 	}()
 	h.eventually("the second plan", func() bool {
@@ -313,7 +313,7 @@ func BenchmarkDecisionToWaitingAgent(b *testing.B) {
 			for b.Loop() {
 				var heard time.Time
 				plan, answer, _ := h.asked(agent, func(plan string) (purser.Plan, error) {
-					p, err := do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan, Wait: 50})
+					p, err := do[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan, Wait: 55})
 					heard = time.Now()
 					return p, err
 				})
@@ -343,7 +343,7 @@ func TestATurnOfAnotherServerIsNews(t *testing.T) {
 		t.Helper()
 		select {
 		case <-news:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("no news of %s", what)
 		}
 	}

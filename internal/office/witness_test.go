@@ -43,7 +43,7 @@ func TestWitnessesGetEachCheckpoint(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		file := filepath.Join(t.TempDir(), "checkpoints")
 		away := &place{down: errors.New("no route to host")}
-		h := open(t, database)
+		h := open(t, database, standing)
 		h.o.Witnesses = map[string]office.Witness{"file": witness.File{Path: file}, "url": away}
 		grow := func(n int) {
 			t.Helper()

@@ -177,7 +177,7 @@ func TestALowerCeilingIsAnotherPlanThatIsShownAndSigned(t *testing.T) {
 // pressed in the last moment does nothing.
 func TestARequestThatExpiredOffersNothingToSign(t *testing.T) {
 	t.Parallel()
-	url, link := serve(t, "approval.request_ttl", "8s", "approval.sign_ttl", "8s")
+	url, link := serve(t, "approval.request_ttl", "20s", "approval.sign_ttl", "20s")
 	b := open(t, url)
 	b.setUp(link)
 	shop := sell(t, "desk")

@@ -30,12 +30,13 @@ import (
 	"github.com/purser-dev/purser/internal/testneed"
 )
 
-// patience is how long a page may take to say something; a busy machine is no fault.
-const patience = 30 * time.Second
+// patience is how long a page may take to say something: it only ends a test that
+// hangs. A busy machine is no fault.
+const patience = 3 * time.Minute
 
-// soon is how long what happens at once may take on such a machine: less than any
-// heartbeat, poll or retry.
-const soon = 9 * time.Second
+// soon is how long what happens at once may take on such a machine: less than a wait
+// that comes to its end by itself.
+const soon = 40 * time.Second
 
 // chromium is the one browser, started by the first test that needs it.
 var chromium struct {

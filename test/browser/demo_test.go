@@ -65,7 +65,7 @@ func TestTheDemoEndsInTheBrowser(t *testing.T) {
 	demo := exec.CommandContext(ctx, purserProgram(t), "demo", "--approve", "ask")
 	demo.Env = []string{"HOME=" + t.TempDir(), "TMPDIR=" + temp, "PATH=" + bin + ":" + os.Getenv("PATH"), "DISPLAY=:none"}
 	demo.Cancel = func() error { return demo.Process.Signal(syscall.SIGINT) } // it ends its own processes
-	demo.WaitDelay = 10 * time.Second
+	demo.WaitDelay = time.Minute
 	keyboard, err := demo.StdinPipe() // at which nobody types
 	if err != nil {
 		t.Fatal(err)
