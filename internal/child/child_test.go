@@ -69,10 +69,10 @@ func started(t *testing.T, name string, apart bool) (*Process, string) {
 func TestStopLetsTheChildEndByItself(t *testing.T) {
 	p, _ := started(t, "obedient", true)
 	var exit *exec.ExitError
-	if err := p.Stop(10 * time.Second); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+	if err := p.Stop(2 * time.Minute); !errors.As(err, &exit) || exit.ExitCode() != 7 {
 		t.Errorf("the child ended with %v, want its own exit 7", err)
 	}
-	if err := p.Stop(time.Second); !errors.As(err, &exit) {
+	if err := p.Stop(time.Minute); !errors.As(err, &exit) {
 		t.Errorf("a second Stop: %v", err)
 	}
 }
@@ -96,7 +96,7 @@ func TestTheChildEndsWhenItsParentIsKilled(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); alive(pid); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); alive(pid); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			t.Fatal("the child outlived its parent")

@@ -72,7 +72,7 @@ func processesIn(dir string) (found []string) {
 // awaitReady waits for the ready object in a file, and sets CODE:  ready FILE
 func awaitReady(ts *testscript.TestScript, _ bool, args []string) {
 	var said struct{ Data runFile }
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		text, _ := os.ReadFile(ts.MkAbs(args[0]))
 		if json.Unmarshal(text, &said) == nil {
 			break
@@ -126,7 +126,7 @@ func TestCtrlCDuringTheDemoLeavesNothing(t *testing.T) {
 	}
 	t.Run("while the person thinks", func(t *testing.T) {
 		cmd, errs := startDemo(t, program)
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(errs(), "[y/N]"); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); !strings.Contains(errs(), "[y/N]"); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("the person was not asked:\n%s", errs())
 			}
@@ -193,7 +193,7 @@ func TestAKilledServerTakesItsCloudWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = server.Wait()
-		for end := time.Now().Add(10 * time.Second); len(processesIn(tmp)) > 0; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); len(processesIn(tmp)) > 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("cloud %d outlived its server: %v", ready.Cloud.Pid, processesIn(tmp))
 			}

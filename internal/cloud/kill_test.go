@@ -124,11 +124,3 @@ func TestAKilledCloudFindsItsPurchaseAgain(t *testing.T) {
 		})
 	}
 }
-
-func TestACloudIsReadyWithinASecond(t *testing.T) {
-	begun := time.Now()
-	newWorld(t)
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("ready and linked after %v", took)
-	}
-}

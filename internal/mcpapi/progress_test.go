@@ -26,6 +26,7 @@ type waiter struct {
 	*doortest.Office
 	decided chan struct{}
 	watched chan purser.Actor
+	told    chan struct{} // closed when the decision was told
 	left    sync.WaitGroup
 }
 
@@ -36,7 +37,7 @@ func (w *waiter) Operations() []office.Operation {
 			ops[i] = office.On("apply", func(ctx context.Context, _ purser.Actor, in purser.Apply) (purser.Plan, error) {
 				select {
 				case <-w.decided:
-					time.Sleep(50 * time.Millisecond) // the work that follows
+					<-w.told // the work that follows lasts longer
 					return purser.Plan{ID: in.Plan, State: purser.PlanDone}, nil
 				case <-ctx.Done():
 					return purser.Plan{}, ctx.Err()
@@ -60,13 +61,14 @@ func (w *waiter) events(ctx context.Context, by purser.Actor, _ purser.AskEvents
 		return nil
 	}
 	err := f([]purser.Event{{Seq: 2, Action: "approve", Target: "pln_1", Outcome: "accepted", Run: by.Run}, {Seq: 3, Action: "apply", Target: "pln_1", Outcome: "accepted"}}, 3)
+	close(w.told)
 	<-ctx.Done() // until it is silenced
 	return err
 }
 
 // The SDK's own client hears, before the answer, what happens; and nothing after it.
 func TestACallThatWaitsTellsItsProgress(t *testing.T) {
-	w := &waiter{Office: &doortest.Office{}, decided: make(chan struct{}), watched: make(chan purser.Actor, 1)}
+	w := &waiter{Office: &doortest.Office{}, decided: make(chan struct{}), watched: make(chan purser.Actor, 1), told: make(chan struct{})}
 	g, err := gate.New(gate.Config{Authenticator: w, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +98,7 @@ func TestACallThatWaitsTellsItsProgress(t *testing.T) {
 			if got != want {
 				t.Errorf("it says %q, not %q", got, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("nothing is said of %q", want)
 		}
 	}

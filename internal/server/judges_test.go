@@ -44,7 +44,7 @@ func (j *judge) said() string {
 func summon(t *testing.T, pkg, script string, args ...string) *judge {
 	t.Helper()
 	node, path := testneed.Judge(t, pkg, script)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	j := &judge{Cmd: exec.CommandContext(ctx, node, append([]string{path}, args...)...)}
 	home := t.TempDir()
@@ -75,7 +75,7 @@ func (d *desk) agree(j *judge) purser.Granted {
 	d.t.Helper()
 	address := regexp.MustCompile(regexp.QuoteMeta(d.s.URL()) + `/oauth/authorize\?[^\s"'<>\\]+`)
 	found := ""
-	for deadline := time.Now().Add(30 * time.Second); found == ""; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); found == ""; time.Sleep(20 * time.Millisecond) {
 		if found = address.FindString(j.said()); time.Now().After(deadline) {
 			d.t.Fatalf("the judge wants no browser:\n%s", j.said())
 		}

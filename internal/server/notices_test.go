@@ -90,7 +90,7 @@ func TestAServerTellsByTheWaysOfItsSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		mu.Lock()
 		done := len(taken) >= 1
 		mu.Unlock()

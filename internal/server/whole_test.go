@@ -230,10 +230,11 @@ func witnessed(t *testing.T, s *Server, person *client.Client, file string) {
 	}
 }
 
-// eventually waits for what happens in the background.
+// eventually waits for what happens in the background; its limit only ends a test that
+// hangs.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it does not come about that %s", what)
 		}

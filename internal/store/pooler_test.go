@@ -123,7 +123,7 @@ func pgbouncer(t *testing.T, database, more string) string {
 			_ = conn.Close()
 			break
 		}
-		if time.Since(begun) > 30*time.Second {
+		if time.Since(begun) > 2*time.Minute {
 			t.Fatalf("pgbouncer does not listen: %v", err)
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -79,12 +79,12 @@ func TestAServerEndsWithoutItsStarter(t *testing.T) {
 	s := start(t)
 	dir := socketFolder(t, s)
 	s.alive.Close()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(dir); os.IsNotExist(err) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the server's folder is still there after 20 s")
+			t.Fatal("the server's folder is still there")
 		}
 	}
 }

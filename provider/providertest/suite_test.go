@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,13 +32,9 @@ func TestARightProviderPassesEveryCaseInOneOfItsVariants(t *testing.T) {
 	passed, all := map[string]bool{}, map[string]bool{}
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
-			began := time.Now()
 			report := judge(t, v.name, nil, nil, nil)
 			if !report.OK() {
 				t.Error(report)
-			}
-			if took := time.Since(began); took > 20*time.Second {
-				t.Errorf("the suite took %v, want below 20 s", took)
 			}
 			for _, id := range report.IDs(providertest.Passed) {
 				passed[id] = true

@@ -77,7 +77,7 @@ func ask(t *testing.T, network, addr, name string, kind uint16, more ...func(*dn
 	for _, f := range more {
 		f(m)
 	}
-	client := dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 5 * time.Second}
+	client := dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: time.Minute}
 	answer, _, err := client.Exchange(m, addr)
 	ok(t, err)
 	return answer
