@@ -1,9 +1,11 @@
 package office
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -128,15 +130,28 @@ func (o *Office) renewAccess(ctx context.Context, manifest Provider, p *Provider
 		return c, seal.Secret{}, err
 	}
 	if !refresh.Empty() {
-		token, err := o.Seller.Refresh(ctx, *p, refresh)
+		until, fresh, err := o.claimRenewal(ctx, c)
+		switch {
+		case err != nil:
+			return c, seal.Secret{}, err
+		case until == 0 && fresh.State == ConnectionActive:
+			access, err := o.openText(fresh.Access, c.Organization, "connections", c.ID, "access")
+			return fresh, access, err
+		case until == 0:
+			return o.relinked(ctx, manifest, p, fresh, order)
+		}
+		token, err := o.refreshed(ctx, *p, refresh)
 		if err == nil {
 			if token.RefreshToken == "" {
 				token.RefreshToken = refresh.Reveal()
 			}
 			return o.storeAccess(ctx, c, token, c.BaseUrl, func(*store.Turn) error { return nil })
 		}
-		if purser.CodeOf(err) != purser.ProviderFailure {
-			return c, seal.Secret{}, err
+		releasing := o.Store.Write(context.WithoutCancel(ctx), func(q *db.Queries) error {
+			return q.ReleaseRenewal(ctx, db.ReleaseRenewalParams{Organization: c.Organization, ID: c.ID, RenewingUntil: until})
+		})
+		if releasing != nil || !saysDead(err) {
+			return c, seal.Secret{}, firstError(releasing, err)
 		}
 	}
 	err = o.Store.Write(ctx, func(q *db.Queries) error {
@@ -146,6 +161,68 @@ func (o *Office) renewAccess(ctx context.Context, manifest Provider, p *Provider
 		return c, seal.Secret{}, err
 	}
 	return o.relinked(ctx, manifest, p, c, order)
+}
+
+// renewalLease is longer than both calls of a renewal can take. A replica that dies
+// meanwhile keeps the others waiting for no longer.
+const renewalLease = 65 * time.Second
+
+// claimRenewal makes this caller the only one of all replicas that renews a token: a
+// provider takes a refresh token that comes twice for a stolen one, and ends the new
+// pair too (APP 10.3). until is 0 when another has renewed it meanwhile, or found it
+// dead; fresh is then what is stored.
+func (o *Office) claimRenewal(ctx context.Context, c db.Connection) (until int64, fresh db.Connection, err error) {
+	for {
+		now, claimed := o.Now(), int64(0)
+		until = store.Micro(now.Add(renewalLease))
+		err = o.Store.Write(ctx, func(q *db.Queries) (err error) {
+			claimed, err = q.ClaimRenewal(ctx, db.ClaimRenewalParams{
+				Organization: c.Organization, ID: c.ID, Access: c.Access, Until: until, Now: store.Micro(now),
+			})
+			return err
+		})
+		if err != nil || claimed == 1 {
+			return until, c, err
+		}
+		fresh, err = o.Store.Read().Connection(ctx, db.ConnectionParams{Organization: c.Organization, Provider: c.Provider})
+		if err != nil || fresh.State != ConnectionActive || !bytes.Equal(fresh.Access, c.Access) {
+			return 0, fresh, notFound(err, "connection", c.Provider)
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fresh, purser.Errorf(purser.ProviderDown, "the token of %s is being renewed; nothing was sent to it", c.Provider).WithCause(ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// refreshed renews a pair. After a lost answer the old pair may be dead: asking once
+// more tells. If that is lost too, it is certain at least that nothing was bought.
+func (o *Office) refreshed(ctx context.Context, p Provider, refresh seal.Secret) (app.Token, error) {
+	token, err := o.Seller.Refresh(ctx, p, refresh)
+	if purser.CodeOf(err) == purser.OutcomeUnknown {
+		token, err = o.Seller.Refresh(ctx, p, refresh)
+	}
+	return token, certain(p, err)
+}
+
+// certain is an error from before a call: whatever came of an account or a token, what
+// they are needed for was not sent.
+func certain(p Provider, err error) error {
+	if purser.CodeOf(err) != purser.OutcomeUnknown {
+		return err
+	}
+	return purser.Errorf(purser.ProviderDown, "%s gave no token that can be used; nothing else was sent to it", p.Name).WithCause(err)
+}
+
+// saysDead reports that a refused renewal is about the token, and not about how we
+// signed or who we said to be.
+func saysDead(err error) bool {
+	var e *purser.Error
+	if !asCoded(err, &e) || e.Code != purser.ProviderFailure {
+		return false
+	}
+	return e.Provider == nil || !slices.Contains([]string{app.CodeInvalidSignature, app.CodeInvalidClient, app.CodeInvalidAPIVersion}, e.Provider.Code)
 }
 
 // relinkPause is how long an account that could not be asked for again is left alone:
@@ -174,7 +251,7 @@ func (o *Office) relinked(ctx context.Context, manifest Provider, p *Provider, c
 		return c, seal.Secret{}, no.WithCause(err)
 	}
 	if err != nil {
-		return c, seal.Secret{}, err
+		return c, seal.Secret{}, certain(manifest, err)
 	}
 	if linked.Consent != nil && order != nil {
 		return c, seal.Secret{}, &pageNeeded{o.needsConsent(*p, order.ID, c.Email), *linked.Consent}

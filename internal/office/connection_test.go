@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/office"
+	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // dead makes the provider refuse to renew the token, which has ended.
@@ -258,5 +260,148 @@ func TestAPlanThatCameWithTheAccountIsTakenIn(t *testing.T) {
 				t.Errorf("%d were made", creates)
 			}
 		})
+	}
+}
+
+// APP 17.2: a token is renewed once for all callers, those of another replica too. A
+// provider takes a refresh token that comes twice for a stolen one (10.3).
+func TestATokenIsRenewedOnceForAllWhoNeedIt(t *testing.T) {
+	t.Parallel()
+	a := open(t, testpg.Open(t))
+	b := a.twin()
+	_, agent := a.run(2000)
+	a.link(agent)
+	id := must[purser.Status](a, agent, "status", purser.AskStatus{}).Resources[0].ID
+	var renewals atomic.Int64
+	second := make(chan struct{})
+	a.seller.set(func(s *seller) {
+		s.renew = func() (app.Token, error) {
+			if renewals.Add(1) == 2 {
+				close(second)
+			}
+			select { // time for the others to do what they must not
+			case <-second:
+			case <-time.After(300 * time.Millisecond):
+			}
+			return app.Token{AccessToken: "access2", RefreshToken: "refresh2", ExpiresIn: 3600}, nil
+		}
+	})
+	a.sql("UPDATE connections SET expires_at = 1, renew_at = 1")
+	var wg sync.WaitGroup
+	for i := range 12 {
+		h := a
+		if i%2 == 1 {
+			h = b
+		}
+		wg.Go(func() {
+			if _, err := do[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id}); err != nil {
+				t.Errorf("call %d: %v", i, explain(err))
+			}
+		})
+	}
+	wg.Wait()
+	if n := renewals.Load(); n != 1 {
+		t.Errorf("%d renewals for twelve callers at two replicas, want 1", n)
+	}
+	if n := a.ask("SELECT COUNT(*) FROM connections WHERE renewing_until = 0 AND state = 'active'"); n != 1 {
+		t.Error("somebody still renews it")
+	}
+}
+
+// Whoever renewed a token and died is waited for no longer than its call could last.
+func TestARenewalThatACrashInterruptedIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	h := open(t, filepath.Join(t.TempDir(), "p.db"))
+	_, agent := h.run(2000)
+	h.link(agent)
+	id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
+	h.sql("UPDATE connections SET expires_at = 1, renew_at = 1, renewing_until = 1")
+	must[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+	if h.seller.renewals != 1 {
+		t.Errorf("%d renewals, want 1", h.seller.renewals)
+	}
+}
+
+// A lost answer of a renewal says nothing of the order that needed the token: nothing
+// of that was sent yet. Whether the old pair is dead is told by asking once more.
+func TestALostRenewalIsAskedForOnceMoreAndMakesNoOrderUnknown(t *testing.T) {
+	t.Parallel()
+	lost := func() (app.Token, error) {
+		return app.Token{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")
+	}
+	dead := func() (app.Token, error) { return app.Token{}, purser.Errorf(purser.ProviderFailure, "invalid_grant") }
+	good := func() (app.Token, error) {
+		return app.Token{AccessToken: "access2", RefreshToken: "refresh2", ExpiresIn: 3600}, nil
+	}
+	for name, c := range map[string]struct {
+		renewals []func() (app.Token, error) // the last one stays
+		asked    int                         // account requests after the first
+		done     bool
+	}{
+		"the old pair still works": {[]func() (app.Token, error){lost, good}, 0, true},
+		"the old pair is dead":     {[]func() (app.Token, error){lost, dead}, 1, true},
+		"every answer is lost":     {[]func() (app.Token, error){lost}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, asked := open(t, filepath.Join(t.TempDir(), "p.db")), &counts{}
+			h.seller.pay = h.rail()
+			_, agent := h.run(2000)
+			h.link(agent)
+			plan := h.planned(agent, domain("superseal.club"))
+			h.seller.set(func(s *seller) {
+				s.quote = func(*app.Quote) { h.sql("UPDATE connections SET expires_at = 1, renew_at = 1") } // right before the order
+				s.asks, s.renew = asked.asks, func() (app.Token, error) {
+					now := c.renewals[0]
+					c.renewals = c.renewals[min(1, len(c.renewals)-1):]
+					return now()
+				}
+			})
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 60})
+			if (err == nil) != c.done {
+				t.Errorf("applying: %v", explainOrNil(err))
+			}
+			if n := len(asked.all()); n != c.asked {
+				t.Errorf("%d account requests, want %d", n, c.asked)
+			}
+			if c.done {
+				h.charged(1, 1200)
+				return
+			}
+			order := h.shown(plan.ID).Orders[0]
+			if purser.CodeOf(err) != purser.ProviderDown || order.State != purser.OrderPlaced || order.Held.Amount != 1200 {
+				t.Fatalf("the order is %+v after %v; want it placed, with its money held", order, explainOrNil(err))
+			}
+			h.seller.set(func(s *seller) { s.renew = good })
+			if done := must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID}); done.State != purser.PlanDone {
+				t.Errorf("once it answers, the plan is %s", done.State)
+			}
+		})
+	}
+}
+
+// What is wrong with our signature or our client is not the token's fault: the account
+// is not asked for again, which could need its person.
+func TestARenewalRefusedBecauseOfUsLeavesTheAccount(t *testing.T) {
+	t.Parallel()
+	h, asked := open(t, filepath.Join(t.TempDir(), "p.db")), &counts{}
+	_, agent := h.run(2000)
+	h.link(agent)
+	id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
+	for _, code := range []string{app.CodeInvalidSignature, app.CodeInvalidClient} {
+		h.sql("UPDATE connections SET expires_at = 1, renew_at = 1")
+		h.seller.set(func(s *seller) {
+			s.asks, s.renew = asked.asks, func() (app.Token, error) {
+				no := purser.Errorf(purser.ProviderFailure, "no")
+				no.Provider = &purser.ProviderSaid{Code: code, Status: 401}
+				return app.Token{}, no
+			}
+		})
+		if _, err := do[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id}); purser.CodeOf(err) != purser.ProviderFailure {
+			t.Errorf("%s: %v", code, explainOrNil(err))
+		}
+	}
+	if n := h.ask("SELECT COUNT(*) FROM connections WHERE state = 'active'"); n != 1 || len(asked.all()) != 0 {
+		t.Errorf("%d connections work, and %d accounts were asked for", n, len(asked.all()))
 	}
 }

@@ -96,19 +96,20 @@ type Checkpoint struct {
 }
 
 type Connection struct {
-	Organization string
-	ID           string
-	Provider     string
-	Account      string
-	Email        string
-	State        string
-	Access       []byte
-	Refresh      []byte
-	ExpiresAt    int64
-	BaseUrl      string
-	Billing      string
-	CreatedAt    int64
-	RenewAt      int64
+	Organization  string
+	ID            string
+	Provider      string
+	Account       string
+	Email         string
+	State         string
+	Access        []byte
+	Refresh       []byte
+	ExpiresAt     int64
+	BaseUrl       string
+	Billing       string
+	CreatedAt     int64
+	RenewAt       int64
+	RenewingUntil int64
 }
 
 type Delivery struct {

@@ -9,6 +9,34 @@ import (
 	"context"
 )
 
+const claimRenewal = `-- name: ClaimRenewal :execrows
+UPDATE connections SET renewing_until = $4
+WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until <= $5
+`
+
+type ClaimRenewalParams struct {
+	Organization string
+	ID           string
+	Access       []byte
+	Until        int64
+	Now          int64
+}
+
+// ClaimRenewal makes its caller the one that renews a token, unless it was renewed, unlinked or is being renewed.
+func (q *Queries) ClaimRenewal(ctx context.Context, arg ClaimRenewalParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, claimRenewal,
+		arg.Organization,
+		arg.ID,
+		arg.Access,
+		arg.Until,
+		arg.Now,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const orderThatLinked = `-- name: OrderThatLinked :one
 SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND provider = $2 AND kind = 'link' AND state = 'live' ORDER BY created_at DESC LIMIT 1
 `
@@ -70,8 +98,23 @@ func (q *Queries) ProviderInUseBeside(ctx context.Context, arg ProviderInUseBesi
 	return busy, err
 }
 
+const releaseRenewal = `-- name: ReleaseRenewal :exec
+UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND id = $2 AND renewing_until = $3
+`
+
+type ReleaseRenewalParams struct {
+	Organization  string
+	ID            string
+	RenewingUntil int64
+}
+
+func (q *Queries) ReleaseRenewal(ctx context.Context, arg ReleaseRenewalParams) error {
+	_, err := q.db.ExecContext(ctx, releaseRenewal, arg.Organization, arg.ID, arg.RenewingUntil)
+	return err
+}
+
 const renewConnection = `-- name: RenewConnection :execrows
-UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active' WHERE organization = $1 AND id = $2
+UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active', renewing_until = 0 WHERE organization = $1 AND id = $2
 `
 
 type RenewConnectionParams struct {

@@ -115,7 +115,7 @@ func (q *Queries) Agents(ctx context.Context, organization string) ([]Agent, err
 }
 
 const connection = `-- name: Connection :one
-SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at FROM connections WHERE organization = $1 AND provider = $2
+SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at, renewing_until FROM connections WHERE organization = $1 AND provider = $2
 `
 
 type ConnectionParams struct {
@@ -140,12 +140,13 @@ func (q *Queries) Connection(ctx context.Context, arg ConnectionParams) (Connect
 		&i.Billing,
 		&i.CreatedAt,
 		&i.RenewAt,
+		&i.RenewingUntil,
 	)
 	return i, err
 }
 
 const connections = `-- name: Connections :many
-SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at FROM connections WHERE organization = $1 ORDER BY provider
+SELECT organization, id, provider, account, email, state, access, refresh, expires_at, base_url, billing, created_at, renew_at, renewing_until FROM connections WHERE organization = $1 ORDER BY provider
 `
 
 func (q *Queries) Connections(ctx context.Context, organization string) ([]Connection, error) {
@@ -171,6 +172,7 @@ func (q *Queries) Connections(ctx context.Context, organization string) ([]Conne
 			&i.Billing,
 			&i.CreatedAt,
 			&i.RenewAt,
+			&i.RenewingUntil,
 		); err != nil {
 			return nil, err
 		}

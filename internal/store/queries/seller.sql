@@ -3,8 +3,16 @@
 SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = sqlc.arg(provider) AND orders.id <> sqlc.arg(order_id) AND orders.state IN ('placed', 'buying', 'unknown'))
      + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = sqlc.arg(provider) AND subscriptions.state IN ('active', 'payment_required')) AS busy;
 
+-- name: ClaimRenewal :execrows
+-- ClaimRenewal makes its caller the one that renews a token, unless it was renewed, unlinked or is being renewed.
+UPDATE connections SET renewing_until = sqlc.arg(until)
+WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until <= sqlc.arg(now);
+
+-- name: ReleaseRenewal :exec
+UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND id = $2 AND renewing_until = $3;
+
 -- name: RenewConnection :execrows
-UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active' WHERE organization = $1 AND id = $2;
+UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active', renewing_until = 0 WHERE organization = $1 AND id = $2;
 
 -- name: OrderThatLinked :one
 -- OrderThatLinked is the order that made or found the account at a provider last.
