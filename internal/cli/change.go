@@ -22,10 +22,14 @@ func (s *session) change(name, short string, call func(*client.Client, context.C
 	cmd := s.changing(&cobra.Command{
 		Use: name + " RESOURCE", Short: short, Args: needs("RESOURCE"),
 		Long:    short + ". It is planned like a purchase: what it costs is held first, and a person is asked where a person must be.",
-		Example: "  purser " + name + " notes --service notes:pro\n  purser " + name + " res_01jd... --set region=eu --dry-run",
+		Example: "  purser " + name + " site --service local/hosting:pro\n  purser " + name + " res_01jd... --service local/hosting:pro --set region=eu --dry-run",
 	})
 	f := cmd.Flags()
-	f.StringVar(&in.Service, "service", "", "what it becomes: a service of the same provider (default: the same)")
+	becomes := "what it becomes: a service of the same provider"
+	if name == "update" {
+		becomes += " (default: the same)"
+	}
+	f.StringVar(&in.Service, "service", "", becomes)
 	f.StringArrayVar(&set, "set", nil, "configuration, KEY=VALUE")
 	f.StringVar(&ceiling, "ceiling", "", "most it may cost where the price is no number")
 	f.StringVar(&currency, "currency", "USD", "currency of amounts that name none")
@@ -219,7 +223,7 @@ func (s *session) adopt() *cobra.Command {
 		Use: "adopt PROVIDER ID --service SERVICE", Short: "Plan and apply taking in a resource that is at a provider already", Args: needs("PROVIDER", "ID"),
 		Long: "Take in a resource that is at the provider already, by its exact identifier there. It is read back; nothing is bought.\n" +
 			"Its credentials become ours to hand out, so a person approves it.",
-		Example: "  purser adopt local res_7fd2 --service mail:inbox --name inbox",
+		Example: "  purser adopt local res_7fd2 --service local/mail:inbox --name inbox",
 	})
 	cmd.Flags().StringVar(&in.Service, "service", "", "the provider's service it is one of")
 	cmd.Flags().StringVar(&in.Name, "name", "", "its name here (default: after the service)")

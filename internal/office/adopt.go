@@ -22,7 +22,7 @@ func (o *Office) Adopt(ctx context.Context, by purser.Actor, in purser.Adopt) (p
 	if in.ProviderID == "" {
 		return purser.Plan{}, purser.Errorf(purser.InvalidRequest, "what is adopted is named by its exact identifier at the provider")
 	}
-	step := purser.StepRequest{Service: strings.ToLower(in.Provider) + "/" + in.Service, Name: in.Name, Adopt: in.ProviderID}
+	step := purser.StepRequest{Service: catalogName(strings.ToLower(in.Provider), in.Service), Name: in.Name, Adopt: in.ProviderID}
 	return o.planAndApply(ctx, by, "adopt", purser.MakePlan{
 		Project: in.Project, Env: in.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
 	}, 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -40,7 +41,7 @@ func (o *Office) change(ctx context.Context, by purser.Actor, operation string, 
 		in.Service = row.Service
 	}
 	step := purser.StepRequest{
-		Service: row.Provider + "/" + in.Service, Name: row.Name, Configuration: in.Configuration, Ceiling: in.Ceiling, Resource: row.ID,
+		Service: catalogName(row.Provider, in.Service), Name: row.Name, Configuration: in.Configuration, Ceiling: in.Ceiling, Resource: row.ID,
 		Direction: map[string]string{"upgrade": "up", "downgrade": "down"}[operation],
 	}
 	if in.Project == "" && by.Kind == purser.Person {
@@ -49,6 +50,12 @@ func (o *Office) change(ctx context.Context, by purser.Actor, operation string, 
 	return o.planAndApply(ctx, by, operation, purser.MakePlan{
 		Project: in.Project, Env: row.Env, Run: in.Run, Purpose: in.Purpose, DryRun: in.DryRun, Steps: []purser.StepRequest{step},
 	}, 0)
+}
+
+// catalogName is a service of a provider as the catalog lists it, whether or not it
+// was typed so.
+func catalogName(provider, service string) string {
+	return provider + "/" + strings.TrimPrefix(service, provider+"/")
 }
 
 // buys reports whether a step makes its provider sell something: then a lost
@@ -120,9 +127,23 @@ func (d *draft) mayChange(row db.Resource, target catalog.Entry, p Provider, dir
 		return purser.Errorf(purser.InvalidState, "%s does not change what it sold", p.Name).WithHint("add another, then retire this one: purser remove %s --retire", row.ID)
 	case direction != "" && target.Ref.Service == row.Service, !current.Service.AllowsUpdate(target.Ref.Service, direction):
 		return purser.Errorf(purser.InvalidState, "%s does not allow a change from %s to %s", p.Name, row.Service, target.Ref.Service).
-			WithHint("see what it may become: purser catalog %s", p.Name)
+			WithHint("it may become: %s", d.mayBecome(current, direction))
 	}
 	return nil
+}
+
+// mayBecome lists the services that a change in a direction can lead to.
+func (d *draft) mayBecome(current catalog.Entry, direction string) string {
+	var names []string
+	for _, e := range d.entries {
+		if e.Ref.Provider == current.Ref.Provider && e.Ref != current.Ref && current.Service.AllowsUpdate(e.Ref.Service, direction) {
+			names = append(names, e.Ref.String())
+		}
+	}
+	if len(names) == 0 {
+		return "nothing that is sold now"
+	}
+	return strings.Join(names, ", ")
 }
 
 // changed is the configuration after a change: what it was where the service stays,

@@ -67,7 +67,7 @@ func (o *Office) removal(ctx context.Context, q *db.Queries, row db.Resource, mo
 	}
 	switch mode {
 	case detach:
-		out.Consequences = []string{row.Provider + " keeps it; Purser forgets its credentials"}
+		out.Consequences = []string{row.Provider + " keeps it as " + row.ProviderID + "; Purser forgets its credentials"}
 		if pays {
 			out.Consequences = append(out.Consequences, "its recurring charge goes on: purser subscriptions cancel "+s.ID)
 		}

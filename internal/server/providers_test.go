@@ -659,3 +659,36 @@ func TestOurPublicDocumentsNameKeysThatVerify(t *testing.T) {
 		t.Errorf("x is %d bytes (%v)", len(x), err)
 	}
 }
+
+func TestAChangeTakesTheCatalogsNamesAndSaysWhatIsPossible(t *testing.T) {
+	notes := fakes.NewNotes(t, nil)
+	b := newBuyer(t)
+	b.register(notes.Manifest, "")
+	b.must("buying", b.add(purser.StepRequest{Service: "notes/notebook", Name: "mine"}))
+	for _, c := range []struct {
+		name string
+		call func(context.Context, purser.UpdateResource) (purser.Plan, error)
+		to   string
+		hint string
+	}{
+		{"larger, to nothing", b.Upgrade, "", "it may become: notes/shelf"},
+		{"larger, to itself", b.Upgrade, "notes/notebook", "it may become: notes/shelf"},
+		{"smaller", b.Downgrade, "shelf", "nothing that is sold now"},
+	} {
+		_, err := c.call(t.Context(), purser.UpdateResource{Resource: "mine", Service: c.to, Project: "shop"})
+		var no *purser.Error
+		if !errors.As(err, &no) || no.Code != purser.InvalidState || !strings.Contains(no.Hint, c.hint) {
+			t.Errorf("%s: %s, want a hint with %q", c.name, said(err), c.hint)
+		}
+	}
+	b.must("upgrading", func(ctx context.Context) (purser.Plan, error) {
+		return b.Upgrade(ctx, purser.UpdateResource{Resource: "mine", Service: "notes/shelf", Project: "shop"})
+	})
+	id := b.resource("mine").ProviderID
+	if _, err := b.Remove(t.Context(), purser.Remove{Resource: "mine", Mode: "detach", Project: "shop"}); err != nil {
+		t.Fatalf("detaching: %s", said(err))
+	}
+	b.must("adopting", func(ctx context.Context) (purser.Plan, error) {
+		return b.Adopt(ctx, purser.Adopt{Provider: "notes", ProviderID: id, Service: "notes/shelf", Name: "again", Project: "shop"})
+	})
+}
