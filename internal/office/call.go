@@ -104,7 +104,7 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 		r, found, err := o.find(ctx, p, access, b.order)
 		if err != nil || found {
 			if err == nil {
-				r, err = o.follow(ctx, p, access, r)
+				r, err = o.handedOver(ctx, p, access, b, r)
 			}
 			return sold{resource: r, connect: connection.ID}, err
 		}
@@ -131,9 +131,44 @@ func (o *Office) callCreate(ctx context.Context, b begun) (sold, error) {
 		return o.Seller.Create(ctx, p, access, b.order.ID+"/1", req)
 	})
 	if err == nil {
-		r, err = o.follow(ctx, p, access, r)
+		r, err = o.handedOver(ctx, p, access, b, r)
+	}
+	if purser.CodeOf(err) == purser.PaymentDeclined && r.ID != "" {
+		err = o.dropUnpaid(ctx, p, access, b.order, r.ID, err)
 	}
 	return sold{resource: r, connect: connection.ID}, err
+}
+
+// handedOver follows what was bought to its end. What is deployable and opens nothing
+// even when it is read back is not what was bought: it is named, so that a person or
+// remove can deal with it (APP 17.3).
+func (o *Office) handedOver(ctx context.Context, p Provider, access seal.Secret, b begun, r app.Resource) (app.Resource, error) {
+	r, err := o.follow(ctx, p, access, r)
+	if err != nil || r.Status != app.StatusComplete || !opensNothing(r) {
+		return r, err
+	}
+	entries, err := o.entries(ctx, o.Store.Read(), p.Name)
+	if err != nil {
+		return r, err
+	}
+	entry, err := catalog.Lookup(entries, p.Name+"/"+b.step.Service)
+	if err != nil || entry.Service.Kind != app.KindDeployable { // what is listed no more cannot be told
+		return r, nil
+	}
+	id := catalog.Plain(r.ID, 128)
+	return r, purser.Errorf(purser.ProviderFailure, "%s made %s and gives nothing that opens it (its id: %s)", p.Name, b.step.Service, id).
+		WithHint("once %s gives its credentials: purser adopt %s %s --service %s/%s", p.Name, p.Name, id, p.Name, b.step.Service)
+}
+
+// dropUnpaid removes what a provider began before its payment failed (APP 12.2): the
+// order is over, and nobody would finish it. What cannot be removed is named.
+func (o *Office) dropUnpaid(ctx context.Context, p Provider, access seal.Secret, order db.Order, id string, declined error) error {
+	_, err := o.Seller.Remove(ctx, p, access, order.ID+"/unpaid", id)
+	var no, out *purser.Error
+	if err == nil || asCoded(err, &no) && no.Provider != nil && no.Provider.Status == 404 || !asCoded(declined, &out) {
+		return declined
+	}
+	return out.WithHint("%s keeps what it began as %s; look there", p.Name, catalog.Plain(id, 128))
 }
 
 // find looks an order up at its provider. A provider that offers no look-up is
@@ -192,13 +227,18 @@ func (o *Office) follow(ctx context.Context, p Provider, access seal.Secret, r a
 		}
 		r = next
 	}
-	if r.Status == app.StatusComplete && (r.Complete == nil || len(r.Complete.AccessConfiguration) == 0) {
+	if r.Status == app.StatusComplete && opensNothing(r) {
 		if again, err := o.Seller.Get(ctx, p, access, r.ID); err == nil && again.Status == app.StatusComplete {
 			again.ID = r.ID
 			return again, nil
 		}
 	}
 	return r, nil
+}
+
+// opensNothing reports a complete resource without credentials, as only a plan may be.
+func opensNothing(r app.Resource) bool {
+	return r.Complete == nil || len(r.Complete.AccessConfiguration) == 0
 }
 
 // callDeploy puts the staged files on the hosting resource.

@@ -76,6 +76,15 @@ func refused(p Provider, what string, e *app.Error) error {
 	return out
 }
 
+// begunAs is the resource id that a refusal names, "" without one.
+func begunAs(err error) string {
+	var e *app.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	return e.ID
+}
+
 // unavailable reports the codes of registrars that say that one name is not to be
 // had: taken, reserved, dearer than the tier that was asked for, not sold here.
 func unavailable(code string) bool {

@@ -192,7 +192,8 @@ func (s *Seller) Quote(ctx context.Context, p Provider, access seal.Secret, req 
 
 // Create buys a resource under the idempotency key and the request's
 // orchestrator_resource_id. The answer is as it came: whether it is what was
-// ordered, and what to do about needs_information, is the office's to say.
+// ordered, and what to do about needs_information, is the office's to say. With a
+// refusal it holds the id under which the provider began, if it named one (APP P35).
 func (s *Seller) Create(ctx context.Context, p Provider, access seal.Secret, key string, req app.CreateRequest) (app.Resource, error) {
 	c, err := s.client(p, "")
 	if err != nil {
@@ -200,7 +201,7 @@ func (s *Seller) Create(ctx context.Context, p Provider, access seal.Secret, key
 	}
 	r, err := c.Create(ctx, app.Call{Bearer: access.Reveal(), IdempotencyKey: key}, req)
 	if err != nil {
-		return app.Resource{}, changing(p, "create "+req.ServiceID, err)
+		return app.Resource{ID: begunAs(err)}, changing(p, "create "+req.ServiceID, err)
 	}
 	if r.ID == "" && r.Status != app.StatusNeedsInformation {
 		return app.Resource{}, unknown(p, "create "+req.ServiceID, fmt.Errorf("status %.40q came without an id", r.Status))

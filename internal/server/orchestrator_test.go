@@ -207,3 +207,59 @@ func TestWhatIsNeitherAPlanNorDeployableIsNotSoldByItself(t *testing.T) {
 		t.Errorf("%d calls were made", n)
 	}
 }
+
+// APP 17.3: what came without its credential, and shows none when it is read back, fails
+// by its name, so that a person or remove can deal with it.
+func TestACompleteResourceThatNeverGivesItsCredentialFailsByItsName(t *testing.T) {
+	script := fakes.NewScript(t, nil)
+	script.Say("POST", "/resources", fakes.Always(200, `{"status":"complete","id":"r1","complete":{"access_configuration":{}}}`))
+	script.Say("GET", "/resources/r1", fakes.Always(200, `{"status":"complete","id":"r1"}`))
+	b := newBuyer(t)
+	b.register(script.Manifest, "")
+	_, err := b.bought("buying", b.add(thing("mine")))
+	if purser.CodeOf(err) != purser.ProviderFailure || !strings.Contains(said(err), "r1") {
+		t.Errorf("got %s", said(err))
+	}
+	creates, reads := len(script.Calls("POST", "/resources")), len(script.Calls("GET", "/resources/r1"))
+	if creates != 1 || reads != 1 {
+		t.Errorf("%d creates and %d reads, want one of each", creates, reads)
+	}
+}
+
+// APP 12.2, P35: a payment that fails leaves an id behind. The order is over, so what it
+// began is removed; what cannot be is named.
+func TestWhatAFailedPaymentLeftIsRemoved(t *testing.T) {
+	refusal := func(code, id string) string {
+		return `{"status":"error","id":"` + id + `","error":{"code":"` + code + `","message":"no"}}`
+	}
+	for name, c := range map[string]struct {
+		answer  string
+		removal int // HTTP status of the removal
+		code    purser.Code
+		removes int
+		named   bool
+	}{
+		"with an id":                  {refusal(app.CodeRequiresPayment, "r9"), 200, purser.PaymentDeclined, 1, false},
+		"in older words":              {refusal(app.CodeBillingActivation, "r9"), 200, purser.PaymentDeclined, 1, false},
+		"gone by itself":              {refusal(app.CodeRequiresPayment, "r9"), 404, purser.PaymentDeclined, 1, false},
+		"that cannot be removed":      {refusal(app.CodeRequiresPayment, "r9"), 500, purser.PaymentDeclined, 1, true},
+		"without an id":               {refusal(app.CodeRequiresPayment, ""), 200, purser.PaymentDeclined, 0, false},
+		"not a payment: ours no more": {refusal(app.CodeIdempotencyConflict, "r9"), 200, purser.ProviderFailure, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			script := fakes.NewScript(t, nil)
+			script.Say("POST", "/resources", fakes.Always(400, c.answer))
+			script.Say("POST", "/resources/r9/remove", fakes.Always(c.removal, map[bool]string{true: `{"status":"removed","id":"r9"}`, false: `{"detail":"x"}`}[c.removal == 200]))
+			b := newBuyer(t)
+			b.register(script.Manifest, "")
+			_, err := b.bought("buying", b.add(thing("mine")))
+			if purser.CodeOf(err) != c.code || strings.Contains(said(err), "r9") != c.named {
+				t.Errorf("got %s", said(err))
+			}
+			removes := script.Calls("POST", "/resources/r9/remove")
+			if len(removes) != c.removes || len(removes) == 1 && removes[0].Key == "" {
+				t.Errorf("the removals were %+v, want %d under a key", removes, c.removes)
+			}
+		})
+	}
+}
