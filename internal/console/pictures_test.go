@@ -5,12 +5,14 @@ package console
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
 	"image/png"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +24,9 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/notice"
+	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/office"
 )
 
@@ -45,6 +49,7 @@ func TestPictures(t *testing.T) {
 			t.Fatal(err)
 		}
 		screens["sign-in"], screens["recover"] = "/sign-in", "/recover"
+		maps.Copy(screens, h.guests(much))
 		ctx := browser(t)
 		for name, path := range screens {
 			if only := os.Getenv("PURSER_SCREENS"); only != "" && !strings.Contains(","+only+",", ","+name+",") {
@@ -63,6 +68,58 @@ func TestPictures(t *testing.T) {
 			}
 		}
 	}
+}
+
+// guests are the pages for those who come in by a link: people, devices, programs.
+func (h *house) guests(much bool) map[string]string {
+	h.tb.Helper()
+	ctx, anyone := context.Background(), purser.Actor{Source: "192.0.2.7"}
+	h.sql(fmt.Sprintf("INSERT INTO setup_codes (hash, expires_at) VALUES ('%s', %d)", canonical.DigestBytes([]byte("first")), h.now().Add(time.Hour).UnixMicro()))
+	invite := purser.Invite{Role: purser.Approver}
+	invite.Act = h.sign("invite", invite)
+	invited := must[purser.Invitation](h, h.owner, "invite", invite)
+	_, link, _ := strings.Cut(invited.Link, "//")
+	name, client := "laptop of Ada", oauth.Metadata{ClientName: "Claude Code", Redirects: []string{"http://127.0.0.1:33418/callback"}}
+	if much {
+		name = "a-host-with-a-very-long-name-in-the-build-farm-of-harbour-lane.example.org"
+		client = oauth.Metadata{ClientName: "The agent workbench of a company with a long name, nightly build", Redirects: []string{"https://workbench.a-company-with-a-long-name.example/oauth/callback"}}
+	}
+	device, err := h.office.AskDevice(ctx, anyone, name)
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	client.Method = oauth.MethodNone
+	registered, err := h.office.RegisterClient(ctx, anyone, client)
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	known, err := h.office.Client(ctx, anyone, registered.ClientID)
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	asks, err := h.office.AskAuthorization(ctx, anyone, known, oauth.Request{
+		Client: known.ID, Redirect: known.Redirects[0], Challenge: strings.Repeat("x", 43), Scope: "read spend", Resource: "http://localhost:7627/mcp",
+	})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	pages := map[string]string{
+		"set-up": "/set-up?code=first", "invitation": link[strings.IndexByte(link, '/'):], "connect": "/connect/" + asks,
+		"device-code": "/device?code=" + url.QueryEscape(device.UserCode), "link-over": "/set-up?code=wrong",
+	}
+	if much {
+		conn, err := sql.Open("sqlite", "file:"+h.db)
+		if err != nil {
+			h.tb.Fatal(err)
+		}
+		defer conn.Close()
+		var hash string
+		if err := conn.QueryRowContext(ctx, "SELECT hash FROM terms").Scan(&hash); err != nil {
+			h.tb.Fatal(err)
+		}
+		pages["terms"] = "/terms/" + hash
+	}
+	return pages
 }
 
 // picture is the whole page, at most three screens high.

@@ -194,27 +194,27 @@ func (o *Office) AskPasskey(ctx context.Context, by purser.Actor, in purser.AskP
 	}
 	user := identity.User{Name: normalEmail(in.Email), Show: catalog.Plain(in.Name, 100)}
 	q, now := o.Store.Read(), store.Micro(o.Now())
-	wrong := func(what string) error {
+	wrong := func(what, hint string) error {
 		o.countFailure(by.Source, in.For)
-		return purser.Errorf(purser.WrongSignature, "%s is wrong, was used, or its time is over", what)
+		return purser.Errorf(purser.WrongSignature, "%s is wrong, was used, or its time is over", what).WithHint("%s", hint)
 	}
 	switch in.For {
 	case "set_up":
 		n, err := q.OpenSetupCode(ctx, db.OpenSetupCodeParams{Hash: textHash(in.Code), Now: now})
 		if err != nil || n == 0 {
-			return out, orWrong(err, wrong("the set-up link"))
+			return out, orWrong(err, wrong("the set-up link", "start the server again: it prints a new link while nobody has signed in"))
 		}
 		out.Role = purser.Owner
 	case "accept_invitation":
 		i, err := o.openInvitation(ctx, q, in.Code)
 		if err != nil {
-			return out, orWrong(err, wrong("the invitation"))
+			return out, orWrong(err, wrong("the invitation", "ask the person who invited you for a new link"))
 		}
 		out.Role = purser.Role(i.Role)
 	case "recover_access":
 		person, _, err := o.recoverable(ctx, q, in.Email, in.Code)
 		if err != nil {
-			return out, orWrong(err, wrong("the e-mail address or the recovery code"))
+			return out, orWrong(err, wrong("the e-mail address or the recovery code", "use another of your recovery codes, or ask an owner for a link"))
 		}
 		user.ID, user.Show = person.ID, person.Name
 	default:

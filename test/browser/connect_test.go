@@ -131,7 +131,7 @@ func TestAPersonSaysNoToAProgram(t *testing.T) {
 	b.setUp(link)
 	e := edit(t, server)
 	b.visit(e.address())
-	b.sees("There is no project yet")
+	b.sees("there is none yet")
 	b.press(`form[data-do="decline"]`)
 	b.sees("back at the program")
 	if q := e.answer(); q.Get("error") != "access_denied" || q.Get("state") != "s1" || q.Has("code") {
