@@ -30,7 +30,7 @@ func (h *house) proposed(agent purser.Actor, operation string, in any) purser.Pl
 
 func TestAnAgentProposesToAdoptAndAPersonDecides(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(2000)
 		h.link(agent)
@@ -97,7 +97,7 @@ func TestAnAgentProposesToAdoptAndAPersonDecides(t *testing.T) {
 
 func TestAnAgentProposesToUnlinkAndAPersonDecides(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(2000)
 		if _, err := do[purser.Plan](h, agent, "unlink", purser.UnlinkProvider{Provider: "local"}); purser.CodeOf(err) != purser.NotFound {

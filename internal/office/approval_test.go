@@ -1,7 +1,6 @@
 package office_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 func TestTheThreeClocksOfAPlan(t *testing.T) {
 	t.Parallel()
 	house := func(t *testing.T) (*house, purser.Actor, purser.Plan) {
-		h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+		h := open(t, aDB(t))
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000, func(in *purser.CreateRun) { in.Expires = "48h" })
 		h.link(agent)
@@ -68,7 +67,7 @@ func TestTheThreeClocksOfAPlan(t *testing.T) {
 // RULES 11: an approval is used once, by the plan of its digest.
 func TestAnApprovalIsUsedOnceAndByItsPlan(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	h.seller.pay = h.rail()
 	_, agent := h.run(5000)
 	a := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("a.club")}})

@@ -47,7 +47,7 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 		{"an epoch to come", "UPDATE holds SET epoch = 7 WHERE organization = $1", "has epoch 7"},
 		{"an epoch that went back", "UPDATE stops SET epoch = 9 WHERE organization = $1", "out of order"},
 	}
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, fresh(t, database))
 		h.seller.pay = h.rail()
 		_, agent := h.run(5000)
@@ -147,6 +147,9 @@ func (h *house) mustSQL(tb testing.TB, statement string) {
 
 // The walk keeps no rows: what it holds in memory does not grow with the books.
 func TestTheWalkOfTheBooksNeedsNoMemoryForThem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("walks 20,000 holds and collects garbage all the while: run without -short")
+	}
 	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
 	run, _ := h.run(5000)
 	h.million(t, 20_000, run)

@@ -1,7 +1,6 @@
 package office_test
 
 import (
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,7 @@ func (h *house) limit(scope, id string, limit purser.Money) {
 // Drill c: what a plan lacks is told before any call, for each budget.
 func TestAPlanAboveItsBudgetsNamesEachWithWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	run, agent := h.run(1699)
 	h.limit("organization", "", usd(1000))
 	h.limit("project", h.project.ID, usd(1700))
@@ -52,7 +51,7 @@ func TestAPlanAboveItsBudgetsNamesEachWithWhatIsLeft(t *testing.T) {
 // nothing; the database itself keeps to the ceiling.
 func TestALimitBelowTheUseRefusesAndReversesNothing(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		run, agent := h.run(2000)
@@ -121,7 +120,7 @@ func TestOrdersAtOnceNeverPassTheBudgetAndFillIt(t *testing.T) {
 // RULES 6: no limit in a currency is no permission.
 func TestACurrencyWithoutABudgetIsRefused(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	_, agent := h.run(2000)
 	h.seller.set(func(s *seller) { s.currency = "EUR" })
 	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
@@ -137,7 +136,7 @@ func TestACurrencyWithoutABudgetIsRefused(t *testing.T) {
 // The same when the limits went away after the plan: each order is decided anew.
 func TestALimitThatIsGoneWhenTheOrderIsPlacedIsNoPermission(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	_, agent := h.run(2000)
 	plan := h.planned(agent, domain("superseal.club"))
 	h.limit("provider", "local", purser.Money{Amount: 1, Currency: "EUR"})
@@ -151,7 +150,7 @@ func TestALimitThatIsGoneWhenTheOrderIsPlacedIsNoPermission(t *testing.T) {
 // as meant and signed goes on.
 func TestARepeatAndAHurryNeedAPersonsWord(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	h.seller.pay = h.rail()
 	_, agent := h.run(9000)
 	buy := func(step purser.StepRequest) error {
@@ -183,7 +182,7 @@ func TestARepeatAndAHurryNeedAPersonsWord(t *testing.T) {
 // Drill l: the same failure three times pauses it.
 func TestAnOrderThatFailsThreeTimesIsPaused(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	_, agent := h.run(9000)
 	h.seller.pay = nil
 	h.seller.create = func(create) (app.Resource, error) { return app.Resource{}, purser.Errorf(purser.ProviderFailure, "no") }

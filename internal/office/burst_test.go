@@ -14,7 +14,7 @@ import (
 // CONTROLS, defaults: an agent that suddenly buys everywhere waits for a person.
 func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, aDB(t))
 	at := ""
 	h.seller.pay = func(ctx context.Context, token, order string, amount int64) error {
 		_, err := h.charge(purser.Actor{Kind: purser.Provider, ID: at}, purser.Charge{
@@ -71,7 +71,7 @@ func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 // The same of orders without a plan, in both databases, and seen by plans.
 func TestABurstOfHoldsToNewProvidersNeedsAPerson(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(20_000)
 		order := func(provider, target string) error {

@@ -48,7 +48,7 @@ func (c *counts) all() []string {
 // request; nobody makes a plan for it.
 func TestAnExpiredAccountIsAskedForAgainByItself(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h, c := open(t, database), &counts{}
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000)
@@ -196,7 +196,7 @@ func TestATokenIsRenewedWithATenthOfItsLifeToGo(t *testing.T) {
 // credentials, and of none that it says nothing of.
 func TestCredentialsSayWhenTheyEnd(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(2000)
 		first := time.Date(2027, 3, 1, 12, 0, 0, 900, time.UTC)

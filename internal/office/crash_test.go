@@ -133,7 +133,7 @@ func TestAKillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
 		t.Skip("kills at every commit: run without -short")
 	}
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		// The first house counts the commits; nobody dies in it.
 		count := &killer{gone: func() {}}
 		h := open(t, database)
@@ -196,7 +196,7 @@ func TestAKillDuringACallLosesAndRepeatsNothing(t *testing.T) {
 			}
 		}},
 	}
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		for _, tt := range tests {
 			for _, works := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, worked %v", tt.call, works), func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // one that was asked, byte for byte.
 func TestAnotherNameThanTheOneAskedIsNeverPlanned(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, aDB(t))
 	_, agent := h.run(2000)
 	for asked, offered := range map[string]string{
 		"superseal.club": "superseal.cc", "paypal.club": "pаypal.club", "a.example.club": "example.club", "one.club": "", "two.club": "two.club.",
@@ -60,7 +60,7 @@ func TestAResourceOfAnotherNameIsNotLive(t *testing.T) {
 	}
 	for name, lie := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := open(t, t.TempDir()+"/purser.db")
+			h := open(t, aDB(t))
 			h.seller.pay = h.rail()
 			h.seller.create = func(c create) (app.Resource, error) {
 				r, err := c.work()
@@ -120,7 +120,7 @@ func TestATermThatChangedAfterThePlanNeedsANewOne(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := open(t, t.TempDir()+"/purser.db")
+			h := open(t, aDB(t))
 			h.seller.pay = h.rail()
 			h.seller.set(func(s *seller) { s.quote = tt.before })
 			_, agent := h.run(2000)
@@ -146,7 +146,7 @@ func TestATermThatChangedAfterThePlanNeedsANewOne(t *testing.T) {
 // The account's terms are what the person read, or nobody agreed to them.
 func TestTermsThatChangedAfterThePlanAreNotAccepted(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, aDB(t))
 	_, agent := h.run(2000)
 	plan := h.planned(agent, domain("superseal.club"))
 	h.seller.set(func(s *seller) { s.terms = "Be kind, and pay twice." })
@@ -161,7 +161,7 @@ func TestTermsThatChangedAfterThePlanAreNotAccepted(t *testing.T) {
 // Drill h: nothing of another person's account is kept or shown.
 func TestAnotherPersonsAccountIsNotConnected(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.email = "bob@example.org"
 		_, agent := h.run(2000)
@@ -196,7 +196,7 @@ func TestAnotherPersonsAccountIsNotConnected(t *testing.T) {
 func TestAProvidersWordsChangeNoStep(t *testing.T) {
 	t.Parallel()
 	steps := func(words string) (purser.PlanTerms, []purser.Reason) {
-		h := open(t, t.TempDir()+"/purser.db", func(h *house) { h.seller.words = words })
+		h := open(t, aDB(t), func(h *house) { h.seller.words = words })
 		_, agent := h.run(2000)
 		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club"), {Service: "local/hosting:static"}}})
 		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID, Wait: 1})

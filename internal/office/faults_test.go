@@ -169,7 +169,7 @@ func (h *house) faulty(run purser.Run, meter purser.Actor, round int, b *breaker
 // answer lost. Nothing acknowledged is lost, nothing is decided twice.
 func TestABatchThatFailsAnywhereIsDecidedOnce(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(100_000)
 		meter := h.platform()
@@ -541,7 +541,7 @@ func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 // nobody is told that nothing was decided. The key tells when it is back.
 func TestALostCommitBeforeAnOutageIsUnknown(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		must[purser.Hold](h, agent, "charge_usage", usage(1))
@@ -576,7 +576,7 @@ func TestManyCallersOfManyKeysAreDecidedOnceEach(t *testing.T) {
 		h := open(t, database)
 		run, agent := h.run(10_000_000)
 		h.wide(agent)
-		keys := soak(24, 1000)
+		keys := fewer(8, 24, 1000)
 		var spent int64
 		for n := range keys {
 			by := agent
@@ -640,7 +640,7 @@ func TestTwoOfficesNeverPassAHotLimit(t *testing.T) {
 	t.Parallel()
 	h := open(t, testpg.Open(t))
 	twin := h.twin()
-	const limit = 20_000
+	limit := int64(fewer(4_000, 20_000, 20_000))
 	run, agent := h.run(limit)
 	h.wide(agent)
 	var spent [2]atomic.Int64
@@ -681,6 +681,9 @@ func TestTwoOfficesNeverPassAHotLimit(t *testing.T) {
 // SPEND.md 4, the plan guard: after many rows each statement of a batch still finds
 // its rows by an index. The plans are those that a connection of the batches keeps.
 func TestABatchFindsItsRowsByIndex(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 300,000 rows: run without -short")
+	}
 	t.Parallel()
 	h := open(t, testpg.Open(t))
 	run, agent := h.run(1_000_000)

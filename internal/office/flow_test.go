@@ -129,7 +129,7 @@ func TestAPlanWaitsForAPersonWithoutAskingAgainAndGoesOnByItself(t *testing.T) {
 
 func TestACodeWhoseAnswerWasLostIsNotExchangedTwice(t *testing.T) {
 	t.Parallel()
-	h, s := open(t, t.TempDir()+"/p.db"), &shy{lasts: time.Hour, lost: 1}
+	h, s := open(t, aDB(t)), &shy{lasts: time.Hour, lost: 1}
 	_, agent := h.run(2000)
 	plan, flow := h.waits(agent, s)
 	if err := h.back("c1", h.opened(flow)); err != nil {
@@ -148,7 +148,7 @@ func TestACodeWhoseAnswerWasLostIsNotExchangedTwice(t *testing.T) {
 
 func TestAPageThatRanOutIsAskedForAgain(t *testing.T) {
 	t.Parallel()
-	h, s := open(t, t.TempDir()+"/p.db"), &shy{lasts: time.Millisecond}
+	h, s := open(t, aDB(t)), &shy{lasts: time.Millisecond}
 	_, agent := h.run(2000)
 	plan, flow := h.waits(agent, s)
 	if _, err := h.o.StartFlow(h.ctx, h.owner, flow, ""); purser.CodeOf(err) != purser.Unavailable {
@@ -173,7 +173,7 @@ func TestAStopEndsAPlanThatWaitsForAPerson(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string]bool{"who answers later": true, "who never answers": false} {
 		t.Run(name, func(t *testing.T) {
-			h, s := open(t, t.TempDir()+"/p.db"), &shy{lasts: time.Hour}
+			h, s := open(t, aDB(t)), &shy{lasts: time.Hour}
 			_, agent := h.run(2000)
 			plan, flow := h.waits(agent, s)
 			session := h.opened(flow)
@@ -197,7 +197,7 @@ func TestAStopEndsAPlanThatWaitsForAPerson(t *testing.T) {
 
 func TestOnlyAPersonOfTheOrganizationOpensAPage(t *testing.T) {
 	t.Parallel()
-	h, s := open(t, t.TempDir()+"/p.db"), &shy{lasts: time.Hour}
+	h, s := open(t, aDB(t)), &shy{lasts: time.Hour}
 	_, agent := h.run(2000)
 	_, flow := h.waits(agent, s)
 	viewer, stranger := h.owner, h.owner

@@ -480,7 +480,7 @@ func TestNumbersAreTheOrderOfDecisions(t *testing.T) {
 			t.Parallel()
 			url, offices := database(t)
 			l := openLittle(t, url, offices)
-			events := unlatched(history(l, 1, 64, soak(40, 1000), func(r *rand.Rand, n int, holds []string, sent []call) call {
+			events := unlatched(history(l, 1, 64, fewer(15, 40, 1000), func(r *rand.Rand, n int, holds []string, sent []call) call {
 				if r.IntN(60) == 0 {
 					return stops(r, n, holds, nil)
 				}

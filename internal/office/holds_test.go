@@ -46,7 +46,7 @@ func (h *house) left(scope, id string) int64 {
 
 func TestAHoldIsBegunCapturedInPartsAndTheRestGoesBack(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		held := must[purser.Hold](h, agent, "place_hold", holdOf(600))
@@ -82,7 +82,7 @@ func TestAHoldIsBegunCapturedInPartsAndTheRestGoesBack(t *testing.T) {
 // RULES 2: who may give money back.
 func TestMoneyIsGivenBackByThePartyThatCanKnow(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		meter := h.platform()
@@ -130,7 +130,7 @@ func TestMoneyIsGivenBackByThePartyThatCanKnow(t *testing.T) {
 // RULES 2, 7: the hold of an order belongs to its payment token.
 func TestAnAgentCannotTouchTheHoldOfAnOrder(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(5000)
@@ -159,7 +159,7 @@ func (h *house) someHold() string {
 
 func TestARefusalNamesEveryBudgetThatFails(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000, func(in *purser.CreateRun) { in.Labels = []string{"team=search"} })
 		for _, b := range []purser.SetBudget{
@@ -282,7 +282,7 @@ func TestAHotLimitIsNeverPassed(t *testing.T) {
 // SPEND.md K1, K3, K8: what a stop leaves of a hold.
 func TestAStopMakesUnbegunHoldsVoidAndLetsBegunOnesSettle(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, _ := h.run(1000)
 		meter := h.platform()
@@ -314,7 +314,7 @@ func TestAStopMakesUnbegunHoldsVoidAndLetsBegunOnesSettle(t *testing.T) {
 
 func TestAHoldExpiresUnlessItsEffectBegan(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		in := holdOf(100)
@@ -347,7 +347,7 @@ func TestAHoldExpiresUnlessItsEffectBegan(t *testing.T) {
 
 func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(10000)
 		in := purser.PlaceHold{Provider: "printer", Kind: purser.KindOrder, Target: "100 leaflets", AmountMinor: 900, Currency: "USD"}
@@ -373,7 +373,7 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 // The door takes a credential from memory for a short time; the turn does not.
 func TestARevokedTokenSpendsNothing(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(1000)
 		meter := h.platform()

@@ -36,7 +36,7 @@ func TestAKeyKeepsFinalRefusalsOnly(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := open(t, t.TempDir()+"/purser.db")
+			h := open(t, aDB(t))
 			run, agent := h.run(2000)
 			switch tt.first {
 			case purser.BudgetExceeded:

@@ -12,7 +12,7 @@ import (
 // refuses at once, says that it is not acknowledged, and puts it in force when it can.
 func TestAStopIsLatchedWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		other, neighbour := h.run(1000)

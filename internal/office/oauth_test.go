@@ -158,7 +158,7 @@ func inOAuth(t *testing.T, err error, want string) {
 }
 
 func TestAConnectedClientIsAnAgentWithinTheBudgetThatWasSigned(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		c := h.connect()
 		out := h.redeem(c)
@@ -197,7 +197,7 @@ func TestAConnectedClientIsAnAgentWithinTheBudgetThatWasSigned(t *testing.T) {
 }
 
 func TestAGrantNeedsTheSignatureOfExactlyThis(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	c := h.asks()
 	in := h.form(c)
 	_, err := do[purser.Granted](h, h.owner, "grant", in)
@@ -235,7 +235,7 @@ func TestAGrantNeedsTheSignatureOfExactlyThis(t *testing.T) {
 }
 
 func TestARequestIsAnsweredOnceAndInTime(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	c := h.asks()
 	out := must[purser.Declined](h, h.owner, "decline", purser.AuthorizationRef{Authorization: c.asked})
 	if u, err := url.Parse(out.Redirect); err != nil || u.Query().Get("error") != "access_denied" || u.Query().Get("state") != "xyz" || u.Query().Get("iss") != here || u.Query().Has("code") {
@@ -297,7 +297,7 @@ func TestThirtyRedemptionsAtOnceGiveOneToken(t *testing.T) {
 }
 
 func TestACodeIsSpentByAnyWrongTry(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	for name, tt := range map[string]struct {
 		change func(h *house, r *office.Redemption)
 		want   string
@@ -338,7 +338,7 @@ func TestACodeIsSpentByAnyWrongTry(t *testing.T) {
 }
 
 func TestARefreshTokenThatComesTwiceEndsItsFamily(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		c := h.connect()
 		first := h.redeem(c)
@@ -380,7 +380,7 @@ func TestARefreshTokenThatComesTwiceEndsItsFamily(t *testing.T) {
 }
 
 func TestARefreshTokenIsForItsClientScopeAndResource(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	for name, tt := range map[string]struct {
 		change func(*house, *office.Refreshment)
 		want   string
@@ -401,7 +401,7 @@ func TestARefreshTokenIsForItsClientScopeAndResource(t *testing.T) {
 }
 
 func TestATokenDiesWithItsRunAndAStopSaysSo(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		again := func(c connection, out office.Issued) error {
 			_, err := h.o.RefreshGrant(h.ctx, stranger, office.Refreshment{Presented: c.public(), Refresh: out.Refresh.Reveal()})
@@ -447,7 +447,7 @@ func TestATokenDiesWithItsRunAndAStopSaysSo(t *testing.T) {
 }
 
 func TestAnAccessTokenLivesAtMostAnHourAndAtMostItsRun(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	short := h.connect(func(g *purser.GrantClient) { g.Expires = "10m" })
 	if out := h.redeem(short); out.ExpiresIn > 10*time.Minute {
 		t.Errorf("longer than its run: %v", out.ExpiresIn)
@@ -466,7 +466,7 @@ func TestAnAccessTokenLivesAtMostAnHourAndAtMostItsRun(t *testing.T) {
 }
 
 func TestATokenIsShownAtTheDoorItWasMadeFor(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	by, err := h.agentOf(h.redeem(h.connect()).Access)
 	if err != nil {
 		t.Fatal(explain(err))
@@ -481,7 +481,7 @@ func TestATokenIsShownAtTheDoorItWasMadeFor(t *testing.T) {
 }
 
 func TestAClientGivesItsTokensBackAndNobodyElses(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	c, other := h.connect(), h.asks()
 	out := h.redeem(c)
 	inOAuth(t, h.o.RevokeToken(h.ctx, stranger, other.public(), out.Refresh.Reveal()), oauth.InvalidClient)
@@ -506,7 +506,7 @@ func TestAClientGivesItsTokensBackAndNobodyElses(t *testing.T) {
 }
 
 func TestIntrospectionTellsOnesOwnOnly(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	c := h.connect()
 	out := h.redeem(c)
 	in, err := h.o.Introspect(h.ctx, h.owner, out.Access.Reveal())
@@ -532,7 +532,7 @@ func TestIntrospectionTellsOnesOwnOnly(t *testing.T) {
 }
 
 func TestAFloodOfRegistrationsIsRefusedAndCounted(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db", standing)
+	h := open(t, aDB(t), standing)
 	meta := func() oauth.Metadata {
 		return oauth.Metadata{ClientName: "x", Redirects: []string{"https://client.example/cb"}}
 	}
@@ -572,7 +572,7 @@ func TestAFloodOfRegistrationsIsRefusedAndCounted(t *testing.T) {
 }
 
 func TestAClientWithASecretShowsIt(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	out, err := h.o.RegisterClient(h.ctx, stranger, oauth.Metadata{ClientName: "Web", Redirects: []string{"http://127.0.0.1/cb"}})
 	if err != nil {
 		t.Fatal(explain(err))
@@ -598,7 +598,7 @@ func TestAClientWithASecretShowsIt(t *testing.T) {
 }
 
 func TestAClientsDocumentIsReadOnceInFiveMinutes(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db")
+	h := open(t, aDB(t))
 	const address = "https://client.example/id.json"
 	h.documents.texts = map[string]string{
 		address: fmt.Sprintf(`{"client_id":%q,"client_name":"Editor","redirect_uris":["http://127.0.0.1/cb"]}`, address), "https://client.example/other": `{"client_id":"` + address + `"}`,
@@ -624,7 +624,7 @@ func TestAClientsDocumentIsReadOnceInFiveMinutes(t *testing.T) {
 }
 
 func TestADeviceIsConfirmedByAPersonInABrowserOnce(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database, standing)
 		browser := h.owner
 		browser.Session = true
@@ -674,7 +674,7 @@ func TestADeviceIsConfirmedByAPersonInABrowserOnce(t *testing.T) {
 }
 
 func TestADeviceThatIsDeniedOrLateGetsNothing(t *testing.T) {
-	h := open(t, t.TempDir()+"/p.db", standing)
+	h := open(t, aDB(t), standing)
 	browser := h.owner
 	browser.Session = true
 	asked, err := h.o.AskDevice(h.ctx, stranger, "x")

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ import (
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
+	"github.com/purser-dev/purser/internal/testneed"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -33,6 +35,26 @@ import (
 func eachDB(t *testing.T, f func(t *testing.T, database string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, filepath.Join(t.TempDir(), "purser.db")) })
 	t.Run("postgres", func(t *testing.T) { f(t, testpg.Open(t)) })
+}
+
+// inTurn is eachDB for a test in which one thing comes after the other. With -short, as
+// under the race detector, it runs on one of them.
+func inTurn(t *testing.T, f func(t *testing.T, database string)) {
+	if !testing.Short() {
+		eachDB(t, f)
+		return
+	}
+	f(t, aDB(t))
+}
+
+// aDB is a database for a test that needs only one: SQLite. But where the race detector
+// is at work with PostgreSQL at hand, that: SQLite is Go code too, and takes several
+// times as long under it, with nothing to find in it for tests of one goroutine.
+func aDB(t *testing.T) string {
+	if testing.Short() && strings.Contains(os.Getenv(testneed.Require), "postgres") {
+		return testpg.Open(t)
+	}
+	return filepath.Join(t.TempDir(), "purser.db")
 }
 
 // house is an office with everything real but the provider.

@@ -14,7 +14,7 @@ import (
 // told, and stops the run in the same turn.
 func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, agent := h.run(1000)
 		meter := h.platform()
@@ -114,7 +114,7 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 // covers: its token, read back, says so (SPEND.md 8, usage_details.amount_captured).
 func TestARailThatCapturedAboveTheTokensHoldStopsTheRun(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		run, agent := h.run(5000)

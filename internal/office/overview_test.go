@@ -8,7 +8,7 @@ import (
 )
 
 func TestTheOverviewAndTheReportSayWhatTheLedgerSays(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(3000)
@@ -56,7 +56,7 @@ func TestTheOverviewAndTheReportSayWhatTheLedgerSays(t *testing.T) {
 }
 
 func TestAReviewComparesWithThePurposeThePreviousPlanAndTheBudgetsOfNow(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(3000, func(in *purser.CreateRun) { in.Purpose = "put the shop on superseal.club, at most 20 USD" })
 		first := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
@@ -95,7 +95,7 @@ func TestAReviewComparesWithThePurposeThePreviousPlanAndTheBudgetsOfNow(t *testi
 }
 
 func TestTheAuditLogIsSearchedFromItsEnd(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.run(1000)
 		h.run(2000)
@@ -124,7 +124,7 @@ func TestTheAuditLogIsSearchedFromItsEnd(t *testing.T) {
 
 // A limit in another currency beside it is not the run's budget.
 func TestARunShowsTheBudgetOfItsOwnCurrency(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, _ := h.run(3000)
 		euros := purser.Money{Amount: 0, Currency: "EUR"}

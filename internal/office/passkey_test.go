@@ -30,7 +30,7 @@ func codeOf(t testing.TB, link string) string {
 // person with a known key, approves. Each other is refused and on the record.
 func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		owner := h.owns()
 		viewer := h.joins(owner, purser.Viewer, "vera")
@@ -119,7 +119,7 @@ func TestAPasskeyApprovesOnlyWhatItSigned(t *testing.T) {
 // changed is found, even by who holds the log's key.
 func TestAPasskeysActIsCheckedFromTheRecordAlone(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	owner := h.owns()
 	in := purser.SetBudget{Scope: "organization", Limit: usd(900000)}
 	in.Act = h.signs(owner, "set_budget", in)
@@ -170,7 +170,7 @@ func TestAPasskeysActIsCheckedFromTheRecordAlone(t *testing.T) {
 
 func TestSigningInByPasskeyBeginsANewSessionEachTime(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		owner := h.owns()
 		again := h.signsIn(owner.device)
@@ -221,7 +221,7 @@ func TestSigningInByPasskeyBeginsANewSessionEachTime(t *testing.T) {
 
 func TestASessionEndsWhenItIsUnusedOldOrRevoked(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	owner := h.owns()
 	ended := func(cookie, why string) {
 		t.Helper()
@@ -260,7 +260,7 @@ func TestASessionEndsWhenItIsUnusedOldOrRevoked(t *testing.T) {
 
 func TestACodeMakesOnePasskeyOnce(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		owner := h.owns()
 		stranger := purser.Actor{Browser: "Test/1.0", Source: "test"}
@@ -328,7 +328,7 @@ func TestACodeMakesOnePasskeyOnce(t *testing.T) {
 
 func TestARecoveryCodeLetsInOnceAndEndsTheOtherSessions(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	owner := h.owns()
 	if len(owner.codes) != 10 {
 		t.Fatalf("%d recovery codes, want 10", len(owner.codes))
@@ -380,7 +380,7 @@ func TestARecoveryCodeLetsInOnceAndEndsTheOtherSessions(t *testing.T) {
 
 func TestALinkFromTheTerminalMakesAPasskeyForAPassphrase(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	in := purser.AddPasskey{}
 	in.Act = h.sign("add_passkey", in)
 	link := must[purser.Passkey](h, h.owner, "add_passkey", in).Link
@@ -402,7 +402,7 @@ func TestALinkFromTheTerminalMakesAPasskeyForAPassphrase(t *testing.T) {
 
 func TestPasskeysAreAddedListedAndRevoked(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	owner := h.owns()
 	bob := h.joins(owner, purser.Approver, "bob")
 	// Adding one needs one: a session alone is not enough.
@@ -446,7 +446,7 @@ func TestPasskeysAreAddedListedAndRevoked(t *testing.T) {
 
 func TestAnOrganizationAlwaysKeepsAnOwner(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		owner := h.owns()
 		bob := h.joins(owner, purser.Approver, "bob")
@@ -503,7 +503,7 @@ func TestAnOrganizationAlwaysKeepsAnOwner(t *testing.T) {
 // RULES 11: two people, not two credentials.
 func TestWhatIsDearNeedsTwoPeople(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		owner := h.owns()
@@ -570,7 +570,7 @@ func TestWhatIsDearNeedsTwoPeople(t *testing.T) {
 
 func TestALowerCeilingIsANewPlan(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"), func(h *house) { h.wire = strings.Replace(manifest, `"quotes",`, "", 1) })
+	h := open(t, aDB(t), func(h *house) { h.wire = strings.Replace(manifest, `"quotes",`, "", 1) })
 	_, agent := h.run(5000)
 	unpriced := purser.StepRequest{Service: "local/odd:thing", Ceiling: &purser.Money{Amount: 3000, Currency: "USD"}}
 	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{unpriced}})

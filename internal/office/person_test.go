@@ -2,7 +2,6 @@ package office_test
 
 import (
 	"encoding/base64"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -144,7 +143,7 @@ func (h *house) as(who purser.Actor, signer act.Signer, f func() *purser.Signatu
 // else loosens a control, and each try is on record.
 func TestNothingButAFreshSignatureOnTheVeryRequestLoosens(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	s := h.set()
 	viewer, viewerSigner := h.person("per_viewer", purser.Viewer)
 	approver, approverSigner := h.person("per_approver", purser.Approver)
@@ -299,7 +298,7 @@ func (h *house) standing() string {
 // withheld by default.
 func TestAnAgentSeesOnlyTheCredentialsThatItsRunAllows(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	h.seller.pay = h.rail()
 	_, none := h.run(2000)
 	plan := h.planned(none, purser.StepRequest{Service: "local/hosting:static", Name: "site"}, purser.StepRequest{Service: "local/hosting:pro", Name: "account"})

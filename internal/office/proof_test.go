@@ -47,7 +47,7 @@ func TestAChangedLogIsFoundAndNamed(t *testing.T) {
 			h.sql("UPDATE audit_hashes SET hashes = $3 WHERE organization = $1 AND n = $2", h.owner.Organization, row.N, row.Hashes)
 		}},
 	}
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
 				h := open(t, fresh(t, database))
@@ -122,7 +122,7 @@ func (h *house) export() audit.Report {
 // log only grew; an agent gets its own run's records and learns of no others.
 func TestARecordIsProvedToWhomItConcerns(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		run, agent := h.run(2000)
@@ -276,7 +276,7 @@ func (h *house) covered() {
 // Strangers' refusals are counted: one record a source and minute, whatever comes.
 func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database, standing)
 		must[purser.Accepted](h, h.owner, "sign_out", purser.SignOut{})
 		for range 30 {
@@ -345,7 +345,7 @@ func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
 // tested beside the code that writes them.
 func TestExportsForOthersHoldWhatTheLogHolds(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000)

@@ -2,7 +2,6 @@ package office_test
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +129,7 @@ func TestAProviderThatMisbehavesSellsOnceOrNotAtAll(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+			h := open(t, aDB(t))
 			h.seller.pay = h.rail()
 			_, agent := h.run(2000)
 			h.link(agent)
@@ -232,7 +231,7 @@ func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := open(t, filepath.Join(t.TempDir(), "purser.db"), blind)
+			h := open(t, aDB(t), blind)
 			h.seller.pay = h.rail()
 			_, agent := h.run(2000)
 			h.link(agent)

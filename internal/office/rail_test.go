@@ -3,6 +3,7 @@ package office_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func (h *house) inCall(f func(token, order string)) purser.Order {
 // changes what is held.
 func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	var used purser.Charge
 	order := h.inCall(func(token, order string) {
 		fine := purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD", IdempotencyKey: "k", ResourceID: "r"}
@@ -48,7 +49,7 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 		change := func(f func(*purser.Charge)) purser.Charge {
 			c := fine
 			f(&c)
-			c.IdempotencyKey += t.Name() + c.Currency + string(rune(c.AmountMinor))
+			c.IdempotencyKey += fmt.Sprint(t.Name(), c.Currency, c.AmountMinor)
 			return c
 		}
 		tests := []struct {
@@ -111,7 +112,7 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 // RULES 2: a token dies before its hold goes back, and outlives it never.
 func TestATokenIsDeadOnceItsHoldWentBack(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		_, agent := h.run(5000)
 		var in purser.Charge
@@ -243,7 +244,7 @@ func TestMagicAmountsFailAsTheySay(t *testing.T) {
 // arrive; one that cannot gets no token, and nobody is called.
 func TestAHoldThatEndsTooSoonGetsNoPaymentToken(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	h.seller.pay = h.rail()
 	_, agent := h.run(5000)
 	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})

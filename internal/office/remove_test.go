@@ -1,7 +1,6 @@
 package office_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 // after the grace, destroy asks for the name and a signature.
 func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h, agent, s := subscribed(t, database)
 		_, err := do[purser.Removal](h, agent, "remove", purser.Remove{Resource: s.Resource, Mode: "detach"})
 		if code := purser.CodeOf(err); code != purser.Forbidden && code != purser.SelfApproval {
@@ -85,7 +84,7 @@ func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
 
 func TestWhatIsDetachedStaysAtTheProviderAndPaysOn(t *testing.T) {
 	t.Parallel()
-	h, _, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, _, s := subscribed(t, aDB(t))
 	must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "detach"})
 	h.due(s.ID, -time.Minute)
 	h.tick()

@@ -1,7 +1,6 @@
 package office_test
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 
 // What a review found, each as a test that can fail.
 
-func lite(t *testing.T) *house { return open(t, filepath.Join(t.TempDir(), "purser.db")) }
+func lite(t *testing.T) *house { return open(t, aDB(t)) }
 
 func TestATokenThatWasShownOnceIsNotRepeatedUnderItsKey(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,6 @@ package office_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -150,7 +149,7 @@ func TestAStopEndsTokensAndAResumeRevivesNone(t *testing.T) {
 		"project": func(_ *house, r purser.Run) string { return r.Project }, "organization": func(h *house, _ purser.Run) string { return h.owner.Organization },
 	} {
 		t.Run(scope, func(t *testing.T) {
-			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+			h := open(t, aDB(t))
 			run, agent := h.run(2000)
 			_ = agent
 			stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: scope, ID: id(h, run), Reason: "enough"})
@@ -172,7 +171,7 @@ func TestAStopEndsTokensAndAResumeRevivesNone(t *testing.T) {
 // lifted before anybody got to it.
 func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000)
@@ -201,7 +200,7 @@ func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 // The same for the steps that a plan had not come to.
 func TestTheRestOfAPlanIsVoidEvenIfTheStopWasLiftedDuringACall(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	h.seller.pay = h.rail()
 	_, agent := h.run(2000)
 	h.link(agent)
@@ -219,7 +218,7 @@ func TestTheRestOfAPlanIsVoidEvenIfTheStopWasLiftedDuringACall(t *testing.T) {
 // to be nothing, and its money goes back. Nothing is called again.
 func TestALostCallUnderAStopIsLookedUpAndNotRepeated(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		for _, arrived := range []bool{false, true} {
 			h := open(t, fresh(t, database))
 			h.seller.pay = h.rail()
@@ -287,7 +286,7 @@ func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
 // RULES 3: an agent stops its run and itself, nothing wider.
 func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	run, agent := h.run(2000)
 	other, _ := h.run(2000, func(in *purser.CreateRun) { in.Agent = "another" })
 	for _, in := range []purser.Stop{

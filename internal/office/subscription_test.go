@@ -2,7 +2,6 @@ package office_test
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -115,7 +114,7 @@ func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, _, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+			h, _, s := subscribed(t, aDB(t))
 			arm(h, s)
 			h.due(s.ID, -time.Minute)
 			for range 3 {
@@ -142,7 +141,7 @@ func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
 // RULES 8: what is cancelled renews no more, whoever asks and however often.
 func TestACancelledSubscriptionRenewsNoMore(t *testing.T) {
 	t.Parallel()
-	h, agent, s := subscribed(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, agent, s := subscribed(t, aDB(t))
 	_, err := do[purser.Subscription](h, agent, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID})
 	refused(t, err, purser.Forbidden)
 	for range 2 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +84,7 @@ func (h *house) one(b *box, kind notice.Kind) notice.Message {
 
 func TestARequestIsToldRemindedOfAndItsEndToo(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h, b := told(t, database)
 		_, agent := h.run(2000, func(in *purser.CreateRun) { in.Expires = "48h" })
 		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Purpose: "a shop", Steps: []purser.StepRequest{domain("superseal.club")}})
@@ -120,7 +119,7 @@ func TestARequestIsToldRemindedOfAndItsEndToo(t *testing.T) {
 
 func TestEachOtherKindIsToldOnce(t *testing.T) {
 	t.Parallel()
-	file := func(t *testing.T) string { return filepath.Join(t.TempDir(), "purser.db") }
+	file := func(t *testing.T) string { return aDB(t) }
 	t.Run("a stop and its end", func(t *testing.T) {
 		h, b := told(t, file(t))
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
@@ -338,7 +337,7 @@ func TestARefusedThresholdIsNamed(t *testing.T) {
 // leaves both or neither.
 func TestANoticeIsThereIfAndOnlyIfWhatItTellsIs(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h, _ := told(t, database)
 		_, agent := h.run(2000)
 		armed := false
@@ -406,7 +405,7 @@ func TestTwoOfficesTellOnceAndACrashTellsAgain(t *testing.T) {
 
 func TestADeliveryIsTriedForADayAndThenGivenUpOnRecord(t *testing.T) {
 	t.Parallel()
-	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, b := told(t, aDB(t))
 	b.carry = func(int, func()) error { return errors.New("554 no\r\nsuch user\u202e") }
 	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
 	tries := func() int {
@@ -447,7 +446,7 @@ func TestADeliveryIsTriedForADayAndThenGivenUpOnRecord(t *testing.T) {
 // no transaction lasts longer than others may wait for it.
 func TestOldNoticesAreForgottenAFewAtATime(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h, b := told(t, database)
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
 		h.one(b, notice.Stopped)
@@ -495,7 +494,7 @@ func TestOldNoticesAreForgottenAFewAtATime(t *testing.T) {
 // A way that the settings do not name any more holds up nothing.
 func TestADeliveryByAWayThatIsGoneIsGivenUp(t *testing.T) {
 	t.Parallel()
-	h, _ := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, _ := told(t, aDB(t))
 	must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
 	h.sql("UPDATE notices SET spread_at = 1")
 	h.sql(`INSERT INTO deliveries (organization, notice, way, person, kind, state, next_at, created_at)
@@ -511,7 +510,7 @@ func TestADeliveryByAWayThatIsGoneIsGivenUp(t *testing.T) {
 
 func TestWhatWasDecidedMeanwhileIsNotAskedForAnyMore(t *testing.T) {
 	t.Parallel()
-	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, b := told(t, aDB(t))
 	b.carry = func(n int, take func()) error {
 		if n == 1 {
 			return errors.New("try later")
@@ -536,7 +535,7 @@ func TestWhatWasDecidedMeanwhileIsNotAskedForAnyMore(t *testing.T) {
 // An agent can ask for approvals without end; a person's mail box ends.
 func TestAFloodIsMutedAndStaysInTheList(t *testing.T) {
 	t.Parallel()
-	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, b := told(t, aDB(t))
 	_, agent := h.run(2000)
 	for i := range 25 {
 		must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain(fmt.Sprintf("n%d.club", i))}})
@@ -562,7 +561,7 @@ func TestAFloodIsMutedAndStaysInTheList(t *testing.T) {
 
 func TestPeopleChooseWhatTheyAreTold(t *testing.T) {
 	t.Parallel()
-	h, mail := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, mail := told(t, aDB(t))
 	hook := &box{}
 	h.mail[notice.Webhook] = hook
 	viewer, _ := h.person("per_01jdviewer000000000000000v", purser.Viewer)
@@ -626,7 +625,7 @@ func TestPeopleChooseWhatTheyAreTold(t *testing.T) {
 
 func TestATestSaysWhatBecameOfIt(t *testing.T) {
 	t.Parallel()
-	h, b := told(t, filepath.Join(t.TempDir(), "purser.db"))
+	h, b := told(t, aDB(t))
 	b.carry = func(n int, take func()) error {
 		if n == 1 {
 			return errors.New("535 wrong password")

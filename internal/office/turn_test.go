@@ -2,7 +2,6 @@ package office_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"sync"
 	"testing"
@@ -18,7 +17,7 @@ var takesTurn = regexp.MustCompile(`(?is)UPDATE organizations SET turn = turn \+
 // RULES 19: what is decided, is decided in a transaction that began with the turn.
 func TestEveryDecisionIsWrittenInsideTheTurn(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, aDB(t))
 	var mu sync.Mutex
 	first, seen := map[int64]string{}, map[string]int{}
 	var faults []string
@@ -79,7 +78,7 @@ func TestEveryDecisionIsWrittenInsideTheTurn(t *testing.T) {
 // RULES 19: while the clocks disagree nothing is spent, and everything can be stopped.
 func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
 	t.Parallel()
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		_, agent := h.run(2000)

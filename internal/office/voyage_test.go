@@ -46,7 +46,7 @@ func voyage(manifest string) purser.MakePlan {
 // The main job, with everything real but the provider: planned by an agent,
 // approved by a person, paid within the budget, proved by the log.
 func TestAnAgentTakesAFolderLiveWithinItsBudget(t *testing.T) {
-	eachDB(t, func(t *testing.T, database string) {
+	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.seller.pay = h.rail()
 		run, agent := h.run(2000)
