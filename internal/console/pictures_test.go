@@ -118,6 +118,10 @@ func (h *house) guests(much bool) map[string]string {
 			h.tb.Fatal(err)
 		}
 		pages["terms"] = "/terms/" + hash
+		_, agent := h.run("shop-keeper", "a name for the winter shop", 4000)
+		older := h.plan(agent, "The first that was free.", domain("harbor", "wintershop.club"))
+		h.plan(agent, "A shorter one is free too.", domain("harbor", "winter.club"))
+		pages["older"] = "/approvals/" + older.ID
 	}
 	return pages
 }
