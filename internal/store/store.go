@@ -166,7 +166,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return fmt.Errorf("opening %s: %w", path, err)
 	}
 	s.reader.SetMaxOpenConns(8)
-	s.reader.SetMaxIdleConns(8)
+	s.reader.SetMaxIdleConns(8) // opening one takes longer than most questions
+	s.reader.SetConnMaxIdleTime(5 * time.Minute)
 	s.questions = &prepared{pool: s.reader}
 	return nil
 }
