@@ -17,13 +17,21 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-// key signs the checkpoints of one log.
+// key signs the checkpoints of one log. It is made once: deriving it from the seed
+// takes as long as two signatures.
 func (o *Office) key(org string) (audit.Key, error) {
+	if key, ok := o.logKeys.Load(org); ok {
+		return key.(audit.Key), nil
+	}
 	origin, err := audit.Origin(o.installation, org)
 	if err != nil {
 		return audit.Key{}, err
 	}
-	return audit.NewKey(origin, o.AuditSeed)
+	key, err := audit.NewKey(origin, o.AuditSeed)
+	if err == nil {
+		o.logKeys.Store(org, key)
+	}
+	return key, err
 }
 
 // Checkpoint signs the tree of each log that has grown. There is one row a size,
@@ -50,7 +58,7 @@ const signedAtOnce = 100
 // signAll signs what these logs hold now. A log whose tree cannot be read keeps
 // none of the others waiting.
 func (o *Office) signAll(ctx context.Context, logs []db.Organization) (failed error) {
-	var rows []db.InsertCheckpointParams
+	var rows []db.Checkpoint
 	for _, org := range logs {
 		row, err := o.signTree(ctx, org)
 		if err != nil {
@@ -62,19 +70,12 @@ func (o *Office) signAll(ctx context.Context, logs []db.Organization) (failed er
 	if len(rows) == 0 {
 		return failed
 	}
-	return errors.Join(failed, o.Store.Write(ctx, func(q *db.Queries) error {
-		for _, row := range rows {
-			if _, err := q.InsertCheckpoint(ctx, row); err != nil {
-				return fmt.Errorf("keeping a checkpoint of %s: %w", row.Organization, err)
-			}
-		}
-		return nil
-	}))
+	return errors.Join(failed, o.Store.KeepCheckpoints(ctx, rows))
 }
 
 // signTree signs the root of a log as its row has it: the right edge of the tree,
 // which needs no reading.
-func (o *Office) signTree(ctx context.Context, org db.Organization) (row db.InsertCheckpointParams, err error) {
+func (o *Office) signTree(ctx context.Context, org db.Organization) (row db.Checkpoint, err error) {
 	edge, err := audit.OpenEdge(org.Seq, org.Edge, o.Store.Hashes(ctx, org.ID))
 	if err != nil {
 		return row, err
@@ -88,7 +89,7 @@ func (o *Office) signTree(ctx context.Context, org db.Organization) (row db.Inse
 		return row, err
 	}
 	note, err := key.Sign(audit.Checkpoint{Origin: origin, Size: org.Seq, Root: edge.Root(), Time: org.Clock})
-	return db.InsertCheckpointParams{Organization: org.ID, Size: org.Seq, Note: note, At: store.Micro(o.Now())}, err
+	return db.Checkpoint{Organization: org.ID, Size: org.Seq, Note: note, At: store.Micro(o.Now())}, err
 }
 
 // checkpoint returns the newest signed checkpoint, made now if there is news.

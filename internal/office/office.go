@@ -162,6 +162,7 @@ type Office struct {
 
 	queues  queues   // what waits for decisions
 	facts   sync.Map // store.RunFacts by run: what to load for its spends
+	logKeys sync.Map // audit.Key by organization
 	known   known
 	unsent  answers
 	latches latches

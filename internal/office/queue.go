@@ -147,7 +147,7 @@ func mostWorkers(dialect string) int {
 	if dialect == store.SQLite {
 		return 1
 	}
-	return max(1, runtime.GOMAXPROCS(0)/4)
+	return max(2, runtime.GOMAXPROCS(0)/4)
 }
 
 // add lets one more wait, behind those of its run.

@@ -54,13 +54,12 @@ func TestWhatProvesIsAppendOnlyInTheDatabase(t *testing.T) {
 		}
 		// The writers of the program are not in the way: a checkpoint of a size that is
 		// there already stays what it is.
-		var n int64
-		err = s.Write(t.Context(), func(q *db.Queries) (err error) {
-			n, err = q.InsertCheckpoint(t.Context(), db.InsertCheckpointParams{Organization: "org_1", Size: 1, Note: "another", At: 2})
-			return err
-		})
-		if err != nil || n != 0 {
-			t.Errorf("a second checkpoint of one size: %d rows, %v", n, err)
+		err = s.KeepCheckpoints(t.Context(), []db.Checkpoint{{Organization: "org_1", Size: 1, Note: "another", At: 2}})
+		if err != nil {
+			t.Errorf("a second checkpoint of one size: %v", err)
+		}
+		if kept, err := s.Read().LastCheckpoint(t.Context(), "org_1"); err != nil || kept.Note == "another" {
+			t.Errorf("a second checkpoint of one size took the place of the first: %+v, %v", kept, err)
 		}
 	})
 }

@@ -200,16 +200,17 @@ var typeNames = map[rune]string{'t': "text", 'i': "bigint", 'b': "bytea"}
 func (t *template) source(n int) string {
 	var b strings.Builder
 	if n == 0 {
-		var lists, names []string
+		// Lists in the list of a SELECT are walked side by side; as a table, PostgreSQL
+		// first writes each of them down, which takes twice as long.
+		var lists []string
 		for i, kind := range t.kinds {
-			lists = append(lists, fmt.Sprintf("$%d::%s[]", i+1, typeNames[kind]))
-			names = append(names, fmt.Sprintf("column%d", i+1))
+			lists = append(lists, fmt.Sprintf("unnest($%d::%s[]) AS column%d", i+1, typeNames[kind], i+1))
 		}
-		source := "unnest(" + strings.Join(lists, ", ") + ")"
+		source := "SELECT " + strings.Join(lists, ", ")
 		if t.lookup {
-			return source + " AS v (" + strings.Join(names, ", ") + ")"
+			return "(" + source + ") AS v"
 		}
-		return "SELECT * FROM " + source
+		return source
 	}
 	for row := range n {
 		b.WriteString(map[bool]string{true: "(", false: ", ("}[row == 0])

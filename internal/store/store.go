@@ -279,6 +279,10 @@ func (s *Store) Read() *db.Queries { return db.New(s.questions) }
 // Write changes what no turn protects: sign-in challenges, catalogs, blobs,
 // tokens of people. Budgets, holds, orders and audit change in a Turn only.
 func (s *Store) Write(ctx context.Context, f func(*db.Queries) error) error {
+	return s.write(ctx, func(tx db.DBTX) error { return f(db.New(tx)) })
+}
+
+func (s *Store) write(ctx context.Context, f func(db.DBTX) error) error {
 	if s.dialect == SQLite {
 		leave, err := s.lanes.take(ctx, s.laneOf(""), isUrgent(ctx))
 		if err != nil {
@@ -286,7 +290,7 @@ func (s *Store) Write(ctx context.Context, f func(*db.Queries) error) error {
 		}
 		defer leave()
 	}
-	return s.transact(ctx, func(tx db.DBTX) error { return f(db.New(tx)) })
+	return s.transact(ctx, f)
 }
 
 // laneOf is whom a turn waits for: on SQLite everybody, since it has one writer.

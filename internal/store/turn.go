@@ -217,6 +217,18 @@ func (t *Turn) Record(r audit.Record) int64 {
 	return t.Seq
 }
 
+var insertCheckpoints = insertInto("checkpoints", "organization, size, note, at", "titi", " ON CONFLICT (organization, size) DO NOTHING")
+
+// KeepCheckpoints keeps signed checkpoints of any number of logs. The first one of a
+// size stays (RULES 22).
+func (s *Store) KeepCheckpoints(ctx context.Context, all []db.Checkpoint) error {
+	rows := newRows(insertCheckpoints.kinds, false)
+	for _, c := range all {
+		rows.text(c.Organization).integer(c.Size).text(c.Note).integer(c.At)
+	}
+	return s.write(ctx, func(tx db.DBTX) error { return sendOn(ctx, tx, insertCheckpoints.of(rows, nil)) })
+}
+
 // NextMove numbers the movements of money that one record explains.
 func (t *Turn) NextMove(seq int64) int64 {
 	t.moves[seq]++

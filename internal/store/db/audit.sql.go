@@ -107,30 +107,6 @@ func (q *Queries) Checkpoints(ctx context.Context, organization string) ([]Check
 	return items, nil
 }
 
-const insertCheckpoint = `-- name: InsertCheckpoint :execrows
-INSERT INTO checkpoints (organization, size, note, at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, size) DO NOTHING
-`
-
-type InsertCheckpointParams struct {
-	Organization string
-	Size         int64
-	Note         string
-	At           int64
-}
-
-func (q *Queries) InsertCheckpoint(ctx context.Context, arg InsertCheckpointParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertCheckpoint,
-		arg.Organization,
-		arg.Size,
-		arg.Note,
-		arg.At,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const lastCheckpoint = `-- name: LastCheckpoint :one
 SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 ORDER BY size DESC LIMIT 1
 `

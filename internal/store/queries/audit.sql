@@ -5,9 +5,6 @@ SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY 
 -- name: AuditAfter :many
 SELECT * FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) AND seq <= sqlc.arg(until) ORDER BY seq LIMIT sqlc.arg(row_limit);
 
--- name: InsertCheckpoint :execrows
-INSERT INTO checkpoints (organization, size, note, at) VALUES ($1, $2, $3, $4) ON CONFLICT (organization, size) DO NOTHING;
-
 -- name: LastCheckpoint :one
 SELECT * FROM checkpoints WHERE organization = $1 ORDER BY size DESC LIMIT 1;
 
