@@ -264,11 +264,8 @@ func (o *Office) tokensAt(ctx context.Context, t *store.Turn, out *purser.StopIn
 		return err
 	}
 	for _, token := range tokens {
-		run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: token.Run})
-		if err != nil {
-			return err
-		}
-		if guardPath(run, "").Covered(out.Scope, out.Target) {
+		path := guard.Path{Organization: t.Org, Project: token.Project, Agent: token.Agent, Run: token.Run}
+		if path.Covered(out.Scope, out.Target) {
 			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectToken, Target: token.ID, State: effectPending})
 		}
 	}

@@ -269,7 +269,8 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 }
 
 const liveAgentTokens = `-- name: LiveAgentTokens :many
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > $2 ORDER BY id
+SELECT t.id, r.id AS run, r.project, r.agent FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run
+WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > $2 ORDER BY t.id
 `
 
 type LiveAgentTokensParams struct {
@@ -277,29 +278,28 @@ type LiveAgentTokensParams struct {
 	Now          int64
 }
 
-func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams) ([]Token, error) {
+type LiveAgentTokensRow struct {
+	ID      string
+	Run     string
+	Project string
+	Agent   string
+}
+
+// LiveAgentTokens are agents' tokens with where their runs spend.
+func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams) ([]LiveAgentTokensRow, error) {
 	rows, err := q.db.QueryContext(ctx, liveAgentTokens, arg.Organization, arg.Now)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Token{}
+	items := []LiveAgentTokensRow{}
 	for rows.Next() {
-		var i Token
+		var i LiveAgentTokensRow
 		if err := rows.Scan(
-			&i.Organization,
 			&i.ID,
-			&i.Hash,
-			&i.Kind,
-			&i.Principal,
 			&i.Run,
-			&i.CreatedAt,
-			&i.ExpiresAt,
-			&i.RevokedAt,
-			&i.Form,
-			&i.Label,
-			&i.SeenAt,
-			&i.GrantID,
+			&i.Project,
+			&i.Agent,
 		); err != nil {
 			return nil, err
 		}

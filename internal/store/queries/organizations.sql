@@ -68,7 +68,9 @@ SELECT * FROM keys WHERE organization = $1 AND principal = $2 AND key = $3;
 INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: LiveAgentTokens :many
-SELECT * FROM tokens WHERE organization = $1 AND kind = 'agent' AND revoked_at = 0 AND expires_at > sqlc.arg(now) ORDER BY id;
+-- LiveAgentTokens are agents' tokens with where their runs spend.
+SELECT t.id, r.id AS run, r.project, r.agent FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run
+WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > sqlc.arg(now) ORDER BY t.id;
 
 -- name: DropInstallationValue :exec
 DELETE FROM installation WHERE name = $1;
