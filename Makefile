@@ -15,7 +15,8 @@ version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 tools   := .tools/gofumpt .tools/staticcheck .tools/govulncheck .tools/sqlc .tools/templ
 sqlc     = $(shell find internal -name sqlc.yaml)
 
-# Where goroutines meet; the rest is sequential and would only cost time here.
+# Where goroutines meet; the rest is sequential and would only cost time here. With
+# -short these leave out, or do on one database, what is sequential in them too.
 racing  := app client provider internal/store internal/office internal/rail internal/seller internal/catalog \
 	internal/cloud internal/httpapi internal/mcpapi internal/server
 race     = $(foreach p,$(racing),$(if $(wildcard $p),./$p/...))

@@ -100,6 +100,7 @@ const (
 )
 
 func TestTheInspectorCallsToolsWithATokenOfOurs(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	_, token, granted := d.connected(d.s.URL() + "/mcp")
 	j := summon(t, inspector, launcher, "--cli", d.s.URL()+"/mcp", "--transport", "http", "--method", "tools/call", "--tool-name", "whoami",
@@ -115,6 +116,7 @@ func TestTheInspectorCallsToolsWithATokenOfOurs(t *testing.T) {
 }
 
 func TestTheInspectorConnectsByItself(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	j := summon(t, inspector, launcher, "--cli", d.s.URL()+"/mcp", "--transport", "http", "--method", "tools/call", "--tool-name", "whoami", "--format", "json",
 		"--callback-url", "http://127.0.0.1:"+freePort(t)+"/oauth/callback")
@@ -139,6 +141,7 @@ func TestTheInspectorConnectsByItself(t *testing.T) {
 }
 
 func TestTheConformanceSuitePassesItsScenariosOfAuthorization(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	port, results := freePort(t), t.TempDir()
 	id := d.register("http://127.0.0.1/callback")

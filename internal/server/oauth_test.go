@@ -267,6 +267,7 @@ func TestTheMCPSDKsClientConnectsByItselfOnceAPersonAgrees(t *testing.T) {
 }
 
 func TestTheServerSaysWhereToAskForAToken(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	for path, at := range map[string]string{"/mcp": "/mcp", "/v1/whoami": "/v1"} {
 		resp, err := http.Get(d.s.URL() + path)
@@ -297,6 +298,7 @@ func TestTheServerSaysWhereToAskForAToken(t *testing.T) {
 }
 
 func TestATokenForOneDoorIsNoTokenAtAnother(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	_, token, _ := d.connected(d.s.URL() + "/mcp")
 	if _, err := dial(t, d.s, token.AccessToken).Whoami(t.Context(), purser.None{}); purser.CodeOf(err) != purser.NotSignedIn {
@@ -313,6 +315,7 @@ func TestATokenForOneDoorIsNoTokenAtAnother(t *testing.T) {
 }
 
 func TestAWrongAuthorizationRequestIsNeverAnsweredElsewhere(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	local, far := d.register("http://127.0.0.1/cb"), d.register("https://client.example/cb")
 	sum := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
@@ -366,6 +369,7 @@ func TestAWrongAuthorizationRequestIsNeverAnsweredElsewhere(t *testing.T) {
 }
 
 func TestNoCredentialOpensThePageOfConsent(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	_, token, _ := d.connected(d.s.URL())
 	for name, bearer := range map[string]string{"an agent": token.AccessToken, "a person's token on a disk": d.token} {
@@ -390,6 +394,7 @@ func TestNoCredentialOpensThePageOfConsent(t *testing.T) {
 }
 
 func TestTheTokenEndpointTakesOneFormOnly(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	id := d.register("http://127.0.0.1/cb")
 	good := url.Values{"grant_type": {"authorization_code"}, "client_id": {id}, "code": {"x"}, "redirect_uri": {redirect}, "code_verifier": {oauth2.GenerateVerifier()}}
@@ -433,6 +438,7 @@ func TestTheTokenEndpointTakesOneFormOnly(t *testing.T) {
 }
 
 func TestRevocationAndIntrospectionAreAnsweredOverHTTP(t *testing.T) {
+	inTurn(t)
 	d := openDesk(t, nil)
 	cfg, token, granted := d.connected(d.s.URL())
 	if resp, out := d.form("/oauth/introspect", url.Values{"token": {token.AccessToken}}, d.token); resp.StatusCode != 200 || out["active"] != true || out["run"] != granted.Run.ID {

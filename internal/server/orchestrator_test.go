@@ -19,6 +19,7 @@ func thing(name string) purser.StepRequest {
 }
 
 func TestUnknownMembersEverywhereDoNotStopAPurchase(t *testing.T) { // O1
+	inTurn(t)
 	script := fakes.NewScript(t, nil)
 	b := newBuyer(t)
 	b.register(script.Manifest, "")
@@ -29,6 +30,7 @@ func TestUnknownMembersEverywhereDoNotStopAPurchase(t *testing.T) { // O1
 }
 
 func TestACreateThatFailsIsNeitherReadBackNorRepeated(t *testing.T) { // O3
+	inTurn(t)
 	for name, c := range map[string]struct {
 		status         int
 		body           string
@@ -82,6 +84,7 @@ func TestATokenNearItsEndIsRenewedOnceAndKeptBeforeItIsUsed(t *testing.T) { // O
 }
 
 func TestATokenThatIsNotKnownAnyMoreIsRenewedOnce(t *testing.T) { // 17.2
+	inTurn(t)
 	const unknown = `{"status":"error","id":"","error":{"code":"unauthorized","message":"x"}}`
 	script := fakes.NewScript(t, nil)
 	script.Say("POST", "/token", func(n int, _ fakes.Call) (int, string) {
@@ -110,6 +113,7 @@ func TestATokenThatIsNotKnownAnyMoreIsRenewedOnce(t *testing.T) { // 17.2
 }
 
 func TestAnAccountInARegionStaysAtItsHost(t *testing.T) { // O10
+	inTurn(t)
 	eu := fakes.NewScript(t, nil)
 	us := fakes.NewScript(t, func(m *app.Manifest) {
 		m.RegionBaseURLs = map[string]string{"US": m.BaseURL, "EU": eu.URL}
@@ -140,6 +144,7 @@ func TestAnAccountInARegionStaysAtItsHost(t *testing.T) { // O10
 }
 
 func TestBothOfOurSecretsSignWhileOneIsReplaced(t *testing.T) { // O12
+	inTurn(t)
 	script := fakes.NewScript(t, nil)
 	b := newBuyer(t)
 	b.register(script.Manifest, "")
@@ -162,6 +167,7 @@ func TestBothOfOurSecretsSignWhileOneIsReplaced(t *testing.T) { // O12
 }
 
 func TestAProviderWithoutRotationLeavesTheOldCredential(t *testing.T) { // O16
+	inTurn(t)
 	for name, answer := range map[string]func(int, fakes.Call) (int, string){
 		"404":                   fakes.Always(http.StatusNotFound, `{"detail":"Not Found"}`),
 		"405":                   fakes.Always(http.StatusMethodNotAllowed, `nothing`),
@@ -185,6 +191,7 @@ func TestAProviderWithoutRotationLeavesTheOldCredential(t *testing.T) { // O16
 }
 
 func TestACompleteResourceWithoutItsCredentialIsReadBackAndNotBoughtAgain(t *testing.T) { // 17.3
+	inTurn(t)
 	script := fakes.NewScript(t, nil)
 	script.Say("POST", "/resources", fakes.Always(200, `{"status":"complete","id":"r1"}`))
 	b := newBuyer(t)
@@ -196,6 +203,7 @@ func TestACompleteResourceWithoutItsCredentialIsReadBackAndNotBoughtAgain(t *tes
 }
 
 func TestWhatIsNeitherAPlanNorDeployableIsNotSoldByItself(t *testing.T) {
+	inTurn(t)
 	script := fakes.NewScript(t, nil)
 	b := newBuyer(t)
 	b.register(script.Manifest, "")

@@ -231,6 +231,7 @@ func TestOneOrchestratorLivesWithThreeKindsOfProviders(t *testing.T) {
 
 // A provider says the failure of an update with HTTP 200; nothing changes here.
 func TestARefusalUnderHTTP200IsARefusal(t *testing.T) {
+	inTurn(t)
 	sample := fakes.NewSample(t)
 	b := newBuyer(t)
 	b.register(sample.Manifest, "")
@@ -254,6 +255,7 @@ func TestARefusalUnderHTTP200IsARefusal(t *testing.T) {
 
 // O14: a component without its plan is refused here, naming the plan.
 func TestAComponentWithoutItsPlanIsNotOrdered(t *testing.T) {
+	inTurn(t)
 	posthog := fakes.NewPosthog(t)
 	b := newBuyer(t)
 	b.register(posthog.Manifest, "stripe")
@@ -496,6 +498,7 @@ func TestAPersonWhoDoesNotAgreeEndsThePlan(t *testing.T) {
 }
 
 func TestAProviderConfirmsAnAccountRequestItself(t *testing.T) {
+	inTurn(t)
 	for _, code := range []string{"", "with a code"} {
 		t.Run("code "+code, func(t *testing.T) {
 			b := newBuyer(t)
@@ -564,6 +567,7 @@ func TestAProviderConfirmsAnAccountRequestItself(t *testing.T) {
 }
 
 func TestWhatAProviderAsksForIsToldByAPersonAndTheOrderGoesOn(t *testing.T) {
+	inTurn(t)
 	schema := []byte(`{"type":"object","required":["team"],"properties":{"team":{"type":"string","enum":["red","blue"]}},"additionalProperties":false}`)
 	notes := fakes.NewNotes(t, func(c *provider.Config) {
 		c.Hooks.Information = func(_ context.Context, r provider.Request) ([]byte, error) {
@@ -628,6 +632,7 @@ func TestWhatAProviderAsksForIsToldByAPersonAndTheOrderGoesOn(t *testing.T) {
 }
 
 func TestOurPublicDocumentsNameKeysThatVerify(t *testing.T) {
+	inTurn(t)
 	b := newBuyer(t)
 	for _, header := range []map[string]string{nil, {"Authorization": "Bearer anything"}} {
 		status, _, text := fetch(t, http.DefaultClient, "GET", b.server.URL()+"/v2/provisioning/public_keys", header, "")

@@ -65,6 +65,16 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(text)
 }
 
+// inTurn skips, with -short, a test in which one request comes after the other: the
+// race stage has others in which the same code serves many at once, and SQLite is slow
+// under the race detector.
+func inTurn(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("one request after the other: run without -short")
+	}
+}
+
 func TestAServerServesAllDoorsAndEndsInOrder(t *testing.T) {
 	s, stop := start(t, settings(t, map[string]any{"metrics": true}), quiet())
 	if !strings.HasPrefix(s.URL(), "http://localhost:") || strings.HasSuffix(s.URL(), ":0") {

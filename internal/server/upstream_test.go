@@ -197,6 +197,7 @@ func TestAPersonOfTheIssuerReadsAndReducesAndLoosensNothing(t *testing.T) {
 }
 
 func TestWhoMayNotComeInIsRefusedAndRecorded(t *testing.T) {
+	inTurn(t)
 	s, u, ann := joined(t, map[string]any{"oidc.provision": "groups", "oidc.roles": "staff=viewer"})
 	for name, a := range map[string]issuertest.Account{
 		"not verified":        {"email": "grace@example.org", "email_verified": false, "groups": []string{"staff"}},

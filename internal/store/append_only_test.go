@@ -12,6 +12,9 @@ import (
 // What proves cannot be changed by a statement, whoever sends it: not even by one
 // that replaces a row (issue 4, "append-only enforced in the database too").
 func TestWhatProvesIsAppendOnlyInTheDatabase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one statement after the other: run without -short")
+	}
 	eachDB(t, func(t *testing.T, database string) {
 		s := open(t, Config{Database: database})
 		organization(t, s, "org_1")

@@ -22,6 +22,9 @@ var databases = map[string]func(*testing.T) string{
 }
 
 func TestAnyTableGoesFromAnyDatabaseToAny(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one statement after the other: run without -short")
+	}
 	for from, source := range databases {
 		for to, target := range databases {
 			t.Run(from+" to "+to, func(t *testing.T) {
@@ -68,6 +71,9 @@ func TestADumpIsOfOneMoment(t *testing.T) {
 }
 
 func TestOnlyAnEmptyDatabaseIsLoaded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one statement after the other: run without -short")
+	}
 	eachDB(t, func(t *testing.T, database string) {
 		for i, used := range []struct {
 			name string
@@ -142,6 +148,9 @@ func TestOfTwoLoadsAtOnceOneIsRefused(t *testing.T) {
 }
 
 func TestALoadThatFailsLeavesTheDatabaseEmptyAndUsable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one statement after the other: run without -short")
+	}
 	eachDB(t, func(t *testing.T, database string) {
 		s := open(t, Config{Database: database})
 		before, schema := dumped(t, s), schemaOf(t, s)

@@ -80,7 +80,10 @@ func TestEachWrongProviderFailsExactlyItsCases(t *testing.T) {
 	want, got := readTable(t), map[string][]string{}
 	var mu sync.Mutex
 	t.Run("provider", func(t *testing.T) {
-		for _, wrong := range wrongProviders {
+		for i, wrong := range wrongProviders {
+			if testing.Short() && i%8 != 0 {
+				continue // each is the whole suite once more; the race detector has seen it by then
+			}
 			t.Run(wrong.name, func(t *testing.T) {
 				t.Parallel()
 				var tamper func(http.Handler) http.Handler
@@ -106,11 +109,11 @@ func TestEachWrongProviderFailsExactlyItsCases(t *testing.T) {
 		}
 	})
 	for name := range want {
-		if got[name] == nil && !*update {
+		if got[name] == nil && !*update && !testing.Short() {
 			t.Errorf("%s names %q, which is none of the wrong providers", tableFile, name)
 		}
 	}
-	if *update {
+	if *update && !testing.Short() {
 		var b strings.Builder
 		b.WriteString(tableHead)
 		for _, name := range slices.Sorted(maps.Keys(got)) {
