@@ -1,12 +1,7 @@
 -- +goose Up
--- A key is found by its three columns at once. PostgreSQL compares them from the
--- left; beginning with the organization, it read the same text again at each step
--- before it came to what differs.
 -- A turn writes its organization's row twice and each of its windows once: half of a
 -- page is left free for that, so that a new version needs no entry in an index.
 -- In this database's own words, to the end of them:
-ALTER TABLE keys DROP CONSTRAINT keys_pkey;
-ALTER TABLE keys ADD PRIMARY KEY (key, principal, organization);
 ALTER TABLE organizations SET (fillfactor = 50);
 ALTER TABLE windows SET (fillfactor = 50);
 -- The end of them.
