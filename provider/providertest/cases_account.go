@@ -48,6 +48,10 @@ var signatureCases = []scenario{
 			r := p.get("provisioning/health", unsigned, header(app.HeaderSignature, value))
 			p.fails(r, 401, app.EnvelopeFlat, app.CodeInvalidSignature)
 		}
+		odd := func(c *call) {
+			c.header.Set(app.HeaderSignature, app.SignatureHeader(c.secrets, p.config.Now().Unix(), c.body)+",nonsense")
+		}
+		p.fails(p.get("provisioning/health", unsigned, odd), 401, app.EnvelopeFlat, app.CodeInvalidSignature)
 	}},
 	{"S52", "the neutral header name works, and never rescues an invalid one", "4.2", nil, func(p *probe) {
 		good := func(c *call) {
@@ -156,9 +160,13 @@ var accountCases = []scenario{
 		second := p.token(p.redeem(again.text("oauth", "code")))
 		p.check(again, first.Account != nil && second.Account != nil && first.Account.ID == second.Account.ID, "the same account")
 	}},
-	{"A52", "the same id for another email is a conflict", "9.3", nil, func(p *probe) {
+	{"A52", "the same id for another email or challenge is a conflict", "9.3", nil, func(p *probe) {
 		body := p.accountRequest(nil)
 		p.succeeds(p.post(accountPath, body), "type", app.AnswerOAuth)
+		challenge := body["code_challenge"]
+		body["code_challenge"] = app.Challenge("another " + verifier)
+		p.fails(p.post(accountPath, body), 409, app.EnvelopeTyped, app.CodeIdempotencyConflict)
+		body["code_challenge"] = challenge
 		body["email"] = "conformance+" + p.unique() + "@example.com"
 		p.fails(p.post(accountPath, body), 409, app.EnvelopeTyped, app.CodeIdempotencyConflict)
 	}},

@@ -1,11 +1,18 @@
 package providertest
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/purser-dev/purser/app"
 )
@@ -90,12 +97,20 @@ var orderCases = []scenario{
 		p.verb(token, id, "rotate_credentials", "{}", again)
 		p.fails(p.verb(token, id, "remove", "{}", again), 401, app.EnvelopeFlat, app.CodeInvalidSignature)
 	}},
+	{"S66", "a body that breaks off is never taken for a whole one", "5.1", nil, func(p *probe) {
+		r := p.broken(accountPath, p.accountRequest(nil))
+		if r.lost == nil { // a server may hang up by itself
+			p.fails(r, 400, app.EnvelopeFlat, app.CodeBodyNotReadable)
+		}
+	}},
 	{"A57", "account_requests: version, then body, then email, then expiry, then signature", "9.2", nil, func(p *probe) {
 		p.fails(p.post(accountPath, "{", badVersion), 400, app.EnvelopeFlat, app.CodeInvalidAPIVersion)
 		p.fails(p.post(accountPath, p.accountRequest(map[string]any{"email": ""}), badVersion, unsigned), 400, app.EnvelopeFlat, app.CodeInvalidAPIVersion)
 		p.fails(p.post(accountPath, []byte("\xff"), unsigned), 400, app.EnvelopeFlat, app.CodeBodyNotDecodable)
 		p.fails(p.post(accountPath, "{", unsigned), 400, app.EnvelopeTyped, app.CodeInvalidRequest)
 		p.fails(p.post(accountPath, p.accountRequest(map[string]any{"expires_at": "never"}), unsigned), 400, app.EnvelopeTyped, app.CodeInvalidRequest)
+		past := p.accountRequest(map[string]any{"expires_at": "2020-01-01T00:00:00Z"})
+		p.fails(p.post(accountPath, past, unsigned), 400, app.EnvelopeTyped, app.CodeExpired)
 	}},
 	{"A58", "account_requests: the signature comes before the orchestrator's account and PKCE", "9.2", nil, func(p *probe) {
 		bare := map[string]any{"orchestrator": map[string]any{"type": "stripe"}, "code_challenge_method": "plain"}
@@ -123,6 +138,14 @@ var orderCases = []scenario{
 		p.succeeds(first, "type", app.AnswerOAuth)
 		p.succeeds(second, "type", app.AnswerOAuth)
 		p.check(second, first.text("oauth", "code") == second.text("oauth", "code"), "the same code")
+	}},
+	{"A66", "a request again while its consent waits leads to the same page", "9.3", needConsent, func(p *probe) {
+		body := p.accountRequest(map[string]any{"email": p.config.ExistingEmail})
+		first, second := p.post(accountPath, body), p.post(accountPath, body)
+		p.succeeds(first, "type", app.AnswerRequiresAuth)
+		p.succeeds(second, "type", app.AnswerRequiresAuth)
+		page := first.text("requires_auth", "redirect", "url")
+		p.check(second, page != "" && second.text("requires_auth", "redirect", "url") == page, "the page of the first answer")
 	}},
 	{"T55", "wrong client credentials are refused, right ones and none go on", "10.1", needClient, func(p *probe) {
 		code := p.code(nil)
@@ -173,6 +196,8 @@ var orderCases = []scenario{
 			p.fails(p.post(resourcesPath+path, "{}", bearer(token), unsigned), 401, app.EnvelopeFlat, app.CodeInvalidSignature)
 			p.fails(p.post(resourcesPath+path, "{}"), 401, app.EnvelopeStatus, app.CodeUnauthorized)
 		}
+		p.fails(p.get(resourcesPath+"/res_1", bearer(token), unsigned), 401, app.EnvelopeFlat, app.CodeInvalidSignature)
+		p.fails(p.get(resourcesPath+"/res_1"), 401, app.EnvelopeStatus, app.CodeUnauthorized)
 		p.fails(p.post(deepLinkPath, "{}", bearer(token), unsigned), 401, app.EnvelopeFlat, app.CodeInvalidSignature)
 		p.fails(p.post(deepLinkPath, "{}"), 401, app.EnvelopeStatus, app.CodeUnauthorized)
 	}},
@@ -262,6 +287,17 @@ var orderCases = []scenario{
 		now := p.read(token, id)
 		p.check(now, equal(p.resource(now).Complete.AccessConfiguration, p.resource(made).Complete.AccessConfiguration), "the credentials of before")
 	}},
+	{"U54", "an update under a key used with another body is a conflict, and the same again is the same update", "12.3", needUpdate, func(p *probe) {
+		token, k := p.shared(), key("conf-"+p.unique())
+		id, _ := p.free(token)
+		target := p.config.UpdateTarget
+		body := map[string]any{"service_id": target, "configuration": p.config.configuration(target, p.unique())}
+		for range 2 {
+			p.settled(token, p.verb(token, id, "update_service", body, k))
+		}
+		body["unknown_member"] = "x"
+		p.fails(p.verb(token, id, "update_service", body, k), 409, app.EnvelopeStatus, app.CodeIdempotencyConflict)
+	}},
 	{"X52", "a rotation looks at the body before id and scope", "12.7", needCap(app.CapRotate), func(p *probe) {
 		r := p.verb(p.shared(), "res_unknown", "rotate_credentials", map[string]any{"label_prefix": strings.Repeat("x", 26)})
 		p.fails(r, 400, app.EnvelopeStatus, app.CodeInvalidLabelPrefix)
@@ -310,6 +346,63 @@ var orderCases = []scenario{
 
 func (p *probe) read2(id string, options ...option) *reply {
 	return p.get(resourcesPath+"/"+url.PathEscape(id), options...)
+}
+
+// broken posts a body that is signed and whole by itself, and declared to be longer.
+func (p *probe) broken(path string, v any) *reply {
+	body, err := json.Marshal(v)
+	if err != nil {
+		p.failf("encoding request: %v", err)
+	}
+	target, err := url.Parse(p.config.BaseURL + path)
+	if err != nil {
+		p.failf("making request: %v", err)
+	}
+	r := &reply{asked: fmt.Sprintf("POST %s\nContent-Length: %d, and then only %d bytes\n%s", path, len(body)+10, len(body), shown(body))}
+	p.last = r
+	conn, err := p.dial(target)
+	if err != nil {
+		panic(skip("no connection of its own can be made: " + err.Error()))
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // a server that waits for the rest sends nothing
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s: %s\r\n%s: %s\r\n\r\n%s",
+		target.RequestURI(), target.Host, len(body)+10, app.HeaderVersion, app.Version,
+		app.HeaderSignature, app.SignatureHeader([]string{p.config.SigningSecret}, p.when(body), body), body)
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		r.lost = err
+		return r
+	}
+	defer func() { _ = resp.Body.Close() }()
+	r.status, r.header = resp.StatusCode, resp.Header
+	r.body, _ = io.ReadAll(io.LimitReader(resp.Body, app.MaxResponseBytes))
+	r.members, _ = app.Object(r.body)
+	return r
+}
+
+// dial connects to a provider beside net/http, which sends no broken body.
+func (p *probe) dial(target *url.URL) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 5 * time.Second}
+	if target.Scheme == "http" {
+		return d.DialContext(p.ctx, "tcp", target.Host+port(target, ":80"))
+	}
+	var config *tls.Config
+	if t, ok := p.config.Transport.(*http.Transport); ok && t.TLSClientConfig != nil {
+		config = t.TLSClientConfig.Clone()
+		config.NextProtos = nil // HTTP/1.1
+	}
+	return (&tls.Dialer{NetDialer: d, Config: config}).DialContext(p.ctx, "tcp", target.Host+port(target, ":443"))
+}
+
+func port(target *url.URL, usual string) string {
+	if target.Port() != "" {
+		return ""
+	}
+	return usual
 }
 
 // v2Answer expects what the provider's mode says of a bad or missing V2 signature.

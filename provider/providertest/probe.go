@@ -88,9 +88,10 @@ type probe struct {
 // skip ends a case that cannot run after all.
 type skip string
 
-// reply is an answer, with what was asked for the report.
+// reply is an answer, with what was asked for the report; lost is why none came.
 type reply struct {
 	asked   string
+	lost    error
 	status  int
 	header  http.Header
 	body    []byte
@@ -173,7 +174,7 @@ func (p *probe) send(method, target string, body []byte, contentType string, opt
 	if c.header.Get(app.HeaderSignature)+c.header.Get(app.HeaderNeutralSignature) != "" && c.header.Get(app.HeaderSignatureV2) == "" {
 		p.signV2(c)
 	}
-	reply := &reply{asked: fmt.Sprintf("%s %s\n%s", method, strings.TrimPrefix(target, p.config.BaseURL), shown(body))}
+	reply := &reply{asked: fmt.Sprintf("%s %s\n%s%s", method, strings.TrimPrefix(target, p.config.BaseURL), headersShown(c.header), shown(body))}
 	p.last = reply
 	req, err := http.NewRequestWithContext(p.ctx, method, target, bytes.NewReader(body))
 	if err != nil {
@@ -183,12 +184,13 @@ func (p *probe) send(method, target string, body []byte, contentType string, opt
 	req.Header = c.header
 	resp, err := p.http.Do(req)
 	if err != nil {
-		p.failf("no answer came: %v", err)
+		reply.lost = err
+		p.failf("an answer")
 	}
 	defer resp.Body.Close()
 	reply.status, reply.header = resp.StatusCode, resp.Header
 	if reply.body, err = io.ReadAll(io.LimitReader(resp.Body, app.MaxCatalogBytes)); err != nil {
-		p.failf("reading the answer: %v", err)
+		p.failf("an answer that can be read to its end, not: %v", err)
 	}
 	reply.members, _ = app.Object(reply.body)
 	return reply
@@ -205,6 +207,30 @@ func (s *session) when(body []byte) int64 {
 	}
 	s.back[string(body)] = now
 	return now
+}
+
+// shownHeaders are those that the protocol is about, in the order of a report.
+var shownHeaders = []string{
+	app.HeaderVersion, app.HeaderSignature, app.HeaderNeutralSignature, app.HeaderSignatureV2, "Authorization", app.HeaderIdempotencyKey,
+	"Allow", "Location", "Retry-After",
+}
+
+// headersShown is a line for each of them that is there. A signature is no secret:
+// whoever got it can compare it with the one that it reckons.
+func headersShown(h http.Header) string {
+	var b strings.Builder
+	for _, name := range shownHeaders {
+		for _, value := range h.Values(name) {
+			if scheme, _, ok := strings.Cut(value, " "); ok && name == "Authorization" {
+				value = scheme + " [secret]"
+			}
+			if page, _, ok := strings.Cut(value, "?"); ok && name == "Location" { // it may carry a code
+				value = page + "?[secret]"
+			}
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	return b.String()
 }
 
 // secretKeys are not shown in reports.
@@ -261,11 +287,14 @@ func (p *probe) failf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if p.last != nil {
 		text = fmt.Sprintf("sent: %s\nexpected (APP %s): %s", p.last.asked, p.section, text)
-		if p.last.status != 0 {
-			text += fmt.Sprintf("\ncame: HTTP %d %s", p.last.status, shown(p.last.body))
+		switch {
+		case p.last.lost != nil:
+			text += fmt.Sprintf("\ncame: nothing: %v", p.last.lost)
+		case p.last.status != 0:
+			text += fmt.Sprintf("\ncame: HTTP %d %s\n%s", p.last.status, shown(p.last.body), headersShown(p.last.header))
 		}
 	}
-	panic(failure(text))
+	panic(failure(strings.TrimRight(text, "\n")))
 }
 
 // fails expects an error with exactly this HTTP status, envelope and code.

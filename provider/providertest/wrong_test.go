@@ -29,9 +29,14 @@ func setBody(r *http.Request, body []byte) {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 }
 
+// bodyOf reads a body and leaves it to be read again, breaking off where it broke off.
 func bodyOf(r *http.Request) []byte {
-	body, _ := io.ReadAll(r.Body)
+	length := r.ContentLength
+	body, err := io.ReadAll(r.Body)
 	setBody(r, body)
+	if err != nil {
+		r.ContentLength = length
+	}
 	return body
 }
 
@@ -39,7 +44,9 @@ func bodyOf(r *http.Request) []byte {
 func requests(change func(r *http.Request, body []byte)) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			change(r, bodyOf(r))
+			if body := bodyOf(r); r.ContentLength <= int64(len(body)) { // else it broke off
+				change(r, body)
+			}
 			next.ServeHTTP(w, r)
 		})
 	}
@@ -279,6 +286,34 @@ var wrongProviders = []struct {
 					quoted, _ := json.Marshal(made)
 					rec.Body = bytes.NewBufferString(trimmed + `,"debug":` + strings.ReplaceAll(string(quoted), `\"`, `'`) + `}`)
 				}
+			})
+		},
+	},
+	{
+		name: "takes what it got of a body that broke off",
+		tamper: func() func(http.Handler) http.Handler {
+			return func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, _ := io.ReadAll(r.Body)
+					setBody(r, body)
+					next.ServeHTTP(w, r)
+				})
+			}
+		},
+	},
+	{
+		name: "opens another page each time it is asked for consent",
+		tamper: func() func(http.Handler) http.Handler {
+			var n atomic.Int64
+			return answers(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+				edits(rec, func(m map[string]any) {
+					auth, ok := m["requires_auth"].(map[string]any)
+					if !ok {
+						return
+					}
+					page := fmt.Sprintf("%v&page=%d", auth["url"], n.Add(1))
+					auth["url"], auth["redirect"] = page, map[string]any{"url": page}
+				})
 			})
 		},
 	},
