@@ -160,7 +160,7 @@ var codes = []CodeInfo{
 	{AuthorizationPending, ClassPerson, 403, ExitPerson, "A person has not yet confirmed the code in a browser."},
 	{AccessDenied, ClassFinal, 403, ExitIdentity, "A person said no to this sign-in, or to this client."},
 	{ExpiredToken, ClassPerson, 403, ExitPerson, "The code was not confirmed in time; sign in again."},
-	{ProviderFailure, ClassFinal, 502, ExitFailure, "The provider refused; its own code and message are given."},
+	{ProviderFailure, ClassFinal, 502, ExitFailure, "The provider refused, or broke the protocol; its own words are given."},
 	{ProviderDown, ClassRetry, 503, ExitRetry, "The provider did not answer, and nothing was bought there."},
 	{AccountMismatch, ClassFinal, 502, ExitRefused, "The provider answered for another account; nothing was revealed or bought."},
 	{OutcomeUnknown, ClassUnknown, 502, ExitUnknown, "The provider's answer was lost. It is looked up, never bought again."},

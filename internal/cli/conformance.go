@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +26,7 @@ type conformed struct {
 	Passed   int                   `json:"passed"`
 	Failed   int                   `json:"failed"`
 	Skipped  int                   `json:"skipped"`
+	Unknown  []string              `json:"unknown,omitempty"` // patterns of --only that name no case
 	Results  []providertest.Result `json:"results"`
 }
 
@@ -48,7 +52,7 @@ func (s *session) conformance() *cobra.Command {
 	cmd.Flags().StringVar(&f.secret, "secret-file", "", "file with the signing secret that the provider knows (needed, but for --profile generic)")
 	cmd.Flags().StringVar(&f.profile, "profile", providertest.Purser, "how to show oneself: purser, stripe or generic")
 	cmd.Flags().StringVar(&f.input, "input", "", "JSON file with what the manifest does not tell, e.g. {\"payment_token\": \"...\", \"existing_email\": \"...\"}")
-	cmd.Flags().StringSliceVar(&f.only, "only", nil, "run only these cases, e.g. A*,R16")
+	cmd.Flags().StringSliceVar(&f.only, "only", nil, "run only these cases, e.g. A*,R50")
 	cmd.Flags().StringVar(&f.junit, "junit", "", "also write a JUnit XML report to this file")
 	cmd.Flags().BoolVar(&f.interop, "interop", false, "tolerate what other implementations are known to do")
 	cmd.Flags().StringVar(&f.record, "record", "", "keep the result with this provider at the server; asks for the passphrase")
@@ -135,6 +139,9 @@ func (s *session) conformanceConfig(ctx context.Context, cmd *cobra.Command, fro
 	if cmd.Flags().Changed("profile") || c.Profile == "" {
 		c.Profile = f.profile
 	}
+	if no := unmatched(c); len(no) > 0 && len(no) == len(c.Only) {
+		return c, misused(cmd, "--only %s names no case of profile %s", strings.Join(no, ","), c.Profile)
+	}
 	if f.secret != "" {
 		text, err := os.ReadFile(s.path(f.secret))
 		if err != nil {
@@ -148,10 +155,26 @@ func (s *session) conformanceConfig(ctx context.Context, cmd *cobra.Command, fro
 	if c.SigningSecret == "" {
 		return c, misused(cmd, "--secret-file is needed: the suite signs as an orchestrator that the provider knows")
 	}
-	if found, err := providertest.Discover(ctx, c); err == nil {
-		return found, nil // else the suite itself tells what is wrong with the catalog
+	found, err := providertest.Discover(ctx, c)
+	var lost *app.Error
+	switch {
+	case err == nil:
+		return found, nil
+	case errors.As(err, &lost) && lost.HTTPStatus == 0:
+		return c, purser.Errorf(purser.ProviderDown, "nothing answers at %s", c.BaseURL).WithCause(err).
+			WithHint("is it up? give the URL of its manifest, or its base URL")
 	}
-	return c, nil
+	return c, nil // the suite itself tells what is wrong with the catalog
+}
+
+// unmatched are the patterns that name no case: a misspelt one only runs less.
+func unmatched(c providertest.Config) []string {
+	return slices.DeleteFunc(slices.Clone(c.Only), func(pattern string) bool {
+		return slices.ContainsFunc(providertest.CaseIDs(), func(id string) bool {
+			ok, err := path.Match(pattern, id)
+			return err == nil && ok && (c.Profile == providertest.Generic) == strings.HasPrefix(id, "G")
+		})
+	})
 }
 
 // described reads a manifest; what is none is taken for a base URL.
@@ -168,7 +191,7 @@ func (s *session) described(ctx context.Context, from string) providertest.Confi
 func (s *session) conform(ctx context.Context, c providertest.Config, junit string) (conformed, error) {
 	report := providertest.Run(ctx, c)
 	v := conformed{
-		Provider: c.BaseURL, Profile: c.Profile, Results: report.Results,
+		Provider: c.BaseURL, Profile: c.Profile, Results: report.Results, Unknown: unmatched(c),
 		Passed: len(report.IDs(providertest.Passed)), Failed: len(report.IDs(providertest.Failed)), Skipped: len(report.IDs(providertest.Skipped)),
 	}
 	if junit != "" {
@@ -183,11 +206,11 @@ func (s *session) conform(ctx context.Context, c providertest.Config, junit stri
 	if report.OK() {
 		return v, nil
 	}
-	bad := purser.Errorf(purser.InvalidRequest, "%d of %d cases failed", v.Failed, v.Failed+v.Passed)
+	bad := purser.Errorf(purser.ProviderFailure, "%d of %d cases failed", v.Failed, v.Failed+v.Passed).
+		WithHint("each failure above names the section of APP 0.1d; run one alone with --only ID")
 	if v.Failed == 0 {
-		bad = purser.Errorf(purser.InvalidRequest, "no case could run: %d were skipped", v.Skipped)
+		bad = purser.Errorf(purser.InvalidRequest, "no case could run: %d were skipped", v.Skipped).WithHint("each says above what it needs: --input")
 	}
-	bad = bad.WithHint("each failure above names the section of APP 0.1d; run one alone with --only ID")
 	return v, &failure{error: bad, data: v, text: func(p *page) { showConformed(p, v) }}
 }
 
@@ -200,6 +223,9 @@ func showConformed(p *page, v conformed) {
 		for line := range strings.SplitSeq(r.Detail, "\n") {
 			p.line("        %s", line)
 		}
+	}
+	for _, pattern := range v.Unknown {
+		p.line("no case of this profile is named %s", pattern)
 	}
 	p.line("%s", fmt.Sprintf("%s: %d passed, %d failed, %d skipped", v.Provider, v.Passed, v.Failed, v.Skipped))
 }

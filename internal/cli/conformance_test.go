@@ -81,12 +81,12 @@ func TestConformanceNamesWhatIsWrongAndEndsWithAnError(t *testing.T) {
 	dir := t.TempDir()
 	secretFile(t, dir)
 	code, text := cliIn(t, dir, "conformance", manifest, "--secret-file", "secret.txt", "--only", "X1,S1")
-	for _, want := range []string{"failed  X1", "expected (APP 12.7): other credentials than before", "came: HTTP 200", "1 passed, 1 failed"} {
+	for _, want := range []string{"failed  X1", "expected (APP 12.7): other credentials than before", "came: HTTP 200", "Authorization: Bearer [secret]", "Stripe-Signature: t=", "1 passed, 1 failed"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
 		}
 	}
-	if code == 0 || strings.Contains(text, "key-of-") || strings.Contains(text, "the shared secret") {
+	if code != 1 || strings.Contains(text, "key-of-") || strings.Contains(text, "the shared secret") {
 		t.Errorf("exit %d; a credential or the secret shows, or it is taken for success:\n%s", code, text)
 	}
 }
@@ -99,15 +99,24 @@ func TestConformanceRefusesWhatItCannotUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{
-		"no secret":        {"conformance", manifest},
-		"no such file":     {"conformance", manifest, "--secret-file", "nothing.txt"},
-		"a wrong profile":  {"conformance", manifest, "--secret-file", "secret.txt", "--profile", "other"},
-		"no URL":           {"conformance", "vendor", "--secret-file", "secret.txt"},
-		"a misspelt input": {"conformance", manifest, "--secret-file", "secret.txt", "--input", "input.json"},
-		"no case":          {"conformance", manifest, "--secret-file", "secret.txt", "--only", "nothing"},
+		"no secret":         {"conformance", manifest},
+		"no such file":      {"conformance", manifest, "--secret-file", "nothing.txt"},
+		"a wrong profile":   {"conformance", manifest, "--secret-file", "secret.txt", "--profile", "other"},
+		"no URL":            {"conformance", "vendor", "--secret-file", "secret.txt"},
+		"a misspelt input":  {"conformance", manifest, "--secret-file", "secret.txt", "--input", "input.json"},
+		"no case":           {"conformance", manifest, "--secret-file", "secret.txt", "--only", "R16,nothing"},
+		"another profile's": {"conformance", manifest, "--secret-file", "secret.txt", "--only", "G1"},
 	} {
-		if code, text := cliIn(t, dir, args...); code == 0 {
-			t.Errorf("%s: exit 0, %s; want a refusal", name, text)
+		if code, text := cliIn(t, dir, args...); code != 2 || strings.Contains(text, "passed") {
+			t.Errorf("%s: exit %d, %s; want a refusal", name, code, text)
 		}
+	}
+	code, text := cliIn(t, dir, "conformance", manifest, "--secret-file", "secret.txt", "--only", "A1*,R16")
+	if code != 0 || !strings.Contains(text, "named R16") || strings.Contains(text, "named A1*") {
+		t.Errorf("a pattern that names no case is not told: exit %d, %s", code, text)
+	}
+	code, text = cliIn(t, dir, "conformance", "http://127.0.0.1:1/app/", "--secret-file", "secret.txt")
+	if code != 9 || !strings.Contains(text, "nothing answers at http://127.0.0.1:1/app/") || strings.Contains(text, "failed") {
+		t.Errorf("nobody there: exit %d, %s", code, text)
 	}
 }
