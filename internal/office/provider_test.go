@@ -293,3 +293,34 @@ func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
 		})
 	}
 }
+
+// APP 17.3: the provider says when to ask again. Our own pauses would have taken two
+// minutes for these eight.
+func TestAPendingResourceIsAskedForWhenItsProviderSays(t *testing.T) {
+	t.Parallel()
+	h, asked := open(t, aDB(t)), 0
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	later := func(r app.Resource) app.Resource {
+		return app.Resource{ID: r.ID, Status: app.StatusPending, RetryAfter: time.Millisecond}
+	}
+	h.seller.set(func(s *seller) {
+		s.create = func(c create) (app.Resource, error) {
+			r, err := c.work()
+			return later(r), err
+		}
+		s.get = func(r app.Resource) (app.Resource, error) {
+			if asked++; asked < 8 {
+				return later(r), nil
+			}
+			return r, nil
+		}
+	})
+	plan := h.planned(agent, domain("superseal.club"))
+	began := time.Now()
+	done := must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	if took := time.Since(began); done.State != purser.PlanDone || asked != 8 || took > time.Minute {
+		t.Errorf("the plan is %s after %v and %d questions, want 8 within a minute", done.State, took, asked)
+	}
+}
