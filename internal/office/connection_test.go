@@ -325,6 +325,7 @@ func TestARenewalThatACrashInterruptedIsMadeAgain(t *testing.T) {
 // A lost answer of a renewal says nothing of the order that needed the token: nothing
 // of that was sent yet. Whether the old pair is dead is told by asking once more.
 func TestALostRenewalIsAskedForOnceMoreAndMakesNoOrderUnknown(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	lost := func() (app.Token, error) {
 		return app.Token{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")

@@ -94,6 +94,7 @@ func TestAResourceOfAnotherNameIsNotLive(t *testing.T) {
 
 // Drill g: what changed after the plan needs a new plan; what got cheaper goes on.
 func TestATermThatChangedAfterThePlanNeedsANewOne(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	soon := app.Time{Time: time.Now().Add(48 * time.Hour)}
 	week := app.Time{Time: time.Now().Add(7 * 24 * time.Hour)}

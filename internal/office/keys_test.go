@@ -9,6 +9,7 @@ import (
 // RULES 10: what money refused for good stays refused under its key; what a
 // person, time or another try can change does not.
 func TestAKeyKeepsFinalRefusalsOnly(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	usd := func(n int64) purser.Money { return purser.Money{Amount: n, Currency: "USD"} }
 	tests := []struct {

@@ -47,6 +47,15 @@ func inTurn(t *testing.T, f func(t *testing.T, database string)) {
 	f(t, aDB(t))
 }
 
+// manyHouses skips, with -short, a test that makes one house after the other and lets
+// nothing in them happen at once.
+func manyHouses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many houses, and nothing at once in any: run without -short")
+	}
+}
+
 // aDB is a database for a test that needs only one: SQLite. But where the race detector
 // is at work with PostgreSQL at hand, that: SQLite is Go code too, and takes several
 // times as long under it, with nothing to find in it for tests of one goroutine.

@@ -142,6 +142,7 @@ func (h *house) as(who purser.Actor, signer act.Signer, f func() *purser.Signatu
 // Drill d: neither an agent, nor a stolen token, nor a signature for anything
 // else loosens a control, and each try is on record.
 func TestNothingButAFreshSignatureOnTheVeryRequestLoosens(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	h := open(t, aDB(t))
 	s := h.set()
@@ -297,6 +298,7 @@ func (h *house) standing() string {
 // RULES 4: exec under an agent's token is a reveal, per class, recorded, and
 // withheld by default.
 func TestAnAgentSeesOnlyTheCredentialsThatItsRunAllows(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	h := open(t, aDB(t))
 	h.seller.pay = h.rail()

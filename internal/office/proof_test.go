@@ -26,6 +26,7 @@ import (
 // Drill i: whatever is changed in the log behind the office's back, the verifier
 // names the first record that is not what was written.
 func TestAChangedLogIsFoundAndNamed(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	tests := []struct {
 		name   string

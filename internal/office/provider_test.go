@@ -13,6 +13,7 @@ import (
 // Drill k: whatever the provider does, there is one resource and one charge, or
 // none of either, and the state says so.
 func TestAProviderThatMisbehavesSellsOnceOrNotAtAll(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	lost := func() error { return purser.Errorf(purser.OutcomeUnknown, "the connection ended") }
 	first := func(f func(create) (app.Resource, error)) func(*house) {
@@ -210,6 +211,7 @@ func (h *house) exec(resource string) map[string]string {
 // RULES 16: without a look-up, an order is sent again under the same keys only to
 // a provider that proved that a repeat is safe; else a person decides.
 func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	blind := func(h *house) {
 		h.wire = strings.Replace(manifest, `"resources:find",`, "", 1)

@@ -111,6 +111,7 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 
 // RULES 2: a token dies before its hold goes back, and outlives it never.
 func TestATokenIsDeadOnceItsHoldWentBack(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
@@ -190,6 +191,7 @@ func TestOnlyWhoCapturedRefunds(t *testing.T) {
 
 // The sandbox plays the failures of a rail by the last two digits of an amount.
 func TestMagicAmountsFailAsTheySay(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string

@@ -59,6 +59,7 @@ func TestTwoPlansOfOneNameBuyOnce(t *testing.T) {
 }
 
 func TestAProviderInUseIsNotForgotten(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	h := lite(t)
 	_, agent := h.run(2000)
@@ -70,6 +71,7 @@ func TestAProviderInUseIsNotForgotten(t *testing.T) {
 }
 
 func TestEqualNamesInTwoEnvironmentsAreTwoSites(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	h := lite(t)
 	_, agent := h.run(2000)

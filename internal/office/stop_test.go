@@ -143,6 +143,7 @@ func purserID(t *testing.T) string {
 // RULES 21: a stopped token answers stopped, not that nobody is signed in; after
 // the resume it stays dead.
 func TestAStopEndsTokensAndAResumeRevivesNone(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	for scope, id := range map[string]func(*house, purser.Run) string{
 		"run": func(_ *house, r purser.Run) string { return r.ID }, "agent": func(_ *house, r purser.Run) string { return r.Agent },

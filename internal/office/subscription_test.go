@@ -100,6 +100,7 @@ func TestARenewalIsToldOnceAndChargedOnce(t *testing.T) {
 // RULES 8: a renewal that a budget or a stop refuses is not paid, and says so; one
 // above what was approved neither.
 func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	for name, arm := range map[string]func(*house, purser.Subscription){
 		"by a provider's budget": func(h *house, _ purser.Subscription) {

@@ -118,6 +118,7 @@ func TestARequestIsToldRemindedOfAndItsEndToo(t *testing.T) {
 }
 
 func TestEachOtherKindIsToldOnce(t *testing.T) {
+	manyHouses(t)
 	t.Parallel()
 	file := func(t *testing.T) string { return aDB(t) }
 	t.Run("a stop and its end", func(t *testing.T) {
