@@ -163,6 +163,7 @@ type Office struct {
 	queues  queues   // what waits for decisions
 	facts   sync.Map // store.RunFacts by run: what to load for its spends
 	logKeys sync.Map // audit.Key by organization
+	looked  sync.Map // time.Time by order: when an old one was last asked for
 	known   known
 	unsent  answers
 	latches latches

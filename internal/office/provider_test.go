@@ -3,6 +3,7 @@ package office_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -206,6 +207,58 @@ func (h *house) exec(resource string) map[string]string {
 	in := purser.Exec{Resource: resource}
 	in.Act = h.sign("exec", in)
 	return must[purser.Variables](h, h.owner, "exec", in).Env
+}
+
+// APP 17.3: what nobody can tell is asked for often, and hourly once it is old, for as
+// long as it takes.
+func TestAnOldUnknownOrderIsAskedForHourly(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	var away atomic.Bool
+	var asked atomic.Int64
+	h.seller.find = func(find func() (app.Resource, bool, error)) (app.Resource, bool, error) {
+		asked.Add(1)
+		if away.Load() {
+			return app.Resource{}, false, purser.Errorf(purser.ProviderDown, "away")
+		}
+		return find()
+	}
+	h.seller.create = func(c create) (app.Resource, error) {
+		away.Store(true)
+		_, _ = c.work()
+		return app.Resource{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")
+	}
+	plan := h.planned(agent, domain("superseal.club"))
+	_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	h.later(2 * time.Hour)
+	if order := h.ended(plan); order.State != purser.OrderUnknown {
+		t.Fatalf("the order is %s", order.State)
+	}
+	recovered := func(times int) int64 {
+		before := asked.Load()
+		for range times {
+			if err := h.o.Recover(h.ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return asked.Load() - before
+	}
+	if n := recovered(3); n > 1 {
+		t.Errorf("asked %d times within the hour", n)
+	}
+	h.later(time.Hour)
+	if n := recovered(3); n != 1 {
+		t.Errorf("asked %d times after an hour", n)
+	}
+	away.Store(false)
+	h.later(time.Hour)
+	if n := recovered(1); n != 1 || h.ended(plan).State != purser.OrderLive {
+		t.Errorf("asked %d times when it is back; the order is %s", n, h.ended(plan).State)
+	}
+	h.charged(1, 1200)
 }
 
 // RULES 16: without a look-up, an order is sent again under the same keys only to

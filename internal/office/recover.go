@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
@@ -62,7 +63,7 @@ func (o *Office) lookUpLost(ctx context.Context, org string) error {
 		step := terms.Steps[order.Step-1]
 		if purser.OrderState(order.State) != purser.OrderUnknown || !buys(step) {
 			err = o.turn(ctx, org, func(t *store.Turn) error { return o.abandon(ctx, t, plan, step, order.ID) })
-		} else {
+		} else if o.dueToLook(order) {
 			_, err = o.lookUp(ctx, plan, step, order)
 		}
 		if err != nil && purser.CodeOf(err) == purser.Internal {
@@ -70,6 +71,27 @@ func (o *Office) lookUpLost(ctx context.Context, org string) error {
 		}
 	}
 	return nil
+}
+
+// A provider is asked often for what is young, and then hourly for as long as it
+// takes (APP 17.3).
+const (
+	lookOften  = 15 * time.Minute
+	lookSeldom = time.Hour
+)
+
+// dueToLook reports that it is time to ask about an order again. A server that starts
+// anew asks once at once.
+func (o *Office) dueToLook(order db.Order) bool {
+	now := o.Now()
+	if now.Sub(store.Time(order.CreatedAt)) < lookOften {
+		return true
+	}
+	if last, ok := o.looked.Load(order.ID); ok && now.Sub(last.(time.Time)) < lookSeldom {
+		return false
+	}
+	o.looked.Store(order.ID, now)
+	return true
 }
 
 // abandon ends what an ended plan left behind and nobody can have paid for: an

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -188,6 +189,9 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 	gone, err := o.asked(ctx, org, p, access, func(access seal.Secret) (app.Resource, error) {
 		return o.Seller.Remove(ctx, p, access, row.ID+"/remove", row.ProviderID)
 	})
+	if saysGone(err) { // somebody removed it there
+		gone, err = app.Resource{Status: app.StatusRemoved}, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -209,6 +213,13 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 		t.Record(r)
 		return t.SetResourceState(ctx, db.SetResourceStateParams{Organization: org, ID: id, State: ResourceRemoved, RemovedAt: store.Micro(t.Now)})
 	})
+}
+
+// saysGone reports that a provider knows the resource's account and has the resource
+// no more (APP 12.5). A 404 without the code may come from anywhere on the way.
+func saysGone(err error) bool {
+	var e *purser.Error
+	return asCoded(err, &e) && e.Provider != nil && e.Provider.Status == http.StatusNotFound && e.Provider.Code == app.CodeNotFound
 }
 
 // removals deletes what is retired and past its grace, and what a destroy left.

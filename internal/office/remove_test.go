@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 )
 
 // RULES 25: detach leaves it there and pays on, retire cancels now and deletes
@@ -80,6 +81,49 @@ func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
 		}
 		h.charged(2, 1700)
 	})
+}
+
+// What was deleted at the vendor's own page is not there when we remove it.
+func TestWhatIsGoneAtTheProviderIsRemoved(t *testing.T) {
+	t.Parallel()
+	answered := func(status int, code string) *purser.Error {
+		e := purser.Errorf(purser.ProviderFailure, "no such resource")
+		e.Provider = &purser.ProviderSaid{Status: status, Code: code}
+		return e
+	}
+	for name, c := range map[string]struct {
+		answer *purser.Error
+		shown  bool // it still shows the resource
+		done   bool
+	}{
+		"gone":                   {answered(404, app.CodeNotFound), false, true},
+		"gone, and still there":  {answered(404, app.CodeNotFound), true, false},
+		"another server answers": {answered(404, ""), false, false},
+		"not ours":               {answered(403, app.CodeForbidden), false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, _, s := subscribed(t, aDB(t))
+			h.seller.set(func(s *seller) {
+				s.removing = c.answer
+				s.get = func(r app.Resource) (app.Resource, error) {
+					if c.shown {
+						return r, nil
+					}
+					return app.Resource{}, answered(404, app.CodeNotFound)
+				}
+			})
+			row := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: s.Resource})
+			d := purser.Remove{Resource: row.ID, Mode: "destroy", Confirm: row.Name}
+			d.Act = h.sign("remove", d)
+			if out := must[purser.Removal](h, h.owner, "remove", d); out.Done != c.done || out.Pending == c.done {
+				t.Errorf("%+v", out)
+			}
+			if n := h.counted("removed", "accepted"); (n == 1) != c.done {
+				t.Errorf("recorded %d times", n)
+			}
+		})
+	}
 }
 
 func TestWhatIsDetachedStaysAtTheProviderAndPaysOn(t *testing.T) {
