@@ -3,7 +3,6 @@ package office
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -219,7 +218,7 @@ func (o *Office) delete(ctx context.Context, org, id string) error {
 // no more (APP 12.5). A 404 without the code may come from anywhere on the way.
 func saysGone(err error) bool {
 	var e *purser.Error
-	return asCoded(err, &e) && e.Provider != nil && e.Provider.Status == http.StatusNotFound && e.Provider.Code == app.CodeNotFound
+	return asCoded(err, &e) && e.Provider != nil && e.Provider.Code == app.CodeNotFound
 }
 
 // removals deletes what is retired and past its grace, and what a destroy left.
