@@ -71,3 +71,14 @@ func base32(u [16]byte) [26]byte {
 func ValidID(prefix, s string) bool {
 	return idForm.MatchString(s) && s[:3] == prefix
 }
+
+// ValidKey reports whether s can be an idempotency key: 1 to 255 visible ASCII
+// characters.
+func ValidKey(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 255
+}

@@ -81,7 +81,7 @@ func (c *Console) performed(w http.ResponseWriter, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	if by.Key = r.Header.Get("Idempotency-Key"); op.Changes && !gate.ValidKey(by.Key) {
+	if by.Key = r.Header.Get("Idempotency-Key"); op.Changes && !purser.ValidKey(by.Key) {
 		return nil, purser.Errorf(purser.InvalidRequest, "the request has no key").WithHint("load the page again")
 	}
 	members, err := body(w, r)

@@ -141,7 +141,7 @@ func (c *Console) form(name string, do func(*visit) (next string, err error)) ht
 			v.fail(purser.Errorf(purser.InvalidRequest, "the form cannot be read").WithCause(err))
 			return
 		}
-		if v.by.Key = r.PostForm.Get("key"); !gate.ValidKey(v.by.Key) {
+		if v.by.Key = r.PostForm.Get("key"); !purser.ValidKey(v.by.Key) {
 			v.fail(purser.Errorf(purser.InvalidRequest, "the form has no key").WithHint("load the page again"))
 			return
 		}

@@ -433,14 +433,3 @@ func Bearer(r *http.Request) (string, error) {
 	}
 	return token, nil
 }
-
-// ValidKey reports whether s can be an idempotency key: 1 to 255 visible ASCII
-// characters.
-func ValidKey(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 255
-}

@@ -222,7 +222,7 @@ func (d *door) actor(r *http.Request) (purser.Actor, error) {
 // key reads the Idempotency-Key: 1 to 255 visible ASCII characters.
 func key(r *http.Request) (string, error) {
 	values := r.Header["Idempotency-Key"]
-	if len(values) != 1 || !gate.ValidKey(values[0]) {
+	if len(values) != 1 || !purser.ValidKey(values[0]) {
 		return "", purser.Errorf(purser.InvalidRequest, "a request that changes something needs one Idempotency-Key header of 1 to 255 visible ASCII characters").
 			WithHint("send a new random one for each new request, and the same one when you send a request again")
 	}

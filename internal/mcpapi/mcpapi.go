@@ -201,7 +201,7 @@ func (t *tool) key(members map[string]any) (string, error) {
 		return "mcp_" + hex.EncodeToString(b[:]), nil
 	}
 	key, _ := given.(string)
-	if !gate.ValidKey(key) {
+	if !purser.ValidKey(key) {
 		return "", purser.Errorf(purser.InvalidRequest, "%s must be 1 to 255 visible ASCII characters", keyMember)
 	}
 	return key, nil

@@ -29,8 +29,8 @@ func (Dropped) Drop() bool { return true }
 // token's hold, and nothing else. It opens no second hold and never exceeds it
 // (RULES 7). The provider's key for the charge makes a repeat the same charge.
 func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) (purser.Charged, error) {
-	if in.IdempotencyKey == "" || len(in.IdempotencyKey) > 255 {
-		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge needs an idempotency_key of at most 255 characters")
+	if !purser.ValidKey(in.IdempotencyKey) {
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge needs an idempotency_key of 1 to 255 visible ASCII characters")
 	}
 	token, err := o.Store.Read().PaymentTokenByHash(ctx, hashOf(seal.NewSecret(in.Token)))
 	if missing(err) {
@@ -184,14 +184,14 @@ func showCharge(c db.Charge, h db.Hold) purser.Charged {
 // Refund is recorded from the party that captured, for its own charge only
 // (RULES 2). It goes back to the windows that the money came from.
 func (o *Office) Refund(ctx context.Context, by purser.Actor, in purser.RefundCharge) (purser.Charged, error) {
+	if !purser.ValidKey(in.IdempotencyKey) {
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a refund needs an idempotency_key of 1 to 255 visible ASCII characters")
+	}
 	c, err := o.Store.Read().Charge(ctx, db.ChargeParams{ID: in.Charge, Provider: by.ID})
 	if err != nil {
 		return purser.Charged{}, notFound(err, "charge of yours", in.Charge)
 	}
 	by.Organization, by.Key = c.Organization, in.IdempotencyKey
-	if by.Key == "" {
-		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a refund needs an idempotency_key")
-	}
 	return once(ctx, o, by, "refund", in, func(t *store.Turn) (purser.Charged, error) {
 		c, err := t.Charge(ctx, db.ChargeParams{ID: in.Charge, Provider: by.ID})
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,9 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 			{"less than nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = -1 }), purser.InvalidRequest},
 			{"an unknown token", atLocal, change(func(c *purser.Charge) { c.Token = "sbx_x" }), purser.TokenInvalid},
 			{"no key", atLocal, purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD"}, purser.InvalidRequest},
+			{"a key that no database takes", atLocal, change(func(c *purser.Charge) { c.IdempotencyKey = "k\x00" }), purser.InvalidRequest},
+			{"a key of several words", atLocal, change(func(c *purser.Charge) { c.IdempotencyKey = "k k" }), purser.InvalidRequest},
+			{"a key without an end", atLocal, change(func(c *purser.Charge) { c.IdempotencyKey = strings.Repeat("k", 256) }), purser.InvalidRequest},
 			{"an agent", purser.Actor{Kind: purser.Agent, ID: "agt", Organization: h.owner.Organization}, fine, purser.Forbidden},
 			{"the owner", h.owner, fine, purser.Forbidden},
 		}
@@ -161,8 +165,13 @@ func TestOnlyWhoCapturedRefunds(t *testing.T) {
 			"another provider":    {purser.Actor{Kind: purser.Provider, ID: "evil"}, 1200, purser.NotFound},
 			"more than was taken": {atLocal, 1201, purser.InvalidState}, "nothing": {atLocal, 0, purser.InvalidState}, "less than nothing": {atLocal, -1, purser.InvalidState},
 		} {
-			if _, err := h.ops["refund"].Do(h.ctx, tt.by, purser.RefundCharge{Charge: charge, AmountMinor: tt.n, IdempotencyKey: name}); purser.CodeOf(err) != tt.want {
+			if _, err := h.ops["refund"].Do(h.ctx, tt.by, purser.RefundCharge{Charge: charge, AmountMinor: tt.n, IdempotencyKey: strings.ReplaceAll(name, " ", "-")}); purser.CodeOf(err) != tt.want {
 				t.Errorf("%s: got %v, want %s", name, explainOrNil(err), tt.want)
+			}
+		}
+		for _, key := range []string{"", "r\x00", "r r"} {
+			if _, err := h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charge, AmountMinor: 700, IdempotencyKey: key}); purser.CodeOf(err) != purser.InvalidRequest {
+				t.Errorf("the key %q: got %v", key, explainOrNil(err))
 			}
 		}
 		if n, _ := h.moved("refund"); n != 0 {
