@@ -164,8 +164,8 @@ func (o *Office) handedOver(ctx context.Context, p Provider, access seal.Secret,
 // order is over, and nobody would finish it. What cannot be removed is named.
 func (o *Office) dropUnpaid(ctx context.Context, p Provider, access seal.Secret, order db.Order, id string, declined error) error {
 	_, err := o.Seller.Remove(ctx, p, access, order.ID+"/unpaid", id)
-	var no, out *purser.Error
-	if err == nil || asCoded(err, &no) && no.Provider != nil && no.Provider.Status == 404 || !asCoded(declined, &out) {
+	var out *purser.Error
+	if err == nil || saysGone(err) || !asCoded(declined, &out) {
 		return declined
 	}
 	return out.WithHint("%s keeps what it began as %s; look there", p.Name, catalog.Plain(id, 128))

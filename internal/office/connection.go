@@ -188,10 +188,8 @@ func (o *Office) claimRenewal(ctx context.Context, c db.Connection) (until int64
 		if err != nil || fresh.State != ConnectionActive || !bytes.Equal(fresh.Access, c.Access) {
 			return 0, fresh, notFound(err, "connection", c.Provider)
 		}
-		select {
-		case <-ctx.Done():
-			return 0, fresh, purser.Errorf(purser.ProviderDown, "the token of %s is being renewed; nothing was sent to it", c.Provider).WithCause(ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+		if ended := pause(ctx, 50*time.Millisecond); ended != nil {
+			return 0, fresh, purser.Errorf(purser.ProviderDown, "the token of %s is being renewed; nothing was sent to it", c.Provider).WithCause(ended)
 		}
 	}
 }

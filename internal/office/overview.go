@@ -39,13 +39,9 @@ func (o *Office) Overview(ctx context.Context, by purser.Actor, _ purser.None) (
 	if err != nil {
 		return out, err
 	}
-	out.Unsettled = []purser.Order{}
-	for _, r := range unsettled {
-		order, err := showOrder(r.Order, r.Hold)
-		if err != nil {
-			return out, err
-		}
-		out.Unsettled = append(out.Unsettled, order)
+	out.Unsettled, err = ordersOf(unsettled, func(r db.NewestUnsettledOrdersRow) (db.Order, db.Hold) { return r.Order, r.Hold })
+	if err != nil {
+		return out, err
 	}
 	stops, err := o.ListStops(ctx, by, purser.Page{})
 	if err != nil {

@@ -217,13 +217,9 @@ func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan) (out 
 	if err != nil {
 		return out, err
 	}
-	out.Orders = []purser.Order{}
-	for _, r := range orders {
-		order, err := showOrder(r.Order, r.Hold)
-		if err != nil {
-			return out, err
-		}
-		out.Orders = append(out.Orders, order)
+	out.Orders, err = ordersOf(orders, func(r db.OrdersOfPlanRow) (db.Order, db.Hold) { return r.Order, r.Hold })
+	if err != nil {
+		return out, err
 	}
 	out.Approval, err = o.showApproval(ctx, q, org, id)
 	return out, err
@@ -266,6 +262,19 @@ func (o *Office) showOrders(ctx context.Context, q *db.Queries, rows []db.Order)
 			return nil, notFound(err, "hold", r.Hold)
 		}
 		order, err := showOrder(r, h)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, order)
+	}
+	return out, nil
+}
+
+// ordersOf shows orders that came with their holds.
+func ordersOf[R any](rows []R, of func(R) (db.Order, db.Hold)) ([]purser.Order, error) {
+	out := []purser.Order{}
+	for _, r := range rows {
+		order, err := showOrder(of(r))
 		if err != nil {
 			return nil, err
 		}

@@ -141,8 +141,8 @@ func (o *Office) help() {
 
 func stopping() error { return purser.Errorf(purser.Unavailable, "the server is stopping") }
 
-// mostWorkers is how many batches of several organizations can be under way. On few
-// cores a second one only makes the batches smaller (SPEND.md 4).
+// mostWorkers is how many batches of several organizations can be under way: while
+// PostgreSQL writes one, another is decided. One organization has one at a time.
 func mostWorkers(dialect string) int {
 	if dialect == store.SQLite {
 		return 1

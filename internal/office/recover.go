@@ -64,7 +64,9 @@ func (o *Office) lookUpLost(ctx context.Context, org string) error {
 		if purser.OrderState(order.State) != purser.OrderUnknown || !buys(step) {
 			err = o.turn(ctx, org, func(t *store.Turn) error { return o.abandon(ctx, t, plan, step, order.ID) })
 		} else if o.dueToLook(order) {
-			_, err = o.lookUp(ctx, plan, step, order)
+			if order, err = o.lookUp(ctx, plan, step, order); purser.OrderState(order.State) != purser.OrderUnknown {
+				o.looked.Delete(order.ID)
+			}
 		}
 		if err != nil && purser.CodeOf(err) == purser.Internal {
 			return err

@@ -221,15 +221,8 @@ func (o *Office) ShowRun(ctx context.Context, by purser.Actor, in purser.RunRef)
 	if err != nil {
 		return run, err
 	}
-	run.Orders = []purser.Order{}
-	for _, r := range rows {
-		order, err := showOrder(r.Order, r.Hold)
-		if err != nil {
-			return run, err
-		}
-		run.Orders = append(run.Orders, order)
-	}
-	return run, nil
+	run.Orders, err = ordersOf(rows, func(r db.OrdersOfRunRow) (db.Order, db.Hold) { return r.Order, r.Hold })
+	return run, err
 }
 
 // runOf is the run that a request names; agents have their own only.

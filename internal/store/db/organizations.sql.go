@@ -269,7 +269,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 }
 
 const liveAgentTokens = `-- name: LiveAgentTokens :many
-SELECT t.id, r.id AS run, r.project, r.agent FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run
+SELECT t.id, t.run, CAST(COALESCE(r.project, '') AS TEXT) AS project, CAST(COALESCE(r.agent, '') AS TEXT) AS agent FROM tokens t LEFT JOIN runs r ON r.organization = t.organization AND r.id = t.run
 WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > $2 ORDER BY t.id
 `
 

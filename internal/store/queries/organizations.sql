@@ -69,7 +69,7 @@ INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) 
 
 -- name: LiveAgentTokens :many
 -- LiveAgentTokens are agents' tokens with where their runs spend.
-SELECT t.id, r.id AS run, r.project, r.agent FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run
+SELECT t.id, t.run, CAST(COALESCE(r.project, '') AS TEXT) AS project, CAST(COALESCE(r.agent, '') AS TEXT) AS agent FROM tokens t LEFT JOIN runs r ON r.organization = t.organization AND r.id = t.run
 WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > sqlc.arg(now) ORDER BY t.id;
 
 -- name: DropInstallationValue :exec
