@@ -240,24 +240,27 @@ func TestWhatAFailedPaymentLeftIsRemoved(t *testing.T) {
 	refusal := func(code, id string) string {
 		return `{"status":"error","id":"` + id + `","error":{"code":"` + code + `","message":"no"}}`
 	}
+	const removed = `{"status":"removed","id":"r9"}`
 	for name, c := range map[string]struct {
 		answer  string
 		removal int // HTTP status of the removal
+		says    string
 		code    purser.Code
 		removes int
 		named   bool
 	}{
-		"with an id":                  {refusal(app.CodeRequiresPayment, "r9"), 200, purser.PaymentDeclined, 1, false},
-		"in older words":              {refusal(app.CodeBillingActivation, "r9"), 200, purser.PaymentDeclined, 1, false},
-		"gone by itself":              {refusal(app.CodeRequiresPayment, "r9"), 404, purser.PaymentDeclined, 1, false},
-		"that cannot be removed":      {refusal(app.CodeRequiresPayment, "r9"), 500, purser.PaymentDeclined, 1, true},
-		"without an id":               {refusal(app.CodeRequiresPayment, ""), 200, purser.PaymentDeclined, 0, false},
-		"not a payment: ours no more": {refusal(app.CodeIdempotencyConflict, "r9"), 200, purser.ProviderFailure, 0, false},
+		"with an id":                  {refusal(app.CodeRequiresPayment, "r9"), 200, removed, purser.PaymentDeclined, 1, false},
+		"in older words":              {refusal(app.CodeBillingActivation, "r9"), 200, removed, purser.PaymentDeclined, 1, false},
+		"gone by itself":              {refusal(app.CodeRequiresPayment, "r9"), 404, refusal(app.CodeNotFound, "r9"), purser.PaymentDeclined, 1, false},
+		"another server answers":      {refusal(app.CodeRequiresPayment, "r9"), 404, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
+		"that cannot be removed":      {refusal(app.CodeRequiresPayment, "r9"), 500, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
+		"without an id":               {refusal(app.CodeRequiresPayment, ""), 200, removed, purser.PaymentDeclined, 0, false},
+		"not a payment: ours no more": {refusal(app.CodeIdempotencyConflict, "r9"), 200, removed, purser.ProviderFailure, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			script := fakes.NewScript(t, nil)
 			script.Say("POST", "/resources", fakes.Always(400, c.answer))
-			script.Say("POST", "/resources/r9/remove", fakes.Always(c.removal, map[bool]string{true: `{"status":"removed","id":"r9"}`, false: `{"detail":"x"}`}[c.removal == 200]))
+			script.Say("POST", "/resources/r9/remove", fakes.Always(c.removal, c.says))
 			b := newBuyer(t)
 			b.register(script.Manifest, "")
 			_, err := b.bought("buying", b.add(thing("mine")))
