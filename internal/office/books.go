@@ -8,6 +8,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -30,7 +31,7 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 		}
 		b := &books{
 			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
-			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[string][]windowMark{},
+			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[windowsName][]windowMark{},
 		}
 		for _, check := range []func() error{b.records, b.leaves, b.movements, b.holds, b.windows, b.orders, b.compare} {
 			if err := check(); err != nil {
@@ -62,7 +63,7 @@ type books struct {
 	told    *ledger.Tally // holds, and what records say of them
 	// balances are what the records read so far have come to.
 	balances *audit.Balances
-	marks    map[string][]windowMark
+	marks    map[windowsName][]windowMark
 	out      purser.Books
 	faults   []string
 }
@@ -277,11 +278,12 @@ func settledWord(settled bool) string {
 // marksOf are the numbers of the windows of a hold. Most holds have a list of
 // windows that many others have too.
 func (b *books) marksOf(h db.BooksHoldsRow) ([]windowMark, error) {
-	name := h.Currency + h.Windows
+	own := ownOf(b.org.ID, h)
+	name := windowsName{own, h.Currency, h.Windows}
 	if marks, ok := b.marks[name]; ok {
 		return marks, nil
 	}
-	keys, err := fromJSON[[]windowKey](h.Windows)
+	keys, err := spend.ParseWindows(own, h.Currency, h.Windows)
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +296,16 @@ func (b *books) marksOf(h db.BooksHoldsRow) ([]windowMark, error) {
 	}
 	b.marks[name] = marks
 	return marks, nil
+}
+
+// windowsName is all that a hold's windows are read from.
+type windowsName struct {
+	own            spend.Own
+	currency, text string
+}
+
+func ownOf(org string, h db.BooksHoldsRow) spend.Own {
+	return spend.Own{Organization: org, Project: h.Project, Provider: h.Provider, Category: h.Category, Run: h.Run}
 }
 
 func (b *books) window(parts ...string) windowMark {
@@ -484,7 +496,7 @@ func (b *books) mismatched() error {
 			return err
 		}
 		for _, h := range rows {
-			keys, err := fromJSON[[]windowKey](h.Windows)
+			keys, err := spend.ParseWindows(ownOf(b.org.ID, h), h.Currency, h.Windows)
 			if err != nil {
 				return err
 			}

@@ -14,14 +14,6 @@ import (
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
-// windowKey names one window of one budget; a hold keeps those that it was
-// decided against, and they are never computed again (SPEND.md section 2).
-type windowKey struct {
-	Scope  string `json:"scope"`
-	Target string `json:"target"`
-	Name   string `json:"name"`
-}
-
 // labelsOf are those of the project and of the run, each once.
 func (o *Office) labelsOf(ctx context.Context, q *db.Queries, org, project, run string) ([]string, error) {
 	p, err := q.Project(ctx, db.ProjectParams{Organization: org, ID: project})

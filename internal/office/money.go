@@ -10,6 +10,7 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/ledger"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -36,12 +37,12 @@ func (o *Office) hold(ctx context.Context, t *store.Turn, w wanted, r audit.Reco
 	if err != nil {
 		return "", err
 	}
-	keys := []windowKey{}
+	keys := []spend.WindowKey{}
 	for _, b := range w.budgets {
 		if b.Limit.Currency != w.amount.Currency || w.amount.IsZero() {
 			continue
 		}
-		keys = append(keys, windowKey{b.Scope, b.ID, b.Window})
+		keys = append(keys, spend.WindowKey{Scope: b.Scope, Target: b.ID, Name: b.Window})
 		if err := o.tellCrossed(ctx, t, b.BudgetLine, w.amount.Amount); err != nil {
 			return "", err
 		}
@@ -56,7 +57,7 @@ func (o *Office) hold(ctx context.Context, t *store.Turn, w wanted, r audit.Reco
 	err = t.InsertHold(ctx, db.InsertHoldParams{
 		Organization: t.Org, ID: id, OrderID: w.order, Subscription: w.subscription, Run: w.run, Project: w.project, Provider: w.provider,
 		Category: w.category, Currency: w.amount.Currency, Amount: w.amount.Amount, State: holdHeld, Epoch: t.Epoch,
-		ExpiresAt: store.Micro(w.expires), Windows: toJSON(keys), Seq: seq, CreatedAt: store.Micro(t.Now),
+		ExpiresAt: store.Micro(w.expires), Windows: spend.WindowsText(spend.Own{Organization: t.Org, Project: w.project, Provider: w.provider, Category: w.category, Run: w.run}, keys), Seq: seq, CreatedAt: store.Micro(t.Now),
 	})
 	if err != nil {
 		return "", fmt.Errorf("storing the hold: %w", err)
@@ -68,13 +69,19 @@ func (o *Office) hold(ctx context.Context, t *store.Turn, w wanted, r audit.Reco
 	return id, o.move(ctx, t, seq, h, ledger.Hold, w.amount.Amount, "")
 }
 
+// windowsOf are the windows that a hold was decided against.
+func windowsOf(h db.Hold) ([]spend.WindowKey, error) {
+	own := spend.Own{Organization: h.Organization, Project: h.Project, Provider: h.Provider, Category: h.Category, Run: h.Run}
+	return spend.ParseWindows(own, h.Currency, h.Windows)
+}
+
 // move changes the windows of a hold and posts the event; the caller changes the
 // hold's own row. Amounts are above zero or nothing happens.
 func (o *Office) move(ctx context.Context, t *store.Turn, seq int64, h db.Hold, kind ledger.Kind, amount int64, charge string) error {
 	if amount == 0 {
 		return nil
 	}
-	keys, err := fromJSON[[]windowKey](h.Windows)
+	keys, err := windowsOf(h)
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,7 @@ func (o *Office) close(ctx context.Context, t *store.Turn, seq int64, hold, toke
 // changes are the budget lines of a record that moves money of a hold: windows
 // as they will be, and what this adds to their use.
 func (o *Office) changes(ctx context.Context, t *store.Turn, h db.Hold, kind ledger.Kind, amount int64) ([]audit.BudgetLine, error) {
-	keys, err := fromJSON[[]windowKey](h.Windows)
+	keys, err := windowsOf(h)
 	if err != nil || amount == 0 {
 		return nil, err
 	}

@@ -195,11 +195,8 @@ func (l *loading) hold(scan func(...any) error) error {
 		return err
 	}
 	h.BegunAt, h.ExpiresAt, h.CreatedAt = Time(begun), Time(expires), Time(created)
-	if err := json.Unmarshal([]byte(windows), &h.Windows); err != nil {
-		return fmt.Errorf("reading hold %s: %w", h.ID, err)
-	}
-	for i := range h.Windows {
-		h.Windows[i].Currency = h.Currency
+	if h.Windows, err = spend.ParseWindows(h.Own(org), h.Currency, windows); err != nil {
+		return fmt.Errorf("hold %s: %w", h.ID, err)
 	}
 	l.of[org].state.Holds[h.ID] = h
 	return nil

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/purser-dev/purser"
@@ -54,10 +53,11 @@ func (w *writing) add(s *spend.State, keys []KeyRow) {
 		w.before = append(w.before, Stmt{Text: newBudget, Args: []any{org, scope.Scope, scope.Target, purser.PeriodMonth, limit.Currency, limit.Amount, notice.DefaultThresholds}})
 	}
 	var last []spend.WindowKey
+	var own spend.Own
 	var windows string
 	for _, h := range s.Opened {
-		if windows == "" || !slices.Equal(last, h.Windows) { // one run's holds have the same windows
-			last, windows = h.Windows, windowsText(h.Windows)
+		if mine := h.Own(org); windows == "" || mine != own || !slices.Equal(last, h.Windows) { // one run's holds have the same windows
+			own, last, windows = mine, h.Windows, spend.WindowsText(mine, h.Windows)
 		}
 		w.holds.text(org, h.ID, h.Principal, h.Agent, h.Run, h.Project, h.Provider, h.Category, h.Kind, h.Target, h.Currency).
 			integer(h.Amount, h.Captured).text(h.State).integer(h.Epoch, Micro(h.ExpiresAt)).text(windows).integer(h.Seq, now)
@@ -89,22 +89,4 @@ type KeyRow struct {
 	spend.Key
 	Hash, Code string
 	Answer     []byte
-}
-
-// windowsText is the stored form of a hold's windows.
-func windowsText(keys []spend.WindowKey) string {
-	type row struct {
-		Scope  string `json:"scope"`
-		Target string `json:"target"`
-		Name   string `json:"name"`
-	}
-	rows := make([]row, len(keys))
-	for i, k := range keys {
-		rows[i] = row{k.Scope, k.Target, k.Name}
-	}
-	text, err := json.Marshal(rows)
-	if err != nil { // strings only
-		panic(err)
-	}
-	return string(text)
 }

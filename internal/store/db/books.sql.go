@@ -44,7 +44,7 @@ func (q *Queries) BooksGaps(ctx context.Context, arg BooksGapsParams) ([]int64, 
 }
 
 const booksHolds = `-- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal, project, provider, category, run FROM holds
 WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
@@ -69,6 +69,10 @@ type BooksHoldsRow struct {
 	Windows   string
 	Seq       int64
 	Principal string
+	Project   string
+	Provider  string
+	Category  string
+	Run       string
 }
 
 func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]BooksHoldsRow, error) {
@@ -95,6 +99,10 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 			&i.Windows,
 			&i.Seq,
 			&i.Principal,
+			&i.Project,
+			&i.Provider,
+			&i.Category,
+			&i.Run,
 		); err != nil {
 			return nil, err
 		}
