@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 )
@@ -239,6 +241,32 @@ func TestOneKeyIsOneDecision(t *testing.T) {
 		agent.Key = "one"
 		if out := must[purser.Hold](h, agent, "charge_usage", usage(10)); !out.Replay || ids[out.ID] != 64 {
 			t.Errorf("after a restart: %+v", out)
+		}
+		h.books()
+	})
+}
+
+// RULES 10: the first answer comes again, whatever became of the hold since.
+func TestAReplayTellsTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(1000)
+		meter := h.platform()
+		placing, charging := meter, meter
+		placing.Key, charging.Key = "placing", "charging"
+		place, charge := holdOf(300), usage(200)
+		place.Run, charge.Run = run.ID, run.ID
+		held, charged := must[purser.Hold](h, placing, "place_hold", place), must[purser.Hold](h, charging, "charge_usage", charge)
+		must[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: held.ID})
+		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 120, Final: true})
+		must[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 20})
+		must[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: charged.ID, AmountMinor: 200})
+		h.restart()
+		again := []purser.Hold{must[purser.Hold](h, placing, "place_hold", place), must[purser.Hold](h, charging, "charge_usage", charge)}
+		held.Replay, charged.Replay = true, true
+		if d := cmp.Diff([]purser.Hold{held, charged}, again); d != "" {
+			t.Error(d)
 		}
 		h.books()
 	})

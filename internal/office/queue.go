@@ -423,7 +423,12 @@ func keyRows(requests []spend.Request, outcomes []spend.Outcome) ([]store.KeyRow
 		if !out.Keep || out.Replay {
 			continue
 		}
-		row := store.KeyRow{Key: spend.Key{Principal: r.By.ID, Key: r.By.Key}, Hash: r.Hash}
+		row := store.KeyRow{Key: spend.Key{Principal: r.By.ID, Key: r.By.Key}, Hash: r.Hash, Answer: []byte{}}
+		if out.Err == nil && (r.Op == spend.Place || r.Op == spend.Charge) {
+			row.Hold = out.Hold.ID
+			rows = append(rows, row)
+			continue
+		}
 		var v any = out.Hold
 		if out.Err != nil {
 			row.Code, v = string(out.Err.Code), out.Err

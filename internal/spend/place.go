@@ -70,16 +70,16 @@ func (s *State) place(r *Request) Outcome {
 	}
 	h := &Hold{
 		ID: r.ID, Principal: r.By.ID, Agent: run.Agent, Run: run.ID, Project: run.Project, Provider: r.Provider, Category: r.Category, Kind: r.Kind,
-		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, State: purser.HoldHeld, Epoch: s.Epoch,
+		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, Epoch: s.Epoch,
 		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Seq: s.Seq + 1,
 	}
 	for _, w := range windows {
 		h.Windows = append(h.Windows, w.WindowKey)
 	}
+	h.opened(r.Op)
 	kind := ledger.Hold
 	if r.Op == Charge {
 		kind = ledger.Charge
-		h.State, h.Captured = purser.HoldCaptured, h.Amount
 		rec.Money = &audit.Amounts{Actual: money}
 	}
 	rec.Target = h.ID

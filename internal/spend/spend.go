@@ -190,6 +190,14 @@ type Hold struct {
 	changed                       bool
 }
 
+// opened makes of a hold what it is when it was just made, by a Place or a Charge.
+func (h *Hold) opened(op Op) {
+	h.State, h.Captured, h.Released, h.Refunded, h.Overrun, h.Returned = purser.HoldHeld, 0, 0, 0, 0, 0
+	if op == Charge {
+		h.State, h.Captured = purser.HoldCaptured, h.Amount
+	}
+}
+
 // Left is what can still be captured.
 func (h *Hold) Left() int64 { return h.Amount - h.Captured - h.Released }
 
@@ -213,11 +221,12 @@ func (h *Hold) Open() bool {
 // Key is an idempotency key in its scope (RULES 10).
 type Key struct{ Principal, Key string }
 
-// Kept is what a key keeps.
+// Kept is what a key keeps: an answer, or the hold that its request made.
 type Kept struct {
 	Hash string
 	Hold purser.Hold
 	Err  *purser.Error
+	Made *Hold // as far as its first answer needs it
 	Seq  int64
 }
 
@@ -282,7 +291,7 @@ func (s *State) one(r *Request) Outcome {
 	}
 	out := s.decide(r)
 	if out.Keep = r.By.Key != "" && (out.Err == nil || Sticky(out.Err.Code)); out.Keep {
-		s.Keys[key] = Kept{r.Hash, out.Hold, out.Err, out.Seq}
+		s.Keys[key] = Kept{Hash: r.Hash, Hold: out.Hold, Err: out.Err, Seq: out.Seq}
 	}
 	return out
 }
@@ -303,6 +312,11 @@ func (s *State) replay(r *Request, kept Kept) Outcome {
 			WithHint("use a new key for a new request")}
 	}
 	out := Outcome{Hold: kept.Hold, Err: kept.Err, Seq: kept.Seq, Replay: true}
+	if kept.Made != nil {
+		first := *kept.Made
+		first.opened(r.Op) // the hash says that it was the same
+		out.Hold = s.show(&first, first.Seq)
+	}
 	out.Hold.Epoch, out.Hold.Replay = s.Epoch, true
 	return out
 }

@@ -38,7 +38,9 @@ WHEN 'week' THEN v.column6 WHEN 'month' THEN v.column7 ELSE b.period END`})
 
 // What is rare is looked up one by one.
 const (
-	selectKey    = "SELECT request_hash, code, answer FROM keys WHERE organization = $1 AND principal = $2 AND key = $3"
+	selectKey = `SELECT k.request_hash, k.code, k.answer, k.hold, COALESCE(h.run, ''), COALESCE(h.provider, ''), COALESCE(h.currency, ''), COALESCE(h.amount, 0),
+COALESCE(h.expires_at, 0), COALESCE(h.seq, 0) FROM keys k LEFT JOIN holds h ON h.organization = k.organization AND h.id = k.hold
+WHERE k.organization = $1 AND k.principal = $2 AND k.key = $3`
 	selectLifted = "SELECT id, scope, target, reason, epoch, seq, at, lifted_at FROM stops WHERE organization = $1 AND lifted_at <> 0 AND epoch > $2 ORDER BY seq"
 	selectWindow = `SELECT held, captured, refunded, guard_ceiling FROM windows
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
@@ -117,8 +119,15 @@ func (p *part) kept(k spend.Key) Stmt {
 	return Stmt{Text: selectKey, Args: []any{p.Organization, k.Principal, k.Key}, Each: func(scan func(...any) error) error {
 		var hash, code string
 		var answer []byte
-		if err := scan(&hash, &code, &answer); err != nil {
+		var h spend.Hold
+		var expires int64
+		if err := scan(&hash, &code, &answer, &h.ID, &h.Run, &h.Provider, &h.Currency, &h.Amount, &expires, &h.Seq); err != nil {
 			return err
+		}
+		if h.ID != "" {
+			h.ExpiresAt = Time(expires)
+			p.state.Keys[k] = spend.Kept{Hash: hash, Made: &h, Seq: h.Seq}
+			return nil
 		}
 		kept, err := p.Kept(k, hash, code, answer)
 		p.state.Keys[k] = kept

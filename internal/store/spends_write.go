@@ -16,7 +16,7 @@ captured, state, epoch, expires_at, windows, seq, created_at`, "tttttttttttiitii
 	// A window that is there keeps its ceiling: only a change of the limit moves it.
 	moveWindows = insertInto("windows", "organization, scope, target, currency, name, held, captured, refunded, guard_ceiling", "tttttiiii", `
 ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = excluded.held, captured = excluded.captured, refunded = excluded.refunded`)
-	insertKeys = insertInto("keys", "organization, principal, key, request_hash, code, answer, at", "tttttbi", "")
+	insertKeys = insertInto("keys", "organization, principal, key, request_hash, code, answer, hold, at", "tttttbti", "")
 )
 
 const (
@@ -80,13 +80,15 @@ func (w *writing) add(s *spend.State, keys []KeyRow) {
 		w.changes = append(w.changes, Stmt{Text: useRepeat, Args: []any{org, r.Run, r.Target, r.Currency, r.Amount}})
 	}
 	for _, k := range keys {
-		w.keys.text(org, k.Principal, k.Key.Key, k.Hash, k.Code).bytes(k.Answer).integer(now)
+		w.keys.text(org, k.Principal, k.Key.Key, k.Hash, k.Code).bytes(k.Answer).text(k.Hold).integer(now)
 	}
 }
 
-// KeyRow is what a key keeps, as it is stored.
+// KeyRow is what a key keeps, as it is stored: an answer, or the hold that was made,
+// of which the first answer is made again.
 type KeyRow struct {
 	spend.Key
 	Hash, Code string
 	Answer     []byte
+	Hold       string
 }

@@ -225,6 +225,10 @@ func (e *Engine) load(requests []spend.Request) *spend.State {
 		}
 		k := spend.Key{Principal: r.By.ID, Key: r.By.Key}
 		if kept, ok := e.Keys[k]; ok {
+			if kept.Made != nil { // as it is now: its row is all that a database has of it
+				h := e.Holds[kept.Made.ID]
+				kept.Made = &h
+			}
 			s.Keys[k] = kept
 		}
 		if r.Kind == purser.KindOrder && s.Recent[r.Run] == nil {
@@ -316,7 +320,11 @@ func (e *Engine) Decide(requests []spend.Request) ([]spend.Outcome, error) {
 	}
 	for i, o := range outcomes {
 		if o.Keep && !o.Replay {
-			e.Keys[spend.Key{Principal: requests[i].By.ID, Key: requests[i].By.Key}] = spend.Kept{Hash: requests[i].Hash, Hold: o.Hold, Err: o.Err, Seq: o.Seq}
+			kept := spend.Kept{Hash: requests[i].Hash, Hold: o.Hold, Err: o.Err, Seq: o.Seq}
+			if op := requests[i].Op; o.Err == nil && (op == spend.Place || op == spend.Charge) {
+				kept = spend.Kept{Hash: kept.Hash, Made: &spend.Hold{ID: o.Hold.ID}, Seq: o.Seq}
+			}
+			e.Keys[spend.Key{Principal: requests[i].By.ID, Key: requests[i].By.Key}] = kept
 		}
 	}
 	e.forget(s)

@@ -227,6 +227,7 @@ type Key struct {
 	Code         string
 	Answer       []byte
 	At           int64
+	Hold         string
 }
 
 type Manifest struct {

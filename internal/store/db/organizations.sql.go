@@ -244,7 +244,7 @@ func (q *Queries) InstallationValue(ctx context.Context, name string) (string, e
 }
 
 const key = `-- name: Key :one
-SELECT organization, principal, key, request_hash, code, answer, at FROM keys WHERE organization = $1 AND principal = $2 AND key = $3
+SELECT organization, principal, key, request_hash, code, answer, at, hold FROM keys WHERE organization = $1 AND principal = $2 AND key = $3
 `
 
 type KeyParams struct {
@@ -264,6 +264,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 		&i.Code,
 		&i.Answer,
 		&i.At,
+		&i.Hold,
 	)
 	return i, err
 }
