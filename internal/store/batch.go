@@ -115,7 +115,10 @@ func (s *Store) takeTurns(wait bool, orgs []string, found *[]turnRow) (all []Stm
 		*found = append(*found, row)
 		return err
 	}
-	if s.dialect == Postgres && !wait {
+	switch free := s.dialect == Postgres && !wait; {
+	case free && len(orgs) == 1:
+		return []Stmt{{Text: takeFreeTurn, Args: []any{orgs[0]}, Each: each}}
+	case free:
 		names := newArray(oidText)
 		for _, org := range orgs {
 			names.text(org)

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,7 +117,8 @@ type join struct {
 }
 
 // text is the join; each row is looked up by itself on PostgreSQL, whatever its
-// statistics say: OFFSET is a fence for its planner.
+// statistics say: OFFSET is a fence for its planner. @ in it are values that all rows
+// share, in their order.
 func (j join) text(columnar bool) string {
 	kind := map[bool]string{true: " LEFT JOIN ", false: " JOIN "}[j.maybe]
 	if columnar {
@@ -125,16 +127,17 @@ func (j join) text(columnar bool) string {
 	return kind + j.table + " " + j.as + " ON " + j.on
 }
 
-// of gives the statements for rows; none for none.
-func (t *template) of(r *rows, each func(scan func(...any) error) error) []Stmt {
+// of gives the statements for rows; none for none. shared are the values of each @.
+func (t *template) of(r *rows, each func(scan func(...any) error) error, shared ...any) []Stmt {
 	switch {
 	case r.n == 0:
 		return nil
 	case r.lists != nil:
-		args := make([]any, len(r.lists))
+		args := make([]any, len(r.lists), len(r.lists)+len(shared))
 		for i, list := range r.lists {
 			args[i] = list
 		}
+		args = append(args, shared...)
 		return []Stmt{{Text: t.text(0), Args: args, Each: each}}
 	}
 	width, args := len(t.kinds), r.flat
@@ -144,7 +147,7 @@ func (t *template) of(r *rows, each func(scan func(...any) error) error) []Stmt 
 		for ; left < n; left++ { // of a lookup: rows that find nothing
 			args = append(args, blank(t.kinds)...)
 		}
-		out = append(out, Stmt{Text: t.text(n), Args: args[:n*width], Each: each})
+		out = append(out, Stmt{Text: t.text(n), Args: slices.Concat(args[:n*width], shared), Each: each})
 		args, left = args[n*width:], left-n
 	}
 	return out
@@ -190,6 +193,10 @@ func (t *template) text(n int) string {
 	joins := ""
 	for _, j := range t.joins {
 		joins += j.text(n == 0)
+	}
+	for at := max(n, 1) * len(t.kinds); strings.Contains(joins, "@"); {
+		at++
+		joins = strings.Replace(joins, "@", "$"+strconv.Itoa(at), 1)
 	}
 	text, _ := texts.LoadOrStore(key, t.before+t.source(n)+joins+t.after)
 	return text.(string)

@@ -25,16 +25,18 @@ var (
 	selectHolds = lookUp(`v.column1, h.id, h.principal, h.agent, h.run, h.project, h.provider, h.category, h.kind, h.target, h.currency, h.amount,
 h.captured, h.released, h.refunded, h.overrun, h.returned, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at`, "tt",
 		join{table: "holds", as: "h", on: "h.organization = v.column1 AND h.id = v.column2"})
-	// With scope and target come the names of the windows of now: hour, day, week, month.
+	// With the scopes and targets come the names of the windows of now: hour, day, week, month.
 	selectBudgets = lookUp(`v.column1, b.scope, b.target, b.period, b.currency, b.limit_minor, b.thresholds, COALESCE(w.name, ''), COALESCE(w.held, 0),
-COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0)`, "ttttttt",
+COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0)`, "ttt",
 		join{table: "budgets", as: "b", on: "b.organization = v.column1 AND b.scope = v.column2 AND b.target = v.column3"},
 		join{table: "windows", as: "w", maybe: true, on: `w.organization = v.column1 AND w.scope = v.column2 AND w.target = v.column3 AND w.currency = b.currency
-AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN v.column4 WHEN 'day' THEN v.column5
-WHEN 'week' THEN v.column6 WHEN 'month' THEN v.column7 ELSE b.period END`})
+AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN @ WHEN 'day' THEN @ WHEN 'week' THEN @ WHEN 'month' THEN @ ELSE b.period END`})
 	selectKeys = lookUp("v.column1, k.principal, k.key", "ttt",
 		join{table: "keys", as: "k", on: "k.organization = v.column1 AND k.principal = v.column2 AND k.key = v.column3"})
 )
+
+// selectKeysOf is selectKeys for many keys of one principal, on PostgreSQL.
+const selectKeysOf = "SELECT organization, principal, key FROM keys WHERE organization = $1 AND principal = $2 AND key = ANY($3::text[])"
 
 // What is rare is looked up one by one.
 const (

@@ -78,7 +78,10 @@ const takeTurn = `UPDATE organizations SET turn = turn + 1 WHERE id = $1 RETURNI
 
 const endTurn = `UPDATE organizations SET seq = $2, epoch = $3, clock = $4, edge = $5 WHERE id = $1`
 
-// takeFreeTurns takes the turns that nobody has (PostgreSQL).
+// takeFreeTurn and takeFreeTurns take the turns that nobody has (PostgreSQL).
+const takeFreeTurn = `UPDATE organizations SET turn = turn + 1 WHERE id = (SELECT id FROM organizations WHERE id = $1 FOR UPDATE SKIP LOCKED)
+RETURNING ` + turnColumns
+
 const takeFreeTurns = `UPDATE organizations SET turn = turn + 1 WHERE id IN (SELECT id FROM organizations WHERE id = ANY($1::text[]) FOR UPDATE SKIP LOCKED)
 RETURNING ` + turnColumns
 
