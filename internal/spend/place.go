@@ -3,6 +3,7 @@ package spend
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -53,37 +54,33 @@ func (s *State) place(r *Request) Outcome {
 	rec.Run, rec.Project = run.ID, run.Project
 	money := &audit.Money{Amount: r.Amount.Amount, Currency: r.Amount.Currency}
 	rec.Money = &audit.Amounts{Expected: money, Ceiling: money}
+	covered := s.covering(r, run)
 	sp := guard.Spend{
 		Now: s.Now, Skew: s.Skew, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
 		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
-		Stops: s.inForce(), Recent: s.recent(run.ID),
+		Stops: s.inForce(), Recent: s.recent(run.ID), Budgets: covered.lines,
 	}
 	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
 	sp.Meant = sp.Order && s.Repeats[repeat] > 0
 	if sp.Order {
 		sp.New, sp.NewSince = !s.known(r.Provider), s.news(run)
 	}
-	var windows []*Window
-	sp.Budgets, windows = s.covering(Scopes(s.Org, run.Project, r.Provider, r.Category, run.ID, Together(run.Labels, r.Labels)), r.Amount.Currency)
 	if no := s.forbidden(r, run, sp); no != nil {
 		return s.refuse(r, rec, no)
 	}
 	h := &Hold{
 		ID: r.ID, Principal: r.By.ID, Agent: run.Agent, Run: run.ID, Project: run.Project, Provider: r.Provider, Category: r.Category, Kind: r.Kind,
 		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, Epoch: s.Epoch,
-		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Seq: s.Seq + 1,
-	}
-	for _, w := range windows {
-		h.Windows = append(h.Windows, w.WindowKey)
+		ExpiresAt: s.Now.Add(r.Lifetime), CreatedAt: s.Now, Windows: covered.keys, Seq: s.Seq + 1,
 	}
 	h.opened(r.Op)
 	kind := ledger.Hold
 	if r.Op == Charge {
 		kind = ledger.Charge
-		rec.Money = &audit.Amounts{Actual: money}
+		*rec.Money = audit.Amounts{Actual: money}
 	}
 	rec.Target = h.ID
-	rec.Budgets = s.move(h, kind, h.Amount, s.Seq+1, h.Amount)
+	rec.Budgets = s.moveIn(covered.windows, h, kind, h.Amount, s.Seq+1, h.Amount)
 	rec.Detail = map[string]string{"provider": r.Provider}
 	if r.Category != "" {
 		rec.Detail["category"] = r.Category
@@ -176,10 +173,37 @@ func (s *State) inForce() []purser.StopInfo {
 	return s.Stops
 }
 
-// covering are the budgets in a currency that cover a spend, each with the window
-// that now falls into; a window that is new is opened.
-func (s *State) covering(scopes []Scope, currency string) ([]guard.Budget, []*Window) {
-	lines, windows := make([]guard.Budget, 0, len(scopes)), make([]*Window, 0, len(scopes))
+// alike is what spends have in common that the same budgets cover.
+type alike struct{ run, provider, category, currency, labels string }
+
+// cover is what covers spends that are alike.
+type cover struct {
+	windows []*Window
+	keys    []WindowKey    // of the windows; their holds share it
+	lines   []guard.Budget // of the windows as they stand
+}
+
+// covering are the budgets in its currency that cover a spend, each with the window
+// that now falls into. They are found once for all that are alike, as most of a batch are.
+func (s *State) covering(r *Request, run *Run) *cover {
+	kind := alike{run.ID, r.Provider, r.Category, r.Amount.Currency, strings.Join(r.Labels, "\n")}
+	c := s.covers[kind]
+	if c == nil {
+		c = s.cover(Scopes(s.Org, run.Project, r.Provider, r.Category, run.ID, Together(run.Labels, r.Labels)), r.Amount.Currency)
+		if s.covers == nil {
+			s.covers = map[alike]*cover{}
+		}
+		s.covers[kind] = c
+	}
+	for i, w := range c.windows {
+		w.fill(&c.lines[i].BudgetLine)
+	}
+	return c
+}
+
+// cover finds what covers scopes; a window that is new is opened.
+func (s *State) cover(scopes []Scope, currency string) *cover {
+	c := &cover{}
 	for _, scope := range scopes {
 		rows := s.Budgets[scope]
 		if len(rows) == 0 && scope.Scope == purser.ScopeProvider {
@@ -191,11 +215,11 @@ func (s *State) covering(scopes []Scope, currency string) ([]guard.Budget, []*Wi
 			}
 			p := s.period(b)
 			w := s.window(WindowKey{b.Scope.Scope, b.Target, b.Currency, p.name}, b)
-			windows = append(windows, w)
-			lines = append(lines, guard.Budget{BudgetLine: line(b, w, p.next)})
+			c.windows, c.keys = append(c.windows, w), append(c.keys, w.WindowKey)
+			c.lines = append(c.lines, guard.Budget{BudgetLine: line(b, w, p.next)})
 		}
 	}
-	return lines, windows
+	return c
 }
 
 // defaultLimit gives a provider the monthly limit of a first spend (CONTROLS, defaults).
@@ -221,17 +245,22 @@ func (s *State) window(k WindowKey, b *Budget) *Window {
 	return w
 }
 
-// line shows a budget in a window. Use beyond what its columns can add up is
-// refused by the guard before it can be stored.
+// line shows a budget in a window.
 func line(b *Budget, w *Window, next time.Time) purser.BudgetLine {
 	out := purser.BudgetLine{
-		Scope: b.Scope.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.Limit, Currency: b.Currency},
-		Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Left: max(0, b.Limit-w.Held-w.Captured+w.Refunded), Thresholds: b.Thresholds,
+		Scope: b.Scope.Scope, ID: b.Target, Period: b.Period, Window: w.Name, Limit: purser.Money{Amount: b.Limit, Currency: b.Currency}, Thresholds: b.Thresholds,
 	}
 	if !next.IsZero() {
 		out.ResetsAt = &next
 	}
+	w.fill(&out)
 	return out
+}
+
+// fill says how a window stands. Use beyond what its columns can add up is refused by
+// the guard before it can be stored.
+func (w *Window) fill(l *purser.BudgetLine) {
+	l.Held, l.Captured, l.Refunded, l.Left = w.Held, w.Captured, w.Refunded, max(0, l.Limit.Amount-w.Held-w.Captured+w.Refunded)
 }
 
 // Check finds a state that no sequence of decisions can reach, before it is written

@@ -7,6 +7,7 @@
 package spend
 
 import (
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -109,6 +110,7 @@ type State struct {
 	Exceeded  []Excess // captures above their holds
 
 	periods map[string]period // of Now, made once
+	covers  map[alike]*cover  // made once too
 }
 
 // Excess is a capture above its hold, and the stop that it made; without one, what
@@ -167,6 +169,7 @@ type Window struct {
 	New                      bool // not stored yet
 
 	of    *Budget // whose it is; nil for a window of the past
+	scope string  // as records name it, once it was moved
 	moved bool
 	was   int64 // its use, before it was first moved
 }
@@ -273,6 +276,7 @@ type Repeat struct {
 // Decide decides requests one after the other. The outcomes have their order.
 func (s *State) Decide(requests []Request) []Outcome {
 	out := make([]Outcome, len(requests))
+	s.Records = slices.Grow(s.Records, len(requests))
 	for i := range requests {
 		out[i] = s.one(&requests[i])
 	}
@@ -441,12 +445,20 @@ func (s *State) touch(h *Hold) {
 // move changes the windows of a hold, posts the event, and gives the lines of its
 // record. change is what it adds to the use of each window.
 func (s *State) move(h *Hold, kind ledger.Kind, amount, seq, change int64) []audit.BudgetLine {
+	windows := make([]*Window, len(h.Windows))
+	for i, k := range h.Windows {
+		windows[i] = s.Windows[k]
+	}
+	return s.moveIn(windows, h, kind, amount, seq, change)
+}
+
+// moveIn is move where the windows are known.
+func (s *State) moveIn(windows []*Window, h *Hold, kind ledger.Kind, amount, seq, change int64) []audit.BudgetLine {
 	if amount == 0 {
 		return nil
 	}
-	lines := make([]audit.BudgetLine, 0, len(h.Windows))
-	for _, k := range h.Windows {
-		w := s.Windows[k]
+	lines := make([]audit.BudgetLine, 0, len(windows))
+	for _, w := range windows {
 		s.dirty(w)
 		switch kind {
 		case ledger.Hold:
@@ -461,7 +473,7 @@ func (s *State) move(h *Hold, kind ledger.Kind, amount, seq, change int64) []aud
 			w.Refunded += amount
 		}
 		lines = append(lines, audit.BudgetLine{
-			Scope: k.Scope + ":" + k.Target, Window: k.Name, Currency: k.Currency, Limit: s.limit(w),
+			Scope: w.scope, Window: w.Name, Currency: w.Currency, Limit: s.limit(w),
 			Held: w.Held, Captured: w.Captured, Refunded: w.Refunded, Change: change,
 		})
 	}
@@ -480,7 +492,7 @@ func (s *State) post(h *Hold, kind ledger.Kind, amount, seq int64) {
 
 func (s *State) dirty(w *Window) {
 	if !w.moved {
-		w.moved, w.was = true, w.Use()
+		w.moved, w.was, w.scope = true, w.Use(), w.Scope+":"+w.Target
 		s.Moved = append(s.Moved, w)
 	}
 }
