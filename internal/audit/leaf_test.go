@@ -77,11 +77,19 @@ func TestALeafThatCannotBeReadBackIsRefused(t *testing.T) {
 	}
 }
 
+// The record of a charge as the engine makes it, in five budgets.
 func BenchmarkLeaf(b *testing.B) {
-	r := Record{Seq: 123456, TS: 1790000000000000, Org: "org_01h", Action: "charge_usage", Outcome: Accepted, Actor: Actor{Kind: "agent", ID: "agt_1", Key: "tok_1", DelegatedBy: "per_1"}, Run: "run_1", Project: "prj_1", Target: "hld_1", IdempotencyKey: "k1"}
-	for range 5 {
-		r.Budgets = append(r.Budgets, BudgetLine{Scope: "organization:org_01h", Window: "2026-11", Currency: "USD", Limit: 100000, Held: 100, Captured: 5, Change: 5})
+	const org, run, hold = "org_01kb0000000000000000000000", "run_01kb0000000000000000000000", "hld_01kb0000000000000000000000"
+	r := Record{
+		Seq: 123456, TS: 1790000000000000, Org: org, Project: "prj_01kb0000000000000000000000", Run: run, Action: "charge_usage", Target: hold,
+		Actor:          Actor{Kind: "agent", ID: "agt_01kb0000000000000000000000", Key: "tok_01kb0000000000000000000000", DelegatedBy: "per_01kb0000000000000000000000"},
+		IdempotencyKey: "3f9e3c1c-6d0a-4e6c-9d5e-0f5d2b8f1a77", Outcome: Accepted, Money: &Amounts{Actual: &Money{Amount: 7, Currency: "USD"}},
+		Detail: map[string]string{"provider": "models/large", "category": "models"},
 	}
+	for _, scope := range []string{"organization:" + org, "project:" + r.Project, "provider:models/large", "category:models", "run:" + run} {
+		r.Budgets = append(r.Budgets, BudgetLine{Scope: scope, Window: "2026-11", Currency: "USD", Limit: 100_000_000, Captured: 1_234_567, Change: 7})
+	}
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := r.Leaf(); err != nil {
 			b.Fatal(err)

@@ -143,7 +143,7 @@ func (r Record) Leaf() ([]byte, error) {
 	case r.Org == "" || r.Action == "" || r.Outcome == "" || r.Actor.Kind == "" || r.Actor.ID == "":
 		return nil, fmt.Errorf("%w: org, action, outcome or actor is empty", ErrRecord)
 	}
-	w := writer{to: make([]byte, 0, 1024)}
+	w := writer{to: make([]byte, 0, 640+176*len(r.Budgets))} // of a charge; what is longer grows
 	if w.record(&r); w.err != nil {
 		return nil, w.err
 	}
