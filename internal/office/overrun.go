@@ -44,9 +44,9 @@ func (o *Office) ReadBack(ctx context.Context, org string, used rail.Used) (purs
 // carryOut carries out the stops that decisions made. What a crash leaves of it, Recover
 // does.
 func (o *Office) carryOut(org string, outcomes []spend.Outcome) {
-	for _, out := range outcomes {
-		if out.Stop != nil {
-			o.background(func(ctx context.Context) { o.revoke(ctx, org, out.Stop.ID) })
+	for i := range outcomes {
+		if stop := outcomes[i].Stop; stop != nil {
+			o.background(func(ctx context.Context) { o.revoke(ctx, org, stop.ID) })
 		}
 	}
 }

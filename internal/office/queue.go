@@ -66,7 +66,7 @@ type pending struct {
 }
 
 type decided struct {
-	outcome spend.Outcome
+	outcome *spend.Outcome
 	err     error
 }
 
@@ -210,6 +210,7 @@ func (qs *queues) take() (jobs []*job) {
 		qs.ready = qs.ready[1:]
 		q.busy = true
 		j := &job{queue: q, batch: q.take(most)}
+		j.requests = make([]spend.Request, 0, len(j.batch))
 		for _, p := range j.batch {
 			j.requests = append(j.requests, p.request)
 		}
@@ -297,7 +298,7 @@ func (o *Office) tellAll(j *job, err error) {
 	for i, p := range j.batch {
 		d := decided{err: err}
 		if err == nil {
-			d.outcome = j.outcomes[i]
+			d.outcome = &j.outcomes[i]
 		}
 		p.done <- d
 	}
@@ -310,8 +311,8 @@ func (o *Office) tellAll(j *job, err error) {
 
 // recorded counts the records that a batch left.
 func recorded(outcomes []spend.Outcome) (n int64) {
-	for _, out := range outcomes {
-		if out.Seq > 0 && !out.Replay {
+	for i := range outcomes {
+		if out := &outcomes[i]; out.Seq > 0 && !out.Replay {
 			n++
 		}
 	}
