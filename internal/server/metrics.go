@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,20 @@ type metrics struct {
 	decisions metric.Int64Counter
 	took      metric.Float64Histogram
 	changes   map[string]bool
+	kinds     sync.Map // *kind by request
+}
+
+// request is what requests are told apart by; both come from tables, so a stranger
+// cannot make new series.
+type request struct {
+	op   string
+	code purser.Code
+}
+
+// kind is what one kind of request is counted as, made once.
+type kind struct {
+	request, decision []metric.AddOption // no decision: nothing to count
+	took              []metric.RecordOption
 }
 
 // newMetrics makes the instruments and a registry of their own: nothing global.
@@ -57,23 +72,40 @@ func newMetrics(on bool) (*metrics, error) {
 	return m, nil
 }
 
-// observe counts one request. Operations and codes come from tables, so a
-// stranger cannot make new series.
+// observe counts one request.
 func (m *metrics) observe(op string, code purser.Code, took time.Duration) {
 	if m.handler == nil {
 		return
 	}
-	ctx := context.Background()
+	of, ok := m.kinds.Load(request{op, code})
+	if !ok {
+		of, _ = m.kinds.LoadOrStore(request{op, code}, m.kind(op, code))
+	}
+	ctx, k := context.Background(), of.(*kind)
+	m.requests.Add(ctx, 1, k.request...)
+	m.took.Record(ctx, took.Seconds(), k.took...)
+	if k.decision != nil {
+		m.decisions.Add(ctx, 1, k.decision...)
+	}
+}
+
+func (m *metrics) kind(op string, code purser.Code) *kind {
 	name := attribute.String("op", op)
-	m.requests.Add(ctx, 1, metric.WithAttributes(name, attribute.String("code", string(code))))
-	m.took.Record(ctx, took.Seconds(), metric.WithAttributes(name))
+	with := func(all ...attribute.KeyValue) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(all...))
+	}
+	k := &kind{
+		request: []metric.AddOption{with(name, attribute.String("code", string(code)))},
+		took:    []metric.RecordOption{with(name)},
+	}
 	if m.changes[op] {
 		outcome := "accepted"
 		if code != "" {
 			outcome = "refused"
 		}
-		m.decisions.Add(ctx, 1, metric.WithAttributes(name, attribute.String("outcome", outcome)))
+		k.decision = []metric.AddOption{with(name, attribute.String("outcome", outcome))}
 	}
+	return k
 }
 
 func panicked(v any) error { return fmt.Errorf("panic: %v\n%s", v, debug.Stack()) }
