@@ -32,6 +32,7 @@ func (s *session) benchConfig(cfg *bench.Config, seconds int) (err error) {
 	if cfg.Program, err = os.Executable(); err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
+	collectLess() // as the server does: in process, this is what is measured
 	if cfg.Dir == "" {
 		cfg.Dir = os.TempDir()
 	}
