@@ -240,7 +240,8 @@ func TestWhatAFailedPaymentLeftIsRemoved(t *testing.T) {
 	refusal := func(code, id string) string {
 		return `{"status":"error","id":"` + id + `","error":{"code":"` + code + `","message":"no"}}`
 	}
-	const removed = `{"status":"removed","id":"r9"}`
+	// No identifier of ours has a hyphen, so that what names this one means it.
+	const removed = `{"status":"removed","id":"r-9"}`
 	for name, c := range map[string]struct {
 		answer  string
 		removal int // HTTP status of the removal
@@ -249,25 +250,25 @@ func TestWhatAFailedPaymentLeftIsRemoved(t *testing.T) {
 		removes int
 		named   bool
 	}{
-		"with an id":                  {refusal(app.CodeRequiresPayment, "r9"), 200, removed, purser.PaymentDeclined, 1, false},
-		"in older words":              {refusal(app.CodeBillingActivation, "r9"), 200, removed, purser.PaymentDeclined, 1, false},
-		"gone by itself":              {refusal(app.CodeRequiresPayment, "r9"), 404, refusal(app.CodeNotFound, "r9"), purser.PaymentDeclined, 1, false},
-		"another server answers":      {refusal(app.CodeRequiresPayment, "r9"), 404, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
-		"that cannot be removed":      {refusal(app.CodeRequiresPayment, "r9"), 500, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
+		"with an id":                  {refusal(app.CodeRequiresPayment, "r-9"), 200, removed, purser.PaymentDeclined, 1, false},
+		"in older words":              {refusal(app.CodeBillingActivation, "r-9"), 200, removed, purser.PaymentDeclined, 1, false},
+		"gone by itself":              {refusal(app.CodeRequiresPayment, "r-9"), 404, refusal(app.CodeNotFound, "r-9"), purser.PaymentDeclined, 1, false},
+		"another server answers":      {refusal(app.CodeRequiresPayment, "r-9"), 404, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
+		"that cannot be removed":      {refusal(app.CodeRequiresPayment, "r-9"), 500, `{"detail":"x"}`, purser.PaymentDeclined, 1, true},
 		"without an id":               {refusal(app.CodeRequiresPayment, ""), 200, removed, purser.PaymentDeclined, 0, false},
-		"not a payment: ours no more": {refusal(app.CodeIdempotencyConflict, "r9"), 200, removed, purser.ProviderFailure, 0, false},
+		"not a payment: ours no more": {refusal(app.CodeIdempotencyConflict, "r-9"), 200, removed, purser.ProviderFailure, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			script := fakes.NewScript(t, nil)
 			script.Say("POST", "/resources", fakes.Always(400, c.answer))
-			script.Say("POST", "/resources/r9/remove", fakes.Always(c.removal, c.says))
+			script.Say("POST", "/resources/r-9/remove", fakes.Always(c.removal, c.says))
 			b := newBuyer(t)
 			b.register(script.Manifest, "")
 			_, err := b.bought("buying", b.add(thing("mine")))
-			if purser.CodeOf(err) != c.code || strings.Contains(said(err), "r9") != c.named {
+			if purser.CodeOf(err) != c.code || strings.Contains(said(err), "r-9") != c.named {
 				t.Errorf("got %s", said(err))
 			}
-			removes := script.Calls("POST", "/resources/r9/remove")
+			removes := script.Calls("POST", "/resources/r-9/remove")
 			if len(removes) != c.removes || len(removes) == 1 && removes[0].Key == "" {
 				t.Errorf("the removals were %+v, want %d under a key", removes, c.removes)
 			}
