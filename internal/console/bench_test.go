@@ -16,10 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/store"
 )
 
 const (
@@ -111,42 +110,30 @@ func (h *house) columns(conn *sql.DB, table string) (names []string) {
 func (h *house) growLog(conn *sql.DB, run func(string, ...any)) {
 	h.tb.Helper()
 	org := h.owner.Organization
-	var seq, at int64
-	var leaf string
-	row := conn.QueryRowContext(context.Background(), "SELECT seq, at, leaf FROM audit WHERE organization = ? ORDER BY seq DESC LIMIT 1", org)
-	if err := row.Scan(&seq, &at, &leaf); err != nil {
+	var seq, n, at int64
+	var edge, packed []byte
+	row := conn.QueryRowContext(context.Background(), "SELECT a.seq, a.n, a.at, a.leaves, o.edge FROM audit a JOIN organizations o ON o.id = a.organization WHERE o.id = ? ORDER BY a.seq DESC LIMIT 1", org)
+	if err := row.Scan(&seq, &n, &at, &packed, &edge); err != nil {
 		h.tb.Fatal(err)
 	}
-	read := tlog.HashReaderFunc(func(indexes []int64) (out []tlog.Hash, err error) {
-		for _, i := range indexes {
-			var n int64
-			var b []byte // a row holds the hashes of one turn, one after the other
-			if err := conn.QueryRowContext(context.Background(), "SELECT n, hashes FROM audit_hashes WHERE organization = ? AND n <= ? ORDER BY n DESC LIMIT 1", org, i).Scan(&n, &b); err != nil {
-				return nil, err
-			}
-			out = append(out, tlog.Hash(b[(i-n)*tlog.HashSize:][:tlog.HashSize]))
-		}
-		return out, nil
-	})
+	last, err := store.UnpackLeaves(packed, n)
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	leaf := string(last[n-1])
+	tree, err := audit.OpenEdge(seq, edge, nil)
+	if err != nil {
+		h.tb.Fatal(err)
+	}
 	for seq < manyRecords {
 		var leaves [][]byte
 		first := seq
-		for len(leaves) < 1000 && seq < manyRecords {
+		for len(leaves) < 20 && seq < manyRecords {
 			seq++
-			text := strings.Replace(leaf, fmt.Sprintf(`"seq":%d`, first), fmt.Sprintf(`"seq":%d`, seq), 1)
-			leaves = append(leaves, []byte(text))
-			run("INSERT INTO audit (organization, seq, at, leaf) VALUES (?, ?, ?, ?)", org, seq, at, text)
+			leaves = append(leaves, []byte(strings.Replace(leaf, fmt.Sprintf(`"seq":%d`, first), fmt.Sprintf(`"seq":%d`, seq), 1)))
 		}
 		leaf = string(leaves[len(leaves)-1])
-		hashes, _, err := audit.Append(first, read, leaves)
-		if err != nil {
-			h.tb.Fatal(err)
-		}
-		var row []byte
-		for _, hash := range hashes {
-			row = append(row, hash[:]...)
-		}
-		run("INSERT INTO audit_hashes (organization, n, hashes) VALUES (?, ?, ?)", org, audit.FirstHash(first), row)
+		run("INSERT INTO audit (organization, seq, n, at, hashes, leaves) VALUES (?, ?, ?, ?, ?, ?)", org, seq, len(leaves), at, tree.Append(leaves), store.PackLeaves(leaves))
 	}
 	run("UPDATE organizations SET seq = ?, edge = x'' WHERE id = ?", seq, org)
 }

@@ -1,8 +1,12 @@
 package office
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/purser-dev/purser"
@@ -21,7 +25,7 @@ import (
 // changes rows that fit each other is found too.
 //
 // It reads pages and keeps sums, so its memory grows with the windows and not with the
-// books. Only// when a sum says that something is wrong are the rows compared one by one, and the
+// books. Only when a sum says that something is wrong are the rows compared one by one, and the
 // first of them are named.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
 	err = o.Store.Dump(ctx, func(snapshot *store.Snapshot) error {
@@ -33,7 +37,7 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
 			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[windowsName][]windowMark{},
 		}
-		for _, check := range []func() error{b.records, b.leaves, b.movements, b.holds, b.windows, b.orders, b.compare} {
+		for _, check := range []func() error{b.stopped, b.records, b.movements, b.holds, b.windows, b.orders, b.compare} {
 			if err := check(); err != nil {
 				return err
 			}
@@ -64,6 +68,7 @@ type books struct {
 	// balances are what the records read so far have come to.
 	balances *audit.Balances
 	marks    map[windowsName][]windowMark
+	bare     int // holds without a record
 	out      purser.Books
 	faults   []string
 }
@@ -75,28 +80,8 @@ func (b *books) fault(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }
 
-// records looks at the log as a row of numbers: dense from 1 to where the
-// organization is. What they say is audit verify's to check.
-func (b *books) records() error {
-	all, err := b.BooksRecords(b.ctx, b.org.ID)
-	if err != nil {
-		return err
-	}
-	if all.Records > 0 && all.First != 1 {
-		b.fault("the log begins with record %d", all.First)
-	}
-	if all.Last != b.org.Seq {
-		b.fault("the log ends with record %d, and the organization is at %d", all.Last, b.org.Seq)
-	}
-	if all.Records != all.Last {
-		gaps, err := b.BooksGaps(b.ctx, db.BooksGapsParams{Organization: b.org.ID, RowLimit: booksFaults})
-		if err != nil {
-			return err
-		}
-		for _, seq := range gaps {
-			b.fault("record %d is missing", seq)
-		}
-	}
+// stopped looks at the stops: each made a later epoch.
+func (b *books) stopped() (err error) {
 	if b.stops, err = b.BooksStops(b.ctx, b.org.ID); err != nil {
 		return err
 	}
@@ -108,30 +93,57 @@ func (b *books) records() error {
 	return nil
 }
 
-// leaves reads what the records say of money. One that cannot be read is audit
-// verify's to judge, and named here.
-func (b *books) leaves() error {
+// records looks at the log as a row of numbers, dense from 1 to where the organization
+// is, and reads what the records say of money. One that cannot be read is audit verify's
+// to judge, and named here.
+func (b *books) records() error {
 	b.balances.Hold = func(id string, m audit.HoldMoves) { b.tell(b.told.Left, id, m) }
-	return b.read(b.balances)
+	last := int64(0)
+	err := b.read(b.balances, func(block store.Block) {
+		switch {
+		case block.First <= last:
+			b.faulty("record %d is there twice", block.First)
+		case last == 0 && block.First > 1:
+			b.fault("the log begins with record %d", block.First)
+		case block.First > last+1:
+			b.faulty("record %d is missing", last+1)
+		}
+		last = block.Last
+	})
+	if err == nil && last != b.org.Seq {
+		b.fault("the log ends with record %d, and the organization is at %d", last, b.org.Seq)
+	}
+	return err
 }
 
-func (b *books) read(into *audit.Balances) error {
-	at := db.BooksLeavesParams{Organization: b.org.ID, RowLimit: booksPage}
-	for {
-		rows, err := b.BooksLeaves(b.ctx, at)
+// read reads all records; with see, what cannot be read is named.
+func (b *books) read(into *audit.Balances, see func(store.Block)) error {
+	for block, err := range store.Blocks(b.ctx, b.Queries, b.org.ID, 0, booksPage) {
 		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			if err := into.Read([]byte(r.Leaf)); err != nil {
+		if see != nil {
+			see(block)
+		}
+		records, err := block.Records()
+		if err != nil && see != nil {
+			b.faulty("%s", detailOf(err))
+		}
+		for _, r := range records {
+			if err := into.Read(r.Leaf); err != nil && see != nil {
 				b.faulty("record %d cannot be read: %v", r.Seq, err)
 			}
-			at.After = r.Seq
-		}
-		if len(rows) < booksPage {
-			return nil
 		}
 	}
+	return nil
+}
+
+// detailOf is what an error says without its code.
+func detailOf(err error) string {
+	if e := new(purser.Error); errors.As(err, &e) {
+		return e.Detail
+	}
+	return err.Error()
 }
 
 // tell adds the amounts of a hold to one side of what is told of holds.
@@ -226,15 +238,50 @@ func (b *books) holds() error {
 			at.After = h.ID
 		}
 		b.out.Holds += int64(len(rows))
+		if err := b.recorded(rows); err != nil {
+			return err
+		}
 		if len(rows) < booksPage {
-			break
+			return nil
 		}
 	}
-	bare, err := b.BooksUnrecorded(b.ctx, db.BooksUnrecordedParams{Organization: b.org.ID, RowLimit: booksFaults})
-	for _, h := range bare {
+}
+
+// recorded finds the record of each hold. Holds that are near each other by name mostly
+// are in the log too, so their records are read in order.
+func (b *books) recorded(holds []db.BooksHoldsRow) error {
+	slices.SortFunc(holds, func(x, y db.BooksHoldsRow) int { return cmp.Compare(x.Seq, y.Seq) })
+	for len(holds) > 0 {
+		read := false
+		for block, err := range store.Blocks(b.ctx, b.Queries, b.org.ID, holds[0].Seq-1, booksPage) {
+			if err != nil {
+				return err
+			}
+			records, bad := block.Records() // a bad one was named already
+			for ; len(holds) > 0 && holds[0].Seq <= block.Last; holds, read = holds[1:], true {
+				h, i := holds[0], holds[0].Seq-block.First
+				if i < 0 || bad == nil && !bytes.Contains(records[i].Leaf, []byte(h.ID)) {
+					b.unrecorded(h)
+				}
+			}
+			if len(holds) == 0 || holds[0].Seq > block.Last+booksPage { // the next is far
+				break
+			}
+		}
+		if !read { // the log ends before them
+			for _, h := range holds {
+				b.unrecorded(h)
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *books) unrecorded(h db.BooksHoldsRow) {
+	if b.bare++; b.bare <= booksFaults {
 		b.fault("hold %s has no record: number %d is not of it", h.ID, h.Seq)
 	}
-	return err
 }
 
 func (b *books) hold(h db.BooksHoldsRow) error {
@@ -433,7 +480,7 @@ func (b *books) mistold() error {
 				}
 			}
 		}
-		if err := b.read(told); err != nil {
+		if err := b.read(told, nil); err != nil {
 			return err
 		}
 		at := db.BooksHoldsParams{Organization: b.org.ID, RowLimit: booksPage}

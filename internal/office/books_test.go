@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -38,10 +39,11 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 			UPDATE windows SET captured = captured - 1 WHERE organization = $1 AND scope <> 'provider' OR target = 'models/large'`, "says {Placed:6 Captured:6 Refunded:0 Overrun:0 Returned:0}; the log says {Placed:7 Captured:7 "},
 		{"a metered hold that is gone, with its movement", `DELETE FROM holds WHERE organization = $1 AND kind = 'usage';
 			DELETE FROM movements WHERE organization = $1 AND kind = 'charge'`, "which is not there"},
-		{"a record that cannot be read", "UPDATE audit SET leaf = leaf || ' ' WHERE organization = $1 AND seq = 3", "record 3 cannot be read"},
+		{"a block that cannot be unpacked", "UPDATE audit SET leaves = substr(leaves, 1, 40) WHERE organization = $1 AND seq = 4", "record 3 cannot be read"},
+		{"a block that says it has more", "UPDATE audit SET n = n + 1 WHERE organization = $1 AND seq = 4", "record 2 is there twice"},
 		{"a hold of another record", "UPDATE holds SET seq = 1 WHERE organization = $1", "has no record"},
 		{"a hold of no record", "UPDATE holds SET seq = 100000 WHERE organization = $1", "has no record"},
-		{"a record that is gone", "DELETE FROM audit WHERE organization = $1 AND seq = 3", "record 3 is missing"},
+		{"a record that is gone", "DELETE FROM audit WHERE organization = $1 AND seq = 4", "record 3 is missing"},
 		{"the first record", "DELETE FROM audit WHERE organization = $1 AND seq = 1", "begins with record 2"},
 		{"the end of the log", "UPDATE organizations SET seq = seq + 1 WHERE id = $1", "and the organization is at"},
 		{"an epoch to come", "UPDATE holds SET epoch = 7 WHERE organization = $1", "has epoch 7"},
@@ -70,6 +72,15 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 				undo()
 			})
 		}
+		t.Run("a record that cannot be read", func(t *testing.T) {
+			undo := h.keep()
+			h.rewrite(3, func(b *block) { b.replace(3, "}", "} ") })
+			b, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
+			if err != nil || b.OK || !strings.Contains(strings.Join(b.Faults, "\n"), "record 3 cannot be read") {
+				t.Errorf("%v, %v", b.Faults, err)
+			}
+			undo()
+		})
 		h.books()
 	})
 }
@@ -126,11 +137,39 @@ func (h *house) million(tb testing.TB, n int64, run purser.Run) {
 		SELECT '%s', %s, 'agt_1', '%s', '%s', 'local', 'USD', 1, 1, 'captured', 0, 0, '[%s]', %d + i, 0 %s`, org, id, run.ID, run.Project, strings.Join(keys, ","), first, numbers))
 	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit)
 		SELECT '%s', %d + i, 1, 0, 'charge', 'USD', 1, %s, '%s', '%s', 'local', 'spent:local', 'available' %s`, org, first, id, run.ID, run.Project, numbers))
-	h.mustSQL(tb, fmt.Sprintf(`INSERT INTO audit (organization, seq, at, leaf) SELECT '%s', %d + i, 0,
-		'{"action":"charge_usage","actor":{"id":"agt_1","kind":"agent"},"budgets":[%s],"filler":"%s","money":{"actual":{"amount":1,"currency":"USD"}},"outcome":"accepted","target":"' || %s || '"}' %s`,
-		org, first, strings.Join(lines, ","), strings.Repeat("x", 400), id, numbers))
+	line := strings.ReplaceAll("["+strings.Join(lines, ",")+"]", "' || i || '", "%[1]d")
+	leaf := `{"action":"charge_usage","actor":{"id":"agt_1","kind":"agent"},"budgets":` + line + `,"filler":"` + strings.Repeat("x", 400) + `","money":{"actual":{"amount":1,"currency":"USD"}},"outcome":"accepted","target":"hld_%026[1]d"}`
+	h.insertBlocks(tb, first, n, func(i int64) []byte { return fmt.Appendf(nil, leaf, i) })
 	h.touched = true
 	h.mustSQL(tb, fmt.Sprintf("UPDATE organizations SET seq = %d WHERE id = '%s'", first+n, org))
+}
+
+// insertBlocks appends records to the log, a block each, without hashes.
+func (h *house) insertBlocks(tb testing.TB, after, n int64, leaf func(i int64) []byte) {
+	tb.Helper()
+	conn, err := h.dial()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	tx, err := conn.BeginTx(h.ctx, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := int64(1); i <= n; {
+		var rows []string
+		var args []any
+		for ; len(rows) < 200 && i <= n; i++ {
+			rows = append(rows, fmt.Sprintf("('%s', %d, 1, 0, $%d, $%d)", h.owner.Organization, after+i, len(args)+1, len(args)+2))
+			args = append(args, []byte{}, store.PackLeaves([][]byte{leaf(i)}))
+		}
+		if _, err := tx.ExecContext(h.ctx, "INSERT INTO audit (organization, seq, n, at, hashes, leaves) VALUES "+strings.Join(rows, ", "), args...); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func (h *house) mustSQL(tb testing.TB, statement string) {

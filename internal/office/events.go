@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/store/db"
 )
 
 const (
@@ -197,7 +197,7 @@ func (o *Office) eventsAfter(ctx context.Context, t *tail, org string, seq int64
 
 // readEvents reads a page of the log as events.
 func (o *Office) readEvents(ctx context.Context, org string, after int64) ([]purser.Event, error) {
-	rows, err := o.Store.Read().AuditAfter(ctx, db.AuditAfterParams{Organization: org, After: after, Until: 1 << 62, RowLimit: 500})
+	rows, err := store.RecordsAfter(ctx, o.Store.Read(), org, after, math.MaxInt64, 500)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
@@ -210,7 +210,7 @@ func (o *Office) readEvents(ctx context.Context, org string, after int64) ([]pur
 			Run     string `json:"run"`
 			Project string `json:"project"`
 		}
-		if err := json.Unmarshal([]byte(row.Leaf), &r); err != nil {
+		if err := json.Unmarshal(row.Leaf, &r); err != nil {
 			return nil, fmt.Errorf("reading record %d: %w", row.Seq, err)
 		}
 		out = append(out, purser.Event{Seq: row.Seq, At: store.Time(row.At), Action: r.Action, Target: r.Target, Outcome: r.Outcome, Run: r.Run, Project: r.Project})

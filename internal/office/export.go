@@ -16,15 +16,13 @@ import (
 
 // exportOCSF writes each record as an OCSF event in a line of its own.
 func (o *Office) exportOCSF(ctx context.Context, org db.Organization, w io.Writer) error {
-	return o.eachRecord(ctx, org, func(rows []db.Audit) error {
-		for _, row := range rows {
-			event, err := audit.OCSF([]byte(row.Leaf))
-			if err != nil {
-				return fmt.Errorf("exporting record %d: %w", row.Seq, err)
-			}
-			if _, err := w.Write(append(event, '\n')); err != nil {
-				return fmt.Errorf("exporting: %w", err)
-			}
+	return o.eachRecord(ctx, org, func(_ store.Block, row store.Record) error {
+		event, err := audit.OCSF(row.Leaf)
+		if err != nil {
+			return fmt.Errorf("exporting record %d: %w", row.Seq, err)
+		}
+		if _, err := w.Write(append(event, '\n')); err != nil {
+			return fmt.Errorf("exporting: %w", err)
 		}
 		return nil
 	})

@@ -202,18 +202,18 @@ func (o *Office) AuditLog(ctx context.Context, by purser.Actor, in purser.AskAud
 		return out, err
 	}
 	limit := page(purser.Page{Limit: in.Limit})
-	rows, err := o.Store.Read().AuditAfter(ctx, db.AuditAfterParams{Organization: id, After: in.After, Until: org.Seq, RowLimit: limit})
+	rows, err := store.RecordsAfter(ctx, o.Store.Read(), id, in.After, org.Seq, int(limit))
 	if err != nil {
 		return out, err
 	}
 	out = purser.AuditPage{Records: []purser.AuditRecord{}, Size: org.Seq}
 	for _, row := range rows {
-		r, err := audit.ParseRecord([]byte(row.Leaf))
+		r, err := audit.ParseRecord(row.Leaf)
 		if err != nil {
 			return out, err
 		}
 		shown := purser.AuditRecord{Seq: row.Seq, At: store.Time(row.At), Actor: r.Actor.Kind + ":" + r.Actor.ID, Action: r.Action, Target: r.Target, Outcome: r.Outcome}
-		if err := decodeNumbers([]byte(row.Leaf), &shown.Record); err != nil {
+		if err := decodeNumbers(row.Leaf, &shown.Record); err != nil {
 			return out, err
 		}
 		out.Records = append(out.Records, shown)
@@ -237,7 +237,7 @@ func (o *Office) Prove(ctx context.Context, by purser.Actor, in purser.Prove) (o
 	if err != nil {
 		return out, err
 	}
-	row, err := o.Store.Read().AuditRecord(ctx, db.AuditRecordParams{Organization: id, Seq: in.Seq})
+	row, err := store.RecordOf(ctx, o.Store.Read(), id, in.Seq)
 	none := purser.Errorf(purser.NotFound, "no record has number %d here", in.Seq).WithHint("purser audit log")
 	if missing(err) {
 		return out, none
@@ -246,7 +246,7 @@ func (o *Office) Prove(ctx context.Context, by purser.Actor, in purser.Prove) (o
 		return out, err
 	}
 	if by.Kind == purser.Agent {
-		if r, err := audit.ParseRecord([]byte(row.Leaf)); err != nil || r.Run == "" || r.Run != by.Run {
+		if r, err := audit.ParseRecord(row.Leaf); err != nil || r.Run == "" || r.Run != by.Run {
 			return out, errors.Join(err, none)
 		}
 	}
@@ -257,7 +257,7 @@ func (o *Office) Prove(ctx context.Context, by purser.Actor, in purser.Prove) (o
 	if err := grownFrom(in.From, point.Size); err != nil {
 		return out, err
 	}
-	p, err := audit.Prove(row.Seq, row.Leaf, point.Note, key.Public(), point.Size, in.From, o.Store.Hashes(ctx, id))
+	p, err := audit.Prove(row.Seq, string(row.Leaf), point.Note, key.Public(), point.Size, in.From, o.Store.Hashes(ctx, id))
 	return purser.AuditProof{
 		Version: p.Version, Seq: p.Seq, Leaf: p.Leaf, Path: p.Path, Checkpoint: p.Checkpoint, PublicKey: p.PublicKey, From: p.From, Consistency: p.Growth,
 	}, err
@@ -367,50 +367,47 @@ func (o *Office) exportLog(ctx context.Context, org db.Organization, w io.Writer
 	x := &exporting{Exporter: e, org: org.ID, size: org.Seq, points: func(after int64) ([]db.Checkpoint, error) {
 		return o.Store.Read().CheckpointsAfter(ctx, db.CheckpointsAfterParams{Organization: org.ID, After: after, RowLimit: exportPage})
 	}}
-	hashes := o.Store.Hashes(ctx, org.ID)
-	return o.eachRecord(ctx, org, func(rows []db.Audit) error {
-		at := make([]int64, len(rows))
-		for i, row := range rows {
-			at[i] = audit.LeafIndex(row.Seq)
-		}
-		stored, err := hashes.ReadHashes(at)
+	return o.eachRecord(ctx, org, func(b store.Block, row store.Record) error {
+		stored, err := b.Hash(row.Seq)
 		if err != nil {
 			return err
 		}
-		for i, row := range rows {
-			if err := x.record(row, stored[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return x.record(row, stored)
 	})
 }
 
 // exportPage is how many rows an export holds in memory.
 const exportPage = 500
 
-// eachRecord gives the records of a log in pages, up to the size that org has. A
-// gap is books_broken.
-func (o *Office) eachRecord(ctx context.Context, org db.Organization, f func([]db.Audit) error) error {
-	for after := int64(0); after < org.Seq; {
-		rows, err := o.Store.Read().AuditAfter(ctx, db.AuditAfterParams{Organization: org.ID, After: after, Until: org.Seq, RowLimit: exportPage})
+// eachRecord gives the records of a log, with their blocks, up to the size that org
+// has. A gap is books_broken.
+func (o *Office) eachRecord(ctx context.Context, org db.Organization, f func(store.Block, store.Record) error) error {
+	after := int64(0)
+	for b, err := range store.Blocks(ctx, o.Store.Read(), org.ID, after, exportPage) {
 		if err != nil {
 			return err
 		}
-		if len(rows) == 0 {
-			return purser.Errorf(purser.BooksBroken, "the log of %s ends at record %d, not at %d", org.ID, after, org.Seq)
+		if after == org.Seq {
+			return nil // what is behind came meanwhile
 		}
-		for i, row := range rows {
-			if row.Seq == after+1 {
-				after++
-				continue
-			}
-			gap := purser.Errorf(purser.BooksBroken, "record %d is missing from the log of %s", after+1, org.ID)
-			return errors.Join(f(rows[:i]), gap)
+		if b.First != after+1 {
+			return purser.Errorf(purser.BooksBroken, "record %d is missing from the log of %s", after+1, org.ID)
 		}
-		if err := f(rows); err != nil {
+		records, err := b.Records()
+		if err != nil {
 			return err
 		}
+		for _, row := range records {
+			if after++; after > org.Seq {
+				break
+			}
+			if err := f(b, row); err != nil {
+				return err
+			}
+		}
+	}
+	if after < org.Seq {
+		return purser.Errorf(purser.BooksBroken, "the log of %s ends at record %d, not at %d", org.ID, after, org.Seq)
 	}
 	return nil
 }
@@ -425,8 +422,8 @@ type exporting struct {
 	points func(after int64) ([]db.Checkpoint, error)
 }
 
-func (x *exporting) record(row db.Audit, stored tlog.Hash) error {
-	if err := x.Record([]byte(row.Leaf), stored); err != nil {
+func (x *exporting) record(row store.Record, stored tlog.Hash) error {
+	if err := x.Record(row.Leaf, stored); err != nil {
 		return err
 	}
 	for {

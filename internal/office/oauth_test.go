@@ -18,6 +18,7 @@ import (
 	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
 )
 
 // drawer keeps keys as the database does.
@@ -559,7 +560,7 @@ func TestAFloodOfRegistrationsIsRefusedAndCounted(t *testing.T) {
 	if err := h.o.Due(h.ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n := h.ask("SELECT COUNT(*) FROM audit WHERE organization = 'installation' AND leaf LIKE '%register_client_flood%'"); n != 1 {
+	if n := h.recorded(store.Installation, "register_client_flood"); n != 1 {
 		t.Errorf("%d records of the flood", n)
 	}
 	h.later(25 * time.Hour) // whom nobody connected is forgotten

@@ -1,6 +1,7 @@
 package office_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -26,7 +27,6 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testneed"
 	"github.com/purser-dev/purser/internal/testpg"
 )
@@ -366,19 +366,34 @@ func (h *house) books() {
 // records reads the organization's whole log.
 func (h *house) records() []audit.Record {
 	h.t.Helper()
-	rows, err := h.store.Read().AuditAfter(context.WithoutCancel(h.ctx), db.AuditAfterParams{Organization: h.owner.Organization, Until: 1 << 40, RowLimit: 100000})
+	rows, err := store.RecordsAfter(context.WithoutCancel(h.ctx), h.store.Read(), h.owner.Organization, 0, 1<<40, 100000)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	var out []audit.Record
 	for _, row := range rows {
-		r, err := audit.ParseRecord([]byte(row.Leaf))
+		r, err := audit.ParseRecord(row.Leaf)
 		if err != nil {
 			h.t.Fatal(err)
 		}
 		out = append(out, r)
 	}
 	return out
+}
+
+// recorded counts the records of a log in which a word stands.
+func (h *house) recorded(log, word string) (n int) {
+	h.t.Helper()
+	rows, err := store.RecordsAfter(context.WithoutCancel(h.ctx), h.store.Read(), log, 0, 1<<40, 100000)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, row := range rows {
+		if bytes.Contains(row.Leaf, []byte(word)) {
+			n++
+		}
+	}
+	return n
 }
 
 // counted counts records of an action with an outcome.

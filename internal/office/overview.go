@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -200,22 +201,29 @@ func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	chunk := int32(limit)
+	chunk := limit
 	if len(words) > 0 {
 		chunk = 500
 	}
 	out = purser.FoundRecords{Records: []purser.AuditRecord{}, Size: org.Seq}
-	for looked < searchReach {
-		rows, err := q.AuditBefore(ctx, db.AuditBeforeParams{Organization: org.ID, Before: before, RowLimit: chunk})
-		if err != nil || len(rows) == 0 {
-			out.Next = 0
+	for block, err := range store.BlocksBefore(ctx, q, org.ID, before, chunk) {
+		if err != nil {
 			return out, err
 		}
-		looked += len(rows)
-		for _, row := range rows {
-			before = row.Seq
-			out.Next = before
-			if len(words) > 0 && !hasAll(strings.ToLower(row.Leaf), words) {
+		if looked >= searchReach {
+			return atStart(out), nil
+		}
+		records, err := block.Records()
+		if err != nil {
+			return out, err
+		}
+		for _, row := range slices.Backward(records) {
+			if row.Seq >= before {
+				continue
+			}
+			looked++
+			out.Next = row.Seq
+			if len(words) > 0 && !hasAll(strings.ToLower(string(row.Leaf)), words) {
 				continue
 			}
 			shown, err := showRecord(row)
@@ -227,7 +235,8 @@ func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 			}
 		}
 	}
-	return atStart(out), nil
+	out.Next = 0
+	return out, nil
 }
 
 // atStart leaves the next page out where there is none.
@@ -247,11 +256,11 @@ func hasAll(text string, words []string) bool {
 	return true
 }
 
-func showRecord(row db.AuditBeforeRow) (purser.AuditRecord, error) {
-	r, err := audit.ParseRecord([]byte(row.Leaf))
+func showRecord(row store.Record) (purser.AuditRecord, error) {
+	r, err := audit.ParseRecord(row.Leaf)
 	if err != nil {
 		return purser.AuditRecord{}, err
 	}
 	shown := purser.AuditRecord{Seq: row.Seq, At: store.Time(row.At), Actor: r.Actor.Kind + ":" + r.Actor.ID, Action: r.Action, Target: r.Target, Outcome: r.Outcome}
-	return shown, decodeNumbers([]byte(row.Leaf), &shown.Record)
+	return shown, decodeNumbers(row.Leaf, &shown.Record)
 }

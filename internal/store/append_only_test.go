@@ -22,7 +22,7 @@ func TestWhatProvesIsAppendOnlyInTheDatabase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := map[string]string{"audit": "seq", "audit_hashes": "n", "checkpoints": "size", "movements": "seq"}
+		row := map[string]string{"audit": "seq", "checkpoints": "size", "movements": "seq"}
 		insert := map[string]string{
 			"checkpoints": "INSERT INTO checkpoints (organization, size, note, at) VALUES ('org_1', 1, 'note', 1)",
 			"movements":   "INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold) VALUES ('org_1', 1, 1, 1, 'hold', 'USD', 1, 'hld_1')",

@@ -347,14 +347,14 @@ func assign(into []any, values []driver.Value) error {
 	return nil
 }
 
-// last are the statements that end turns of one batch: records, hashes, the
+// last are the statements that end turns of one batch: blocks of records, the
 // organizations' rows.
 func last(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	if len(turns) == 0 {
 		return nil, nil
 	}
 	columnar := turns[0].columnar
-	records, hashes, ends := newRows(insertAudit.kinds, columnar), newRows(insertAuditHashes.kinds, columnar), newRows(endTurns.kinds, columnar)
+	blocks, ends := newRows(insertAudit.kinds, columnar), newRows(endTurns.kinds, columnar)
 	var plain []Stmt
 	for _, t := range turns {
 		leaves := make([][]byte, len(t.records))
@@ -365,20 +365,17 @@ func last(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 				return nil, fmt.Errorf("recording %s: %w", r.Action, err)
 			}
 			leaves[i] = leaf
-			records.text(t.Org).integer(r.Seq, r.TS).text(string(leaf))
 		}
 		edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
 		if err != nil {
 			return nil, err
 		}
-		if added := edge.Append(leaves); len(added) > 0 {
-			hashes.text(t.Org).integer(audit.FirstHash(t.first)).bytes(added)
-		}
+		addBlocks(blocks, t.Org, edge, t.first, Micro(t.Now), leaves)
 		if !columnar || len(turns) == 1 {
 			plain = append(plain, Stmt{Text: endTurn, Args: []any{t.Org, t.Seq, t.Epoch, Micro(t.Now), edge.Bytes()}})
 			continue
 		}
 		ends.text(t.Org).integer(t.Seq, t.Epoch, Micro(t.Now)).bytes(edge.Bytes())
 	}
-	return slices.Concat(insertAudit.of(records, nil), insertAuditHashes.of(hashes, nil), endTurns.of(ends, nil), plain), nil
+	return slices.Concat(insertAudit.of(blocks, nil), endTurns.of(ends, nil), plain), nil
 }

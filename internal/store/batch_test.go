@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/purser-dev/purser/internal/spend"
-	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -73,7 +72,7 @@ func TestABatchDecidesSeveralOrganizationsAtOnce(t *testing.T) {
 			t.Errorf("err = %v", err)
 		}
 		for _, org := range orgs {
-			rows, err := s.Read().AuditAfter(t.Context(), db.AuditAfterParams{Organization: org, Until: 1 << 40, RowLimit: 9})
+			rows, err := RecordsAfter(t.Context(), s.Read(), org, 0, 1<<40, 9)
 			if err != nil || len(rows) != int(seqs(t, s, org)[0]) {
 				t.Errorf("%s has %d records: %v", org, len(rows), err)
 			}

@@ -33,7 +33,12 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		defer unlock()
 	}
-	p, err := goose.NewProvider(dialect, s.writer, folder, goose.WithLogger(goose.NopLogger()))
+	blocks, err := blocksMigration(folder)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(dialect, s.writer, folder, goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true),
+		goose.WithExcludeNames([]string{blocksFile}), goose.WithGoMigrations(blocks))
 	if err != nil {
 		return fmt.Errorf("reading migrations: %w", err)
 	}

@@ -73,7 +73,7 @@ func TestSixtyFourTurnsAtOnceMakeOneOrder(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		rows, err := s.Read().AuditAfter(t.Context(), db.AuditAfterParams{Organization: "org_1", Until: 1 << 40, RowLimit: 1000})
+		rows, err := RecordsAfter(t.Context(), s.Read(), "org_1", 0, 1<<40, 1000)
 		if err != nil || len(rows) != callers*each {
 			t.Fatalf("%d records, want %d (%v)", len(rows), callers*each, err)
 		}
@@ -82,7 +82,7 @@ func TestSixtyFourTurnsAtOnceMakeOneOrder(t *testing.T) {
 			if r.Seq != int64(i+1) {
 				t.Fatalf("record %d has seq %d", i+1, r.Seq)
 			}
-			leaves = append(leaves, []byte(r.Leaf))
+			leaves = append(leaves, r.Leaf)
 		}
 		_, want, err := audit.Append(0, nil, leaves)
 		if err != nil {
@@ -171,8 +171,8 @@ func TestARefusalIsKeptAndAFaultLeavesNothing(t *testing.T) {
 		if purser.CodeOf(err) != purser.Stopped {
 			t.Fatalf("err = %v", err)
 		}
-		rows, err := s.Read().AuditAfter(t.Context(), db.AuditAfterParams{Organization: "org_1", Until: 99, RowLimit: 99})
-		if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Leaf, `"kept"`) {
+		rows, err := RecordsAfter(t.Context(), s.Read(), "org_1", 0, 99, 99)
+		if err != nil || len(rows) != 1 || !strings.Contains(string(rows[0].Leaf), `"kept"`) {
 			t.Errorf("rows = %v (%v)", rows, err)
 		}
 	})

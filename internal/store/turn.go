@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -88,9 +86,8 @@ RETURNING ` + turnColumns
 const turnColumns = `id, seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT)`
 
 var (
-	insertAudit       = insertInto("audit", "organization, seq, at, leaf", "tiit", "")
-	insertAuditHashes = insertInto("audit_hashes", "organization, n, hashes", "tib", "")
-	endTurns          = template{
+	insertAudit = insertInto("audit", "organization, seq, n, at, hashes, leaves", "tiiibb", "")
+	endTurns    = template{
 		before: "UPDATE organizations SET seq = v.column2, epoch = v.column3, clock = v.column4, edge = v.column5 FROM ",
 		after:  " WHERE id = v.column1", kinds: "tiiib", lookup: true,
 	}
@@ -236,39 +233,4 @@ func (s *Store) KeepCheckpoints(ctx context.Context, all []db.Checkpoint) error 
 func (t *Turn) NextMove(seq int64) int64 {
 	t.moves[seq]++
 	return t.moves[seq]
-}
-
-// hashReader reads stored hashes of one log. It keeps the row that it read last:
-// who reads a log in order finds the next hash there.
-type hashReader struct {
-	ctx   context.Context
-	q     *db.Queries
-	org   string
-	first int64
-	row   []byte
-}
-
-func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	hashes := make([]tlog.Hash, len(indexes))
-	for i, n := range indexes {
-		if n < r.first || n >= r.first+int64(len(r.row)/tlog.HashSize) {
-			row, err := r.q.AuditHashes(r.ctx, db.AuditHashesParams{Organization: r.org, N: n})
-			if err != nil {
-				return nil, fmt.Errorf("reading tree hash %d: %w", n, err)
-			}
-			r.first, r.row = row.N, row.Hashes
-		}
-		at := (n - r.first) * tlog.HashSize
-		if at+tlog.HashSize > int64(len(r.row)) {
-			return nil, fmt.Errorf("tree hash %d is not stored", n)
-		}
-		copy(hashes[i][:], r.row[at:])
-	}
-	return hashes, nil
-}
-
-// Hashes reads the stored hashes of an organization's tree, for roots and proofs.
-// One reader serves one caller.
-func (s *Store) Hashes(ctx context.Context, org string) tlog.HashReader {
-	return &hashReader{ctx: ctx, q: s.Read(), org: org}
 }

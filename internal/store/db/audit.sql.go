@@ -9,36 +9,103 @@ import (
 	"context"
 )
 
-const auditAfter = `-- name: AuditAfter :many
-SELECT organization, seq, at, leaf FROM audit WHERE organization = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4
+const auditBlockOf = `-- name: AuditBlockOf :one
+SELECT seq FROM audit WHERE organization = $1 AND seq >= $2 ORDER BY seq LIMIT 1
 `
 
-type AuditAfterParams struct {
+type AuditBlockOfParams struct {
+	Organization string
+	Seq          int64
+}
+
+// AuditBlockOf is the last number in the block that has a record.
+func (q *Queries) AuditBlockOf(ctx context.Context, arg AuditBlockOfParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, auditBlockOf, arg.Organization, arg.Seq)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
+const auditBlocks = `-- name: AuditBlocks :many
+SELECT seq, n, at, hashes, leaves FROM audit WHERE organization = $1 AND seq > $2 ORDER BY seq LIMIT $3
+`
+
+type AuditBlocksParams struct {
 	Organization string
 	After        int64
-	Until        int64
 	RowLimit     int32
 }
 
-func (q *Queries) AuditAfter(ctx context.Context, arg AuditAfterParams) ([]Audit, error) {
-	rows, err := q.db.QueryContext(ctx, auditAfter,
-		arg.Organization,
-		arg.After,
-		arg.Until,
-		arg.RowLimit,
-	)
+type AuditBlocksRow struct {
+	Seq    int64
+	N      int64
+	At     int64
+	Hashes []byte
+	Leaves []byte
+}
+
+func (q *Queries) AuditBlocks(ctx context.Context, arg AuditBlocksParams) ([]AuditBlocksRow, error) {
+	rows, err := q.db.QueryContext(ctx, auditBlocks, arg.Organization, arg.After, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Audit{}
+	items := []AuditBlocksRow{}
 	for rows.Next() {
-		var i Audit
+		var i AuditBlocksRow
 		if err := rows.Scan(
-			&i.Organization,
 			&i.Seq,
+			&i.N,
 			&i.At,
-			&i.Leaf,
+			&i.Hashes,
+			&i.Leaves,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditBlocksDown = `-- name: AuditBlocksDown :many
+SELECT seq, n, at, hashes, leaves FROM audit WHERE organization = $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3
+`
+
+type AuditBlocksDownParams struct {
+	Organization string
+	Until        int64
+	RowLimit     int32
+}
+
+type AuditBlocksDownRow struct {
+	Seq    int64
+	N      int64
+	At     int64
+	Hashes []byte
+	Leaves []byte
+}
+
+func (q *Queries) AuditBlocksDown(ctx context.Context, arg AuditBlocksDownParams) ([]AuditBlocksDownRow, error) {
+	rows, err := q.db.QueryContext(ctx, auditBlocksDown, arg.Organization, arg.Until, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditBlocksDownRow{}
+	for rows.Next() {
+		var i AuditBlocksDownRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.N,
+			&i.At,
+			&i.Hashes,
+			&i.Leaves,
 		); err != nil {
 			return nil, err
 		}
@@ -54,24 +121,25 @@ func (q *Queries) AuditAfter(ctx context.Context, arg AuditAfterParams) ([]Audit
 }
 
 const auditHashes = `-- name: AuditHashes :one
-SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY n DESC LIMIT 1
+SELECT seq, n, hashes FROM audit WHERE organization = $1 AND seq >= $2 ORDER BY seq LIMIT 1
 `
 
 type AuditHashesParams struct {
 	Organization string
-	N            int64
+	Seq          int64
 }
 
 type AuditHashesRow struct {
+	Seq    int64
 	N      int64
 	Hashes []byte
 }
 
-// AuditHashes is the row in which hash n stands.
+// AuditHashes are the hashes of the block that has a record.
 func (q *Queries) AuditHashes(ctx context.Context, arg AuditHashesParams) (AuditHashesRow, error) {
-	row := q.db.QueryRowContext(ctx, auditHashes, arg.Organization, arg.N)
+	row := q.db.QueryRowContext(ctx, auditHashes, arg.Organization, arg.Seq)
 	var i AuditHashesRow
-	err := row.Scan(&i.N, &i.Hashes)
+	err := row.Scan(&i.Seq, &i.N, &i.Hashes)
 	return i, err
 }
 

@@ -9,40 +9,6 @@ import (
 	"context"
 )
 
-const booksGaps = `-- name: BooksGaps :many
-SELECT CAST(a.seq - 1 AS BIGINT) AS seq FROM audit a WHERE a.organization = $1 AND a.seq > 1
-  AND NOT EXISTS (SELECT 1 FROM audit b WHERE b.organization = a.organization AND b.seq = a.seq - 1) ORDER BY a.seq LIMIT $2
-`
-
-type BooksGapsParams struct {
-	Organization string
-	RowLimit     int32
-}
-
-// BooksGaps are the numbers of records that are missing before one that is there.
-func (q *Queries) BooksGaps(ctx context.Context, arg BooksGapsParams) ([]int64, error) {
-	rows, err := q.db.QueryContext(ctx, booksGaps, arg.Organization, arg.RowLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []int64{}
-	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, err
-		}
-		items = append(items, seq)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const booksHolds = `-- name: BooksHolds :many
 SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal, project, provider, category, run FROM holds
 WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
@@ -104,44 +70,6 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 			&i.Category,
 			&i.Run,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const booksLeaves = `-- name: BooksLeaves :many
-SELECT seq, leaf FROM audit WHERE organization = $1 AND seq > $2 ORDER BY seq LIMIT $3
-`
-
-type BooksLeavesParams struct {
-	Organization string
-	After        int64
-	RowLimit     int32
-}
-
-type BooksLeavesRow struct {
-	Seq  int64
-	Leaf string
-}
-
-func (q *Queries) BooksLeaves(ctx context.Context, arg BooksLeavesParams) ([]BooksLeavesRow, error) {
-	rows, err := q.db.QueryContext(ctx, booksLeaves, arg.Organization, arg.After, arg.RowLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []BooksLeavesRow{}
-	for rows.Next() {
-		var i BooksLeavesRow
-		if err := rows.Scan(&i.Seq, &i.Leaf); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -417,23 +345,6 @@ func (q *Queries) BooksOrphans(ctx context.Context, arg BooksOrphansParams) ([]B
 	return items, nil
 }
 
-const booksRecords = `-- name: BooksRecords :one
-SELECT COUNT(*) AS records, CAST(COALESCE(MIN(seq), 0) AS BIGINT) AS first, CAST(COALESCE(MAX(seq), 0) AS BIGINT) AS last FROM audit WHERE organization = $1
-`
-
-type BooksRecordsRow struct {
-	Records int64
-	First   int64
-	Last    int64
-}
-
-func (q *Queries) BooksRecords(ctx context.Context, organization string) (BooksRecordsRow, error) {
-	row := q.db.QueryRowContext(ctx, booksRecords, organization)
-	var i BooksRecordsRow
-	err := row.Scan(&i.Records, &i.First, &i.Last)
-	return i, err
-}
-
 const booksStops = `-- name: BooksStops :many
 SELECT seq, epoch FROM stops WHERE organization = $1 ORDER BY seq
 `
@@ -493,45 +404,6 @@ func (q *Queries) BooksUnheld(ctx context.Context, arg BooksUnheldParams) ([]Boo
 	for rows.Next() {
 		var i BooksUnheldRow
 		if err := rows.Scan(&i.Seq, &i.N, &i.Hold); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const booksUnrecorded = `-- name: BooksUnrecorded :many
-SELECT h.id, h.seq FROM holds h LEFT JOIN audit a ON a.organization = h.organization AND a.seq = h.seq
-WHERE h.organization = $1 AND (a.leaf IS NULL OR a.leaf NOT LIKE '%' || h.id || '%') ORDER BY h.id LIMIT $2
-`
-
-type BooksUnrecordedParams struct {
-	Organization string
-	RowLimit     int32
-}
-
-type BooksUnrecordedRow struct {
-	ID  string
-	Seq int64
-}
-
-// BooksUnrecorded are holds whose record is not there, or is of something else.
-func (q *Queries) BooksUnrecorded(ctx context.Context, arg BooksUnrecordedParams) ([]BooksUnrecordedRow, error) {
-	rows, err := q.db.QueryContext(ctx, booksUnrecorded, arg.Organization, arg.RowLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []BooksUnrecordedRow{}
-	for rows.Next() {
-		var i BooksUnrecordedRow
-		if err := rows.Scan(&i.ID, &i.Seq); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -38,14 +38,10 @@ type Approval struct {
 type Audit struct {
 	Organization string
 	Seq          int64
-	At           int64
-	Leaf         string
-}
-
-type AuditHash struct {
-	Organization string
 	N            int64
+	At           int64
 	Hashes       []byte
+	Leaves       []byte
 }
 
 type Budget struct {

@@ -55,45 +55,6 @@ func (q *Queries) ActiveSubscriptions(ctx context.Context, organization string) 
 	return items, nil
 }
 
-const auditBefore = `-- name: AuditBefore :many
-SELECT seq, at, leaf FROM audit WHERE organization = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
-`
-
-type AuditBeforeParams struct {
-	Organization string
-	Before       int64
-	RowLimit     int32
-}
-
-type AuditBeforeRow struct {
-	Seq  int64
-	At   int64
-	Leaf string
-}
-
-func (q *Queries) AuditBefore(ctx context.Context, arg AuditBeforeParams) ([]AuditBeforeRow, error) {
-	rows, err := q.db.QueryContext(ctx, auditBefore, arg.Organization, arg.Before, arg.RowLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []AuditBeforeRow{}
-	for rows.Next() {
-		var i AuditBeforeRow
-		if err := rows.Scan(&i.Seq, &i.At, &i.Leaf); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const countActiveRuns = `-- name: CountActiveRuns :one
 SELECT COUNT(*) FROM runs WHERE organization = $1 AND ended_at = 0 AND expires_at > $2
 `

@@ -9,27 +9,6 @@ import (
 	"context"
 )
 
-const auditRecord = `-- name: AuditRecord :one
-SELECT organization, seq, at, leaf FROM audit WHERE organization = $1 AND seq = $2
-`
-
-type AuditRecordParams struct {
-	Organization string
-	Seq          int64
-}
-
-func (q *Queries) AuditRecord(ctx context.Context, arg AuditRecordParams) (Audit, error) {
-	row := q.db.QueryRowContext(ctx, auditRecord, arg.Organization, arg.Seq)
-	var i Audit
-	err := row.Scan(
-		&i.Organization,
-		&i.Seq,
-		&i.At,
-		&i.Leaf,
-	)
-	return i, err
-}
-
 const checkpointCovering = `-- name: CheckpointCovering :one
 SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 AND size >= $2 ORDER BY size LIMIT 1
 `

@@ -1,9 +1,16 @@
 -- name: AuditHashes :one
--- AuditHashes is the row in which hash n stands.
-SELECT n, hashes FROM audit_hashes WHERE organization = $1 AND n <= $2 ORDER BY n DESC LIMIT 1;
+-- AuditHashes are the hashes of the block that has a record.
+SELECT seq, n, hashes FROM audit WHERE organization = $1 AND seq >= $2 ORDER BY seq LIMIT 1;
 
--- name: AuditAfter :many
-SELECT * FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) AND seq <= sqlc.arg(until) ORDER BY seq LIMIT sqlc.arg(row_limit);
+-- name: AuditBlocks :many
+SELECT seq, n, at, hashes, leaves FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) ORDER BY seq LIMIT sqlc.arg(row_limit);
+
+-- name: AuditBlocksDown :many
+SELECT seq, n, at, hashes, leaves FROM audit WHERE organization = $1 AND seq <= sqlc.arg(until) ORDER BY seq DESC LIMIT sqlc.arg(row_limit);
+
+-- name: AuditBlockOf :one
+-- AuditBlockOf is the last number in the block that has a record.
+SELECT seq FROM audit WHERE organization = $1 AND seq >= $2 ORDER BY seq LIMIT 1;
 
 -- name: LastCheckpoint :one
 SELECT * FROM checkpoints WHERE organization = $1 ORDER BY size DESC LIMIT 1;

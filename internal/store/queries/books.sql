@@ -14,24 +14,8 @@ SELECT scope, target, currency, name, held, captured, refunded FROM windows
 WHERE organization = $1 AND (scope, target, currency, name) > (sqlc.arg(scope), sqlc.arg(target), sqlc.arg(currency), sqlc.arg(name))
 ORDER BY scope, target, currency, name LIMIT sqlc.arg(row_limit);
 
--- name: BooksRecords :one
-SELECT COUNT(*) AS records, CAST(COALESCE(MIN(seq), 0) AS BIGINT) AS first, CAST(COALESCE(MAX(seq), 0) AS BIGINT) AS last FROM audit WHERE organization = $1;
-
--- name: BooksLeaves :many
-SELECT seq, leaf FROM audit WHERE organization = $1 AND seq > sqlc.arg(after) ORDER BY seq LIMIT sqlc.arg(row_limit);
-
--- name: BooksGaps :many
--- BooksGaps are the numbers of records that are missing before one that is there.
-SELECT CAST(a.seq - 1 AS BIGINT) AS seq FROM audit a WHERE a.organization = $1 AND a.seq > 1
-  AND NOT EXISTS (SELECT 1 FROM audit b WHERE b.organization = a.organization AND b.seq = a.seq - 1) ORDER BY a.seq LIMIT sqlc.arg(row_limit);
-
 -- name: BooksStops :many
 SELECT seq, epoch FROM stops WHERE organization = $1 ORDER BY seq;
-
--- name: BooksUnrecorded :many
--- BooksUnrecorded are holds whose record is not there, or is of something else.
-SELECT h.id, h.seq FROM holds h LEFT JOIN audit a ON a.organization = h.organization AND a.seq = h.seq
-WHERE h.organization = $1 AND (a.leaf IS NULL OR a.leaf NOT LIKE '%' || h.id || '%') ORDER BY h.id LIMIT sqlc.arg(row_limit);
 
 -- name: BooksMisheld :many
 -- BooksMisheld are holds that say something else than their movements.

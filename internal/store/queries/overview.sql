@@ -35,9 +35,6 @@ SELECT * FROM plans WHERE organization = $1 AND run = $2 AND id > sqlc.arg(after
 -- name: TermsByHash :one
 SELECT * FROM terms WHERE hash = $1;
 
--- name: AuditBefore :many
-SELECT seq, at, leaf FROM audit WHERE organization = $1 AND seq < sqlc.arg(before) ORDER BY seq DESC LIMIT sqlc.arg(row_limit);
-
 -- name: MovementsOfRun :many
 SELECT * FROM movements WHERE organization = $1 AND run = $2 AND seq < sqlc.arg(before) ORDER BY seq DESC, (n + 0) DESC LIMIT sqlc.arg(row_limit);
 

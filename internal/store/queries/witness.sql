@@ -10,9 +10,6 @@ SELECT * FROM checkpoints WHERE organization = $1 AND size >= sqlc.arg(seq) ORDE
 -- name: CheckpointsAfter :many
 SELECT * FROM checkpoints WHERE organization = $1 AND size > sqlc.arg(after) ORDER BY size LIMIT sqlc.arg(row_limit);
 
--- name: AuditRecord :one
-SELECT * FROM audit WHERE organization = $1 AND seq = $2;
-
 -- name: Unwitnessed :many
 SELECT o.id AS organization, CAST(COALESCE(w.size, 0) AS BIGINT) AS size, CAST(COALESCE(w.at, 0) AS BIGINT) AS at, CAST(COALESCE(w.fails, 0) AS BIGINT) AS fails
 FROM organizations o LEFT JOIN witnessed w ON w.organization = o.id AND w.place = sqlc.arg(place)
