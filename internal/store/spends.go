@@ -94,7 +94,6 @@ type loading struct {
 // part is what one organization has in a batch.
 type part struct {
 	Spends
-	l     *loading
 	names names
 	state *spend.State
 	// asked are the scopes whose budgets were loaded.
@@ -106,7 +105,7 @@ type part struct {
 func (s *Store) load(all []Spends, columnar bool, at func(org string) names) *loading {
 	l := &loading{columnar: columnar, of: make(map[string]*part, len(all))}
 	for _, b := range all {
-		p := &part{Spends: b, l: l, names: at(b.Organization), asked: map[spend.Scope]bool{}, state: &spend.State{
+		p := &part{Spends: b, names: at(b.Organization), asked: map[spend.Scope]bool{}, state: &spend.State{
 			Org: b.Organization, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
 			Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
 			Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{}, News: map[string][]string{}, Known: map[string]bool{},
@@ -173,17 +172,17 @@ func (l *loading) run(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 func (l *loading) first(now time.Time) []Stmt {
 	stops, tokens, runs := newRows(selectStops.kinds, l.columnar), newRows(selectTokens.kinds, l.columnar), newRows(selectRuns.kinds, l.columnar)
 	holds, budgets, keys := newRows(selectHolds.kinds, l.columnar), scopes{l: l}, newRows(selectKeys.kinds, l.columnar)
-	var others []Stmt
+	var orders []Stmt
 	for _, p := range l.parts {
 		stops.text(p.Organization)
-		others = append(others, p.first(now, tokens, runs, holds, &budgets, keys)...)
+		orders = append(orders, p.first(now, tokens, runs, holds, &budgets, keys)...)
 	}
 	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.runRow), selectHolds.of(holds, l.hold),
-		budgets.stmts(), selectKeys.of(keys, l.key), others)
+		budgets.stmts(), selectKeys.of(keys, l.key), orders)
 }
 
-// first names what a part needs, each once. What is not in rows comes as statements.
-func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, keys *rows) (others []Stmt) {
+// first names what a part needs, each once.
+func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, keys *rows) (orders []Stmt) {
 	seen := map[[2]string]bool{}
 	add := func(to *rows, kind, id string) bool {
 		if id == "" || seen[[2]string{kind, id}] {
@@ -195,17 +194,12 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 		}
 		return true
 	}
-	many := p.manyKeys()
 	for i := range p.Requests {
 		r := &p.Requests[i]
 		add(tokens, "token", r.By.Token)
 		add(runs, "run", r.By.Run)
 		add(holds, "hold", r.Hold)
-		switch list := many[r.By.ID]; {
-		case r.By.Key == "":
-		case list != nil:
-			list.text(r.By.Key)
-		default:
+		if r.By.Key != "" {
 			keys.text(p.Organization, r.By.ID, r.By.Key)
 		}
 		if r.Run == "" {
@@ -213,39 +207,17 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 		}
 		add(runs, "run", r.Run)
 		if r.Kind == purser.KindOrder && add(nil, "order", r.Run) {
-			others = append(others, p.orders(r.Run, now)...)
+			orders = append(orders, p.orders(r.Run, now)...)
 		}
 		if r.Kind == purser.KindOrder && add(nil, "payee", r.Provider) {
-			others = append(others, p.payee(r.Provider, now))
+			orders = append(orders, p.payee(r.Provider, now))
 		}
 		if facts, ok := p.Facts(r.Run); ok {
 			p.need(budgets, spend.Scopes(p.Organization, facts.Project, r.Provider, r.Category, r.Run, spend.Together(facts.Labels, r.Labels))...)
 		}
 	}
-	for principal, list := range many {
-		others = append(others, Stmt{Text: selectKeysOf, Args: []any{p.Organization, principal, list}, Each: p.l.key})
-	}
-	return others
+	return orders
 }
-
-// manyKeys gives a list to each principal who has many requests here: PostgreSQL
-// looks up a list of keys below one principal in half the time of as many rows.
-func (p *part) manyKeys() map[string]*array {
-	if !p.l.columnar || len(p.Requests) < manyKeys {
-		return nil
-	}
-	counts, out := map[string]int{}, map[string]*array{}
-	for i := range p.Requests {
-		if by := &p.Requests[i].By; by.Key != "" {
-			if counts[by.ID]++; counts[by.ID] == manyKeys {
-				out[by.ID] = newArray(oidText)
-			}
-		}
-	}
-	return out
-}
-
-const manyKeys = 4
 
 // need asks for the budgets of scopes that were not asked for yet, each with the
 // window of now.

@@ -35,9 +35,6 @@ AND w.name = CASE b.period WHEN 'run' THEN b.target WHEN 'hour' THEN @ WHEN 'day
 		join{table: "keys", as: "k", on: "k.organization = v.column1 AND k.principal = v.column2 AND k.key = v.column3"})
 )
 
-// selectKeysOf is selectKeys for many keys of one principal, on PostgreSQL.
-const selectKeysOf = "SELECT organization, principal, key FROM keys WHERE organization = $1 AND principal = $2 AND key = ANY($3::text[])"
-
 // What is rare is looked up one by one.
 const (
 	selectKey = `SELECT k.request_hash, k.code, k.answer, k.hold, COALESCE(h.run, ''), COALESCE(h.provider, ''), COALESCE(h.currency, ''), COALESCE(h.amount, 0),
