@@ -130,7 +130,7 @@ func (j join) text(columnar bool) string {
 // of gives the statements for rows; none for none. shared are the values of each @.
 func (t *template) of(r *rows, each func(scan func(...any) error) error, shared ...any) []Stmt {
 	switch {
-	case r.n == 0:
+	case r == nil || r.n == 0:
 		return nil
 	case r.lists != nil:
 		args := make([]any, len(r.lists), len(r.lists)+len(shared))
@@ -249,6 +249,17 @@ func OneRow(err error) bool {
 	}
 	var lite *sqlite.Error
 	return errors.As(err, &lite) && (lite.Code()&0xff == sqliteConstraint || lite.Code()&0xff == sqliteMismatch || lite.Code()&0xff == sqliteTooBig)
+}
+
+// decidedBefore reports that a request's key was to be stored which is there, or,
+// when it is decided again because the answer to a commit was lost, its hold.
+func decidedBefore(err error) bool {
+	var postgres *pgconn.PgError
+	if errors.As(err, &postgres) {
+		return postgres.Code == "23505" && (postgres.TableName == "keys" || postgres.TableName == "holds") // unique_violation
+	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && lite.Code()&0xff == sqliteConstraint && (strings.Contains(lite.Error(), "keys.key") || strings.Contains(lite.Error(), "holds.id"))
 }
 
 // Result codes of SQLite.

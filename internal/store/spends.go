@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -34,9 +35,37 @@ type RunFacts struct {
 // Spend decides what waits in several organizations in one transaction, each in its
 // own turn. left are the organizations whose turn somebody had, or that are not there:
 // nothing of theirs was decided. With wait there are none: each turn is waited for.
+//
+// The keys of new spends are nearly always new too, and looking for each costs as much
+// as a row. So they are not looked for: if one is there, storing it again fails, the
+// transaction is undone, and all is decided anew with the keys looked up.
 func (s *Store) Spend(ctx context.Context, wait bool, all ...Spends) (left []string, err error) {
+	fresh := !slices.ContainsFunc(all, func(b Spends) bool { return !b.opens() }) && s.replays.Add(-1) < 0
+	left, err = s.spend(ctx, wait, fresh, all)
+	if fresh && (errors.Is(err, errLook) || decidedBefore(err)) {
+		s.replays.Store(replaysFollow)
+		left, err = s.spend(ctx, wait, false, all)
+	}
+	return left, err
+}
+
+// replaysFollow is how many batches look for their keys after a replay: one seldom
+// comes alone.
+const replaysFollow = 32
+
+// errLook says that a decision whose outcome no key keeps needs to know whether one
+// was kept before.
+var errLook = errors.New("a key has to be looked up")
+
+// opens reports that all of them are new holds and charges.
+func (b *Spends) opens() bool {
+	return !slices.ContainsFunc(b.Requests, func(r spend.Request) bool { return r.Op != spend.Place && r.Op != spend.Charge })
+}
+
+func (s *Store) spend(ctx context.Context, wait, fresh bool, all []Spends) (left []string, err error) {
 	guess := s.now().UTC()
 	l := s.load(all, s.dialect == Postgres, func(org string) names { return namesOf(guess, s.lastZone(org)) })
+	l.fresh = fresh
 	orgs := make([]string, len(all))
 	for i := range all {
 		orgs[i] = all[i].Organization
@@ -87,6 +116,7 @@ func namesOf(now time.Time, zone *time.Location) (n names) {
 // loading is one batch on its way.
 type loading struct {
 	columnar bool
+	fresh    bool // keys are not looked for
 	parts    []*part
 	of       map[string]*part // by organization
 }
@@ -157,6 +187,9 @@ func (l *loading) run(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 		if err != nil {
 			return nil, err
 		}
+		if l.fresh && len(keys) < p.keyed() {
+			return nil, errLook
+		}
 		if err := s.Check(); err != nil {
 			return nil, purser.Errorf(purser.BooksBroken, "the books would not add up; nothing was decided").WithCause(err)
 		}
@@ -168,10 +201,24 @@ func (l *loading) run(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	return w.stmts(), nil
 }
 
+// keyed is how many keys the requests have.
+func (p *part) keyed() int {
+	seen := make(map[spend.Key]bool, len(p.Requests))
+	for i := range p.Requests {
+		if by := &p.Requests[i].By; by.Key != "" {
+			seen[spend.Key{Principal: by.ID, Key: by.Key}] = true
+		}
+	}
+	return len(seen)
+}
+
 // first is what can be asked before anything is known.
 func (l *loading) first(now time.Time) []Stmt {
 	stops, tokens, runs := newRows(selectStops.kinds, l.columnar), newRows(selectTokens.kinds, l.columnar), newRows(selectRuns.kinds, l.columnar)
 	holds, budgets, keys := newRows(selectHolds.kinds, l.columnar), scopes{l: l}, newRows(selectKeys.kinds, l.columnar)
+	if l.fresh {
+		keys = nil
+	}
 	var orders []Stmt
 	for _, p := range l.parts {
 		stops.text(p.Organization)
@@ -199,7 +246,7 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 		add(tokens, "token", r.By.Token)
 		add(runs, "run", r.By.Run)
 		add(holds, "hold", r.Hold)
-		if r.By.Key != "" {
+		if r.By.Key != "" && keys != nil {
 			keys.text(p.Organization, r.By.ID, r.By.Key)
 		}
 		if r.Run == "" {

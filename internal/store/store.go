@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,6 +58,8 @@ type Store struct {
 	zones sync.Map // *time.Location by name
 	// lastZones is each organization's, as of its last batch: a guess at what to load.
 	lastZones sync.Map
+	// replays is for how many batches more keys are looked up.
+	replays atomic.Int64
 
 	// batches are the connections of Batch, and urgent those of stops: on SQLite the
 	// writer's one, with the statements that were prepared on it.
