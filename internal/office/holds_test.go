@@ -272,6 +272,54 @@ func TestAReplayTellsTheFirstAnswer(t *testing.T) {
 	})
 }
 
+// Keys are not looked for before new spends are decided. One that is there is found
+// all the same: beside new ones, with another body, and where the decision would be one
+// that no key keeps.
+func TestAKeyThatNobodyLookedForIsFound(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		h.wide(agent)
+		keyed := func(key string) purser.Actor {
+			by := agent
+			by.Key = key
+			return by
+		}
+		first := must[purser.Hold](h, keyed("one"), "charge_usage", usage(10))
+		before := len(h.records())
+
+		h.restart() // it has seen no replay yet
+		var again, other purser.Hold
+		var reused error
+		h.gathered(func() { must[purser.Hold](h, agent, "charge_usage", usage(1)) }, nil,
+			func() { again = must[purser.Hold](h, keyed("one"), "charge_usage", usage(10)) },
+			func() { _, reused = do[purser.Hold](h, keyed("one"), "charge_usage", usage(11)) },
+			func() { other = must[purser.Hold](h, keyed("two"), "charge_usage", usage(20)) },
+		)
+		refused(t, reused, purser.KeyReused)
+		if !again.Replay || again.ID != first.ID || other.Replay || h.left("run", run.ID) != 1000-1-10-1-20 {
+			t.Errorf("again: %+v, other: %+v, %d left", again, other, h.left("run", run.ID))
+		}
+		if n := len(h.records()); n != before+2 {
+			t.Errorf("%d records more, want 2", n-before)
+		}
+
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+		before = len(h.records())
+		h.restart()
+		again = must[purser.Hold](h, keyed("one"), "charge_usage", usage(10))
+		if !again.Replay || again.ID != first.ID || again.Epoch <= first.Epoch {
+			t.Errorf("after a stop: %+v", again)
+		}
+		if n := len(h.records()); n != before {
+			t.Errorf("a replay left %d records", n-before)
+		}
+		h.books()
+		h.verify()
+	})
+}
+
 // T3: many callers at a limit; never above it, and what fits is not refused.
 func TestAHotLimitIsNeverPassed(t *testing.T) {
 	t.Parallel()

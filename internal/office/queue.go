@@ -20,7 +20,7 @@ import (
 
 // Sizes of a batch and of what may wait for one.
 const (
-	batchMost = 64   // a stop waits for the one that is under way
+	batchMost = 96   // a stop waits for the one that is under way
 	laneMost  = 1024 // of one run: beyond it, its own callers are told to come back
 	queueMost = 8192
 	batchTry  = 3 // times, while answers to commits are lost
