@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/purser-dev/purser"
-	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/spend"
 )
 
 func usage(cents int64) purser.ChargeUsage {
