@@ -456,12 +456,14 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				for seed := range uint64(soak(1, 40)) {
-					url, offices := database(t)
-					l := openLittle(t, url, offices)
-					events := unlatched(history(l, seed, 8, 12, next))
-					if got := linearizable(events); got != porcupine.Ok {
-						t.Errorf("seed %d: porcupine says %s of %d calls: %+v", seed, got, len(events), events)
-					}
+					t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { // each gives its connections back
+						url, offices := database(t)
+						l := openLittle(t, url, offices)
+						events := unlatched(history(l, seed, 8, 12, next))
+						if got := linearizable(events); got != porcupine.Ok {
+							t.Errorf("porcupine says %s of %d calls: %+v", got, len(events), events)
+						}
+					})
 				}
 			})
 		}
