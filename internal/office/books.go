@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -127,7 +126,7 @@ func (b *books) read(into *audit.Balances, see func(store.Block)) error {
 		}
 		records, err := block.Records()
 		if err != nil && see != nil {
-			b.faulty("%s", detailOf(err))
+			b.faulty("%s", asError(err).Detail)
 		}
 		for _, r := range records {
 			if err := into.Read(r.Leaf); err != nil && see != nil {
@@ -136,14 +135,6 @@ func (b *books) read(into *audit.Balances, see func(store.Block)) error {
 		}
 	}
 	return nil
-}
-
-// detailOf is what an error says without its code.
-func detailOf(err error) string {
-	if e := new(purser.Error); errors.As(err, &e) {
-		return e.Detail
-	}
-	return err.Error()
 }
 
 // tell adds the amounts of a hold to one side of what is told of holds.

@@ -13,6 +13,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/testpg"
 )
 
 func usage(cents int64) purser.ChargeUsage {
@@ -327,6 +328,39 @@ func TestAKeyThatNobodyLookedForIsFound(t *testing.T) {
 		h.books()
 		h.verify()
 	})
+}
+
+// Two servers that have not looked for a key get it at once: one decision. Of another
+// principal it is another key.
+func TestAKeyThatNobodyLookedForIsOneDecisionAtTwoOffices(t *testing.T) {
+	t.Parallel()
+	h := open(t, testpg.Open(t))
+	run, agent := h.run(1000)
+	h.wide(agent)
+	meter := h.platform()
+	offices := []*house{h, h.twin()}
+	for i := range 10 {
+		agent.Key = fmt.Sprintf("at-both-%d", i)
+		var outs [2]purser.Hold
+		var wg sync.WaitGroup
+		for n, at := range offices {
+			wg.Go(func() { outs[n] = must[purser.Hold](at, agent, "charge_usage", usage(10)) })
+		}
+		wg.Wait()
+		if outs[0].ID != outs[1].ID || outs[0].Replay == outs[1].Replay {
+			t.Errorf("round %d: %+v and %+v", i, outs[0], outs[1])
+		}
+		other, in := meter, usage(1)
+		other.Key, in.Run = agent.Key, run.ID
+		if out := must[purser.Hold](h, other, "charge_usage", in); out.Replay || out.ID == outs[0].ID {
+			t.Errorf("round %d: another principal got %+v", i, out)
+		}
+	}
+	if left := h.left("run", run.ID); left != 1000-1-10*11 {
+		t.Errorf("%d left", left)
+	}
+	h.books()
+	h.verify()
 }
 
 // T3: many callers at a limit; never above it, and what fits is not refused.

@@ -425,7 +425,7 @@ func keyRows(requests []spend.Request, outcomes []spend.Outcome) ([]store.KeyRow
 			continue
 		}
 		row := store.KeyRow{Key: spend.Key{Principal: r.By.ID, Key: r.By.Key}, Hash: r.Hash, Answer: []byte{}}
-		if out.Err == nil && (r.Op == spend.Place || r.Op == spend.Charge) {
+		if out.Err == nil && r.Op.Opens() {
 			row.Hold = out.Hold.ID
 			rows = append(rows, row)
 			continue

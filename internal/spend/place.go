@@ -173,7 +173,8 @@ func (s *State) inForce() []purser.StopInfo {
 	return s.Stops
 }
 
-// alike is what spends have in common that the same budgets cover.
+// alike is what spends have in common that the same budgets cover. labels are those of
+// the request, a line each: none has a line break (guard.CheckLabel).
 type alike struct{ run, provider, category, currency, labels string }
 
 // cover is what covers spends that are alike.

@@ -31,6 +31,9 @@ const (
 	Void    Op = "void_hold"    // by the system: a stop came before its effect began
 )
 
+// Opens reports that it makes a hold: all others change one.
+func (o Op) Opens() bool { return o == Place || o == Charge }
+
 // Request is one request as it was admitted: who asks is known, the form is right.
 type Request struct {
 	Op   Op
@@ -355,8 +358,7 @@ func (s *State) credential(r *Request) *purser.Error {
 }
 
 func (s *State) decide(r *Request) Outcome {
-	switch r.Op {
-	case Place, Charge:
+	if r.Op.Opens() {
 		return s.place(r)
 	}
 	h := s.Holds[r.Hold]

@@ -198,8 +198,10 @@ type packer struct{ text, packed []byte }
 
 var packers = sync.Pool{New: func() any { return new(packer) }}
 
-// pack gives the packed leaves, which are the caller's.
-func (p *packer) pack(leaves [][]byte) []byte {
+// PackLeaves packs the leaves of a block. What it gives is the caller's.
+func PackLeaves(leaves [][]byte) []byte {
+	p := packers.Get().(*packer)
+	defer packers.Put(p)
 	p.text = p.text[:0]
 	for i, leaf := range leaves {
 		if i > 0 {
@@ -212,13 +214,6 @@ func (p *packer) pack(leaves [][]byte) []byte {
 	p.packed = dictionaries[number].Encode(p.packed[:cap(p.packed)], p.text)
 	out := make([]byte, 0, 1+len(p.packed))
 	return append(append(out, byte(number)), p.packed...)
-}
-
-// PackLeaves packs the leaves of a block.
-func PackLeaves(leaves [][]byte) []byte {
-	p := packers.Get().(*packer)
-	defer packers.Put(p)
-	return p.pack(leaves)
 }
 
 // UnpackLeaves gives the n leaves of a block.

@@ -59,7 +59,7 @@ var errLook = errors.New("a key has to be looked up")
 
 // opens reports that all of them are new holds and charges.
 func (b *Spends) opens() bool {
-	return !slices.ContainsFunc(b.Requests, func(r spend.Request) bool { return r.Op != spend.Place && r.Op != spend.Charge })
+	return !slices.ContainsFunc(b.Requests, func(r spend.Request) bool { return !r.Op.Opens() })
 }
 
 func (s *Store) spend(ctx context.Context, wait, fresh bool, all []Spends) (left []string, err error) {

@@ -321,7 +321,7 @@ func (e *Engine) Decide(requests []spend.Request) ([]spend.Outcome, error) {
 	for i, o := range outcomes {
 		if o.Keep && !o.Replay {
 			kept := spend.Kept{Hash: requests[i].Hash, Hold: o.Hold, Err: o.Err, Seq: o.Seq}
-			if op := requests[i].Op; o.Err == nil && (op == spend.Place || op == spend.Charge) {
+			if o.Err == nil && requests[i].Op.Opens() {
 				kept = spend.Kept{Hash: kept.Hash, Made: &spend.Hold{ID: o.Hold.ID}, Seq: o.Seq}
 			}
 			e.Keys[spend.Key{Principal: requests[i].By.ID, Key: requests[i].By.Key}] = kept
