@@ -31,6 +31,7 @@ const (
 	PrefixInvitation   = "inv"
 	PrefixPlatform     = "plt"
 	PrefixRepeat       = "rpt"
+	PrefixKey          = "key" // idempotency keys of our own clients
 )
 
 // crockford is the base32 alphabet of TypeID: lower case, without i, l, o, u.

@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,13 +104,11 @@ func WithKey(ctx context.Context, key string) context.Context {
 	return context.WithValue(ctx, keyOf{}, key)
 }
 
-// NewKey makes a random key, for callers that want to show it or to keep it.
+// NewKey makes a key that nobody else makes, for callers that want to show it or to
+// keep it. It begins with the time, so that keys that are made one after the other
+// are stored side by side.
 func (c *Client) NewKey() (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(c.config.Random, b[:]); err != nil {
-		return "", fmt.Errorf("making an idempotency key: %w", err)
-	}
-	return "key_" + hex.EncodeToString(b[:]), nil
+	return purser.NewID(purser.PrefixKey, time.Now(), c.config.Random)
 }
 
 // key takes the caller's key, or makes one.

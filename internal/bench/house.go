@@ -250,9 +250,6 @@ func (h *House) consent() consent.Consent {
 // Load runs an order in a process of its own and returns what it found.
 func (h *House) Load(ctx context.Context, o Order) (found Load, err error) {
 	o.Address = h.Address()
-	if o.Nonce == "" {
-		o.Nonce = rand.Text()[:10]
-	}
 	text, err := json.Marshal(o)
 	if err != nil {
 		return found, fmt.Errorf("writing the order: %w", err)

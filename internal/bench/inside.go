@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +43,6 @@ func (m *measurement) inside(ctx context.Context, o Order) (found Load, err erro
 			return found, fmt.Errorf("knowing the agent of run %s: %w", lane.Run, err)
 		}
 	}
-	o.Nonce = rand.Text()[:10]
 	l := &load{Order: o, found: Load{Codes: map[string]int64{}}}
 	l.measureInside(ctx, of, actors)
 	return l.found, ctx.Err()
@@ -65,8 +63,7 @@ func (l *load) measureInside(ctx context.Context, of *office.Office, actors []pu
 					return
 				}
 				by := actors[n%len(actors)]
-				c.n++
-				by.Key = string(strconv.AppendInt(c.key, c.n, 36))
+				by.Key = newKey()
 				_, err := of.ChargeUsage(ctx, by, purser.ChargeUsage{
 					Provider: Provider, Category: Category, AmountMinor: 1 + c.rnd.Int64N(9), Currency: "USD",
 				})

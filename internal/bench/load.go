@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
+	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/purser-dev/purser"
 )
 
 // Lane is one run that is charged: the organization behind it is one of those
@@ -29,7 +32,6 @@ type Order struct {
 	For     time.Duration `json:"for"` // nanoseconds of measured time
 	Warm    time.Duration `json:"warm"`
 	Lanes   []Lane        `json:"lanes"`
-	Nonce   string        `json:"nonce"` // begins every idempotency key, so that none is used twice
 
 	// Stops makes the load a series of stops instead of one measurement: each
 	// lane is loaded, stopped and asked on. Person is the token that stops.
@@ -113,8 +115,6 @@ func (l *load) run(ctx context.Context) error {
 // caller asks one thing after the other, over one connection.
 type caller struct {
 	conn  *Conn
-	key   []byte
-	n     int64
 	body  []byte
 	slow  []int32 // microseconds that each decision took
 	codes map[string]int64
@@ -123,10 +123,8 @@ type caller struct {
 }
 
 func (l *load) caller(i int) *caller {
-	key := append([]byte(l.Nonce), '-')
-	key = append(strconv.AppendInt(key, int64(i), 36), '-')
 	return &caller{
-		conn: Dial(l.Address, answerTimeout), key: key, codes: map[string]int64{},
+		conn: Dial(l.Address, answerTimeout), codes: map[string]int64{},
 		rnd: rand.New(rand.NewPCG(uint64(i), 1)), // which lane and amount: the same in each measurement
 	}
 }
@@ -140,10 +138,17 @@ func ChargeBody(body []byte, amount int64) []byte {
 
 // charge makes one charge under a key of its own.
 func (c *caller) charge(lane Lane) (Answer, error) {
-	c.n++
-	key := strconv.AppendInt(c.key, c.n, 36)
 	c.body = ChargeBody(c.body[:0], 1+c.rnd.Int64N(9))
-	return c.conn.Post("/v1/charges", lane.Token, string(key), c.body)
+	return c.conn.Post("/v1/charges", lane.Token, newKey(), c.body)
+}
+
+// newKey is an idempotency key as Purser's own clients make them.
+func newKey() string {
+	key, err := purser.NewID(purser.PrefixKey, time.Now(), crand.Reader)
+	if err != nil {
+		panic(err) // crypto/rand always reads
+	}
+	return key
 }
 
 // decided reports whether an answer is a decision of the engine: a yes, or a no
@@ -275,7 +280,7 @@ func (l *load) cycle(ctx context.Context, callers []*caller, lane Lane) (Cycle, 
 	}
 	asked := time.Now()
 	body := fmt.Appendf(nil, `{"scope":%q,"id":%q,"reason":"stopped under load"}`, cmp.Or(l.Scope, "run"), cmp.Or(l.ID, lane.Run))
-	a, err := stop.Post("/v1/stops", l.Person, "stop-"+l.Nonce+"-"+lane.Run, body)
+	a, err := stop.Post("/v1/stops", l.Person, newKey(), body)
 	arrived := time.Now()
 	if err == nil && !a.Accepted() {
 		err = fmt.Errorf("the stop was answered %d %s", a.Status, a.Code())

@@ -60,7 +60,7 @@ func serve(t *testing.T, e *engine, o Order) Load {
 	e.keys = map[string]int{}
 	s := httptest.NewServer(e)
 	defer s.Close()
-	o.Address, o.Nonce = strings.TrimPrefix(s.URL, "http://"), "nonce"
+	o.Address = strings.TrimPrefix(s.URL, "http://")
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ package mcpapi
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -194,11 +194,7 @@ func (t *tool) key(members map[string]any) (string, error) {
 	given, ok := members[keyMember]
 	delete(members, keyMember)
 	if !ok || given == nil {
-		var b [16]byte
-		if _, err := io.ReadFull(t.random, b[:]); err != nil {
-			return "", fmt.Errorf("making an idempotency key: %w", err)
-		}
-		return "mcp_" + hex.EncodeToString(b[:]), nil
+		return purser.NewID(purser.PrefixKey, time.Now(), t.random)
 	}
 	key, _ := given.(string)
 	if !purser.ValidKey(key) {

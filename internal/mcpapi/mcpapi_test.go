@@ -255,7 +255,7 @@ func TestAKeyIsTheCallersOrNewForEachCall(t *testing.T) {
 		}
 	}
 	made := o.Made()
-	if len(made) != 4 || made[0].By.Key != "mine" || made[1].By.Key == made[2].By.Key || !strings.HasPrefix(made[1].By.Key, "mcp_") {
+	if len(made) != 4 || made[0].By.Key != "mine" || made[1].By.Key == made[2].By.Key || !purser.ValidID(purser.PrefixKey, made[1].By.Key) {
 		t.Errorf("%+v", made)
 	}
 	for _, key := range []any{"a b", 7, strings.Repeat("k", 256), "ä"} {

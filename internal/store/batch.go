@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/purser-dev/purser/internal/audit"
 )
 
 // Stmt is one statement of a batch. Each is called for each row that it gives;
@@ -69,7 +67,7 @@ func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt
 	}
 	turns := make([]*Turn, len(found))
 	for i, row := range found {
-		t, err := s.turnOf(conn, row.organization, asked, row)
+		t, err := s.turnOf(ctx, conn, asked, row)
 		if err != nil {
 			return err
 		}
@@ -83,7 +81,7 @@ func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt
 	if err != nil {
 		return err
 	}
-	return g.commit(ctx, stmts, func() ([]Stmt, error) { return last(ctx, turns) })
+	return g.commit(ctx, stmts, func() ([]Stmt, error) { return last(turns) })
 }
 
 // takeLanes takes the lanes that are free, or waits for that of one organization.
@@ -228,10 +226,21 @@ func (g *group) rollback(ctx context.Context) {
 // runSQLite runs a group, which is in this process anyway, with statements that
 // were prepared once: the writer has one connection.
 func (s *Store) runSQLite(_ context.Context, conn any, first []Stmt, last func() ([]Stmt, error)) (broken bool, err error) {
-	if err := s.runEach(conn.(driver.Conn), first); err != nil || last == nil {
-		return false, err
+	if last == nil {
+		return false, s.runEach(conn.(driver.Conn), first)
 	}
-	more, err := last()
+	var more []Stmt
+	var made error
+	done := make(chan struct{})
+	go func() { // it looks at nothing that the first change
+		defer close(done)
+		more, made = last()
+	}()
+	err = s.runEach(conn.(driver.Conn), first)
+	<-done
+	if err == nil {
+		err = made
+	}
 	if err == nil {
 		err = s.runEach(conn.(driver.Conn), more)
 	}
@@ -349,7 +358,7 @@ func assign(into []any, values []driver.Value) error {
 
 // last are the statements that end turns of one batch: blocks of records, the
 // organizations' rows.
-func last(ctx context.Context, turns []*Turn) ([]Stmt, error) {
+func last(turns []*Turn) ([]Stmt, error) {
 	if len(turns) == 0 {
 		return nil, nil
 	}
@@ -366,16 +375,12 @@ func last(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 			}
 			leaves[i] = leaf
 		}
-		edge, err := audit.OpenEdge(t.first, t.edge, &hashReader{ctx: ctx, q: t.Queries, org: t.Org})
-		if err != nil {
-			return nil, err
-		}
-		addBlocks(blocks, t.Org, edge, t.first, Micro(t.Now), leaves)
+		addBlocks(blocks, t.Org, t.edge, t.first, Micro(t.Now), leaves)
 		if !columnar || len(turns) == 1 {
-			plain = append(plain, Stmt{Text: endTurn, Args: []any{t.Org, t.Seq, t.Epoch, Micro(t.Now), edge.Bytes()}})
+			plain = append(plain, Stmt{Text: endTurn, Args: []any{t.Org, t.Seq, t.Epoch, Micro(t.Now), t.edge.Bytes()}})
 			continue
 		}
-		ends.text(t.Org).integer(t.Seq, t.Epoch, Micro(t.Now)).bytes(edge.Bytes())
+		ends.text(t.Org).integer(t.Seq, t.Epoch, Micro(t.Now)).bytes(t.edge.Bytes())
 	}
 	return slices.Concat(insertAudit.of(blocks, nil), endTurns.of(ends, nil), plain), nil
 }

@@ -27,7 +27,7 @@ type Turn struct {
 	// columnar says that send takes a list as one value, which PostgreSQL's own driver does.
 	columnar bool
 	first    int64
-	edge     []byte
+	edge     *audit.Edge
 	moves    map[int64]int64
 	records  []audit.Record
 }
@@ -59,7 +59,7 @@ func (s *Store) Turn(ctx context.Context, org string, f func(*Turn) error) error
 		if err := f(t); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		last, err := last(ctx, []*Turn{t})
+		last, err := last([]*Turn{t})
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn of %s: %w", org, err)
 	}
-	t, err := s.turnOf(tx, org, asked, row)
+	t, err := s.turnOf(ctx, tx, asked, row)
 	if err != nil {
 		return nil, err
 	}
@@ -151,10 +151,15 @@ func runOn(ctx context.Context, tx db.DBTX, stmt Stmt) error {
 }
 
 // turnOf makes the turn of what its first statement gave.
-func (s *Store) turnOf(tx db.DBTX, org string, asked time.Time, row turnRow) (*Turn, error) {
+func (s *Store) turnOf(ctx context.Context, tx db.DBTX, asked time.Time, row turnRow) (*Turn, error) {
 	zone, err := s.zone(row.zone)
 	if err != nil {
-		return nil, fmt.Errorf("reading the time zone of %s: %w", org, err)
+		return nil, fmt.Errorf("reading the time zone of %s: %w", row.organization, err)
+	}
+	queries := db.New(tx)
+	edge, err := audit.OpenEdge(row.seq, row.edge, &hashReader{ctx: ctx, q: queries, org: row.organization})
+	if err != nil {
+		return nil, fmt.Errorf("reading the log of %s: %w", row.organization, err)
 	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	skew, err := skewOf(asked, now, Time(row.clock), row.databaseTime)
@@ -165,7 +170,7 @@ func (s *Store) turnOf(tx db.DBTX, org string, asked time.Time, row turnRow) (*T
 		now = last
 	}
 	return &Turn{
-		Queries: db.New(tx), Org: org, Seq: row.seq, first: row.seq, edge: row.edge, Epoch: row.epoch, Now: now, Skew: skew, Zone: zone,
+		Queries: queries, Org: row.organization, Seq: row.seq, first: row.seq, edge: edge, Epoch: row.epoch, Now: now, Skew: skew, Zone: zone,
 		moves: map[int64]int64{},
 	}, nil
 }
