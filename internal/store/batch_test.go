@@ -1,12 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/testpg"
 )
@@ -148,6 +151,57 @@ func TestABatchOutlivesTheLossOfItsStatements(t *testing.T) {
 	if got := seqs(t, s, "org_1"); got[0] != 3 {
 		t.Errorf("%d decisions, want 3", got[0])
 	}
+}
+
+// A log from before its edge was kept has none, and a batch can be the first to write
+// to it. The edge is then made of stored hashes, over the connection that the batch has.
+func TestABatchAppendsToALogThatHasNoEdge(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		for range 5 {
+			if _, err := s.Spend(t.Context(), false, recording("org_1", nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := edgeOf(t, s, "org_1")
+		if _, err := s.writer.Exec("UPDATE organizations SET edge = '' WHERE id = 'org_1'"); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := s.Spend(t.Context(), false, recording("org_1", nil))
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the batch waits for its own connection")
+		}
+		leaf, err := RecordOf(t.Context(), s.Read(), "org_1", 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edge, err := audit.OpenEdge(5, want, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edge.Append([][]byte{leaf.Leaf})
+		if got := edgeOf(t, s, "org_1"); !bytes.Equal(got, edge.Bytes()) {
+			t.Errorf("the edge is %x, not %x", got, edge.Bytes())
+		}
+	})
+}
+
+func edgeOf(t *testing.T, s *Store, org string) (edge []byte) {
+	t.Helper()
+	if err := s.writer.QueryRow("SELECT edge FROM organizations WHERE id = $1", org).Scan(&edge); err != nil {
+		t.Fatal(err)
+	}
+	return edge
 }
 
 // What PostgreSQL's lists say, rows that stand one after the other say too.
