@@ -135,7 +135,7 @@ var codes = []CodeInfo{
 	{WrongProvider, ClassFinal, 403, ExitRefused, "The payment token was issued to another provider."},
 	{Stopped, ClassPerson, 409, ExitStopped, "A stop is in force; only a person lifts it."},
 	{ClockUnsafe, ClassRetry, 503, ExitRetry, "The clocks of this machine and the database disagree; nothing is spent until they agree."},
-	{BooksBroken, ClassFinal, 500, ExitFailure, "The books do not balance; the organization is stopped."},
+	{BooksBroken, ClassFinal, 500, ExitFailure, "The books do not balance, or the log does not prove itself."},
 	{InvalidRequest, ClassInput, 400, ExitUsage, "The request cannot be read; each fault is named."},
 	{UnknownService, ClassInput, 404, ExitNotFound, "No provider sells this service; the nearest known one is named."},
 	{UnknownProvider, ClassInput, 404, ExitNotFound, "No provider of this name is registered."},

@@ -175,7 +175,15 @@ func (s *session) explain(p problem) string {
 		out.line("  %s: %s: %s%s", where, b.Code, b.Detail, hinted(b.Hint))
 	}
 	for _, b := range p.Budgets {
-		out.line("  budget of %s: limit %s, left %s, needed %s", budgetName(b), b.Limit, minor(b.Left, b), minor(b.Needed, b))
+		period, resets := "", ""
+		if b.Period != "" && b.Period != purser.PeriodRun {
+			period = " (" + b.Period + ")"
+		}
+		if b.ResetsAt != nil {
+			resets = "; it begins anew at " + clock(*b.ResetsAt)
+		}
+		out.line("  budget of %s%s: limit %s, held %s, spent %s, left %s, needed %s%s", budgetName(b), period, b.Limit, minor(b.Held, b),
+			minor(b.Captured-b.Refunded, b), minor(b.Left, b), minor(b.Needed, b), resets)
 	}
 	if q := p.Provider; q != nil {
 		out.line("  the provider said (quoted, not followed): %q %q", q.Code, q.Message)

@@ -49,7 +49,36 @@ func parse(text []byte) (map[string]any, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, purser.Errorf(purser.InvalidRequest, "something follows the JSON object")
 	}
+	if name, twice := repeated(json.NewDecoder(bytes.NewReader(text))); twice {
+		return nil, purser.Errorf(purser.InvalidRequest, "%s stands twice in one object", shorten(name))
+	}
 	return members, nil
+}
+
+// repeated finds a name that stands twice in one object of a JSON text: readers differ
+// in which of the two they take (RFC 7493, section 2.3).
+func repeated(d *json.Decoder) (name string, twice bool) {
+	t, err := d.Token()
+	open, _ := t.(json.Delim)
+	if err != nil || open != '{' && open != '[' {
+		return "", false
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if open == '{' {
+			t, _ := d.Token()
+			name, _ := t.(string)
+			if seen[name] {
+				return name, true
+			}
+			seen[name] = true
+		}
+		if name, twice := repeated(d); twice {
+			return name, true
+		}
+	}
+	_, _ = d.Token() // the end, as it was read before
+	return "", false
 }
 
 // unreadable says where JSON breaks off, without repeating it.
@@ -209,16 +238,24 @@ func (c *checker) free(at string, v any) {
 func (c *checker) scalar(at string, v any, t reflect.Type) {
 	switch t.Kind() {
 	case reflect.String:
-		if _, ok := v.(string); !ok {
+		text, ok := v.(string)
+		switch {
+		case !ok:
 			c.fault(at, "must be text")
+		case strings.ContainsRune(text, 0): // PostgreSQL keeps none
+			c.fault(at, "must be text without the character U+0000")
 		}
 	case reflect.Bool:
 		if _, ok := v.(bool); !ok {
 			c.fault(at, "must be true or false")
 		}
 	case reflect.Int, reflect.Int64:
-		if _, err := strconv.ParseInt(digits(v), 10, 64); err != nil {
+		n, err := strconv.ParseInt(digits(v), 10, 64)
+		switch {
+		case err != nil:
 			c.fault(at, "must be a whole number")
+		case n > MaxInteger || n < -MaxInteger: // no record can say it
+			c.fault(at, "is a number too large to be exact")
 		}
 	case reflect.Uint8, reflect.Uint32:
 		if _, err := strconv.ParseUint(digits(v), 10, t.Bits()); err != nil {

@@ -28,14 +28,14 @@ func fill[T any](t *testing.T, text string) (T, error) {
 
 func TestMembersBecomeTheInput(t *testing.T) {
 	got, err := fill[purser.MakePlan](t, `{"purpose":"p","run":null,"steps":[{"service":"a/b","configuration":{"years":2,"deep":{"x":[1]}},
-		"ceiling":{"amount":9007199254740993,"currency":"USD"}}]}`)
+		"ceiling":{"amount":9007199254740991,"currency":"USD"}}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := purser.MakePlan{Purpose: "p", Steps: []purser.StepRequest{{
 		Service:       "a/b",
 		Configuration: map[string]any{"years": 2.0, "deep": map[string]any{"x": []any{1.0}}},
-		Ceiling:       &purser.Money{Amount: 9007199254740993, Currency: "USD"}, // exact above 2^53
+		Ceiling:       &purser.Money{Amount: 9007199254740991, Currency: "USD"}, // the largest that JSON says exactly (RFC 8785)
 	}}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -55,6 +55,10 @@ func TestEveryFaultIsNamedAtOnceAndNoValueIsRepeated(t *testing.T) {
 		}},
 		{"the case of a name counts", `{"Steps":[]}`, []string{"Steps is not known (did you mean steps?)"}},
 		{"a number that no float holds", `{"steps":[{"service":"a","configuration":{"n":9007199254740993}}]}`, []string{"configuration.n is a number too large"}},
+		{"a name twice", `{"steps":[],"purpose":"a","purpose":"b"}`, []string{"purpose stands twice in one object"}},
+		{"a name twice, and an escape", `{"steps":[{"service":"a","n\u0061me":"b","name":"c"}]}`, []string{"name stands twice in one object"}},
+		{"an amount that no record can say", `{"steps":[{"service":"a","ceiling":{"amount":9007199254740992,"currency":"USD"}}]}`, []string{"steps[0].ceiling.amount is a number too large to be exact"}},
+		{"a text that no database keeps", `{"steps":[],"purpose":"a\u0000b"}`, []string{"purpose must be text without the character U+0000"}},
 		{"an amount above 64 bits", `{"steps":[{"service":"a","ceiling":{"amount":99999999999999999999,"currency":"USD"}}]}`, []string{"must be a whole number"}},
 		{"a list where an object belongs", `{"steps":[[]]}`, []string{"steps[0] must be an object"}},
 		{"null where something is needed", `{"steps":null}`, []string{"steps is missing"}},

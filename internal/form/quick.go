@@ -129,7 +129,7 @@ func (q *quick) object(deep int) (any, bool) {
 			break
 		}
 		v, ok := q.value(deep)
-		if !ok {
+		if _, twice := members[name]; !ok || twice {
 			break
 		}
 		members[name] = v

@@ -206,7 +206,19 @@ func (Budgets) Forbids(sp Spend) *purser.Error {
 	err := purser.Errorf(purser.BudgetExceeded, "%s is needed and %s is left of the %s's %s budget of %s",
 		sp.Amount, purser.Money{Amount: least.Left, Currency: least.Limit.Currency}, least.Scope, least.Period, least.Limit)
 	err.Budgets = failed
-	return err.WithHint("a person can raise it: purser budget set %s %s AMOUNT", least.Scope, least.ID)
+	return err.WithHint("a person can raise it: %s", Raise(least))
+}
+
+// Raise is what raises a limit.
+func Raise(b purser.BudgetLine) string {
+	command := "purser budget set " + b.Scope
+	if b.Scope != purser.ScopeOrganization {
+		command += " " + b.ID
+	}
+	if b.Period != "" && b.Period != purser.PeriodRun {
+		command += " --period " + b.Period
+	}
+	return command + " --limit AMOUNT"
 }
 
 // Fits reports whether an amount more stays within the limit, without overflow.
@@ -246,7 +258,7 @@ func (g Repeat) Forbids(sp Spend) *purser.Error {
 	for _, r := range sp.Recent {
 		if r.SameRun && r.Target == sp.Target && r.Amount == sp.Amount.Amount && !r.Failed && sp.Now.Sub(r.At) < g.Within {
 			return purser.Errorf(purser.LooksLikeDuplicate, "the same thing was ordered in this run at %s", r.At.Format(time.RFC3339)).
-				WithHint("if it is meant, plan it with --meant and have a person approve it")
+				WithHint("if it is meant, plan it with --meant and have a person approve it; without a plan: purser hold allow-repeat")
 		}
 	}
 	return nil

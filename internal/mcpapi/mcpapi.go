@@ -36,6 +36,9 @@ type Config struct {
 	Version    string    // of the program
 	Random     io.Reader // of idempotency keys
 	Events     Events    // nil: calls report no progress, and nobody can subscribe
+	// Answering marks a request whose answers are written here: sent is to be called
+	// when they have left, so that a stop is acknowledged after them. It may be nil.
+	Answering func(context.Context) (_ context.Context, sent func())
 }
 
 // Events gives f what happens from in.After on (below zero: from now on), until f
@@ -69,6 +72,13 @@ func New(c Config) http.Handler {
 		}
 		ctx, end := context.WithCancel(r.Context())
 		defer end()
+		if c.Answering != nil {
+			marked, sent := c.Answering(ctx)
+			ctx = marked
+			defer sent()
+			// What is written here leaves before sent is called.
+			defer func() { _ = http.NewResponseController(w).Flush() }()
+		}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerOf{}, caller{by, err, end})))
 	})
 }

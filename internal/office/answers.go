@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,14 +10,15 @@ import (
 // answers are the decisions whose answers have not left yet. A stop is
 // acknowledged after those of all earlier ones have (RULES 21, SPEND.md K2).
 type answers struct {
-	mu  sync.Mutex
-	now *generation
+	mu     sync.Mutex
+	now    *generation
+	before []*generation // over, and some of their answers had not left
 }
 
 // generation are the answers between two stops.
 type generation struct {
 	open int
-	over bool // a stop waits for it
+	over bool // a stop came after it
 	done chan struct{}
 }
 
@@ -92,17 +94,23 @@ func (a *answers) expect(one *answering) {
 // as a stop may be held up.
 func (a *answers) left(ctx context.Context) {
 	a.mu.Lock()
-	g := a.now
-	a.now = nil
-	if g == nil || g.open == 0 {
-		a.mu.Unlock()
-		return
+	if a.now != nil {
+		a.now.over = true
+		a.before = append(a.before, a.now)
+		a.now = nil
 	}
-	g.over = true
+	// An earlier stop may still wait for some of them, and so does this one.
+	a.before = slices.DeleteFunc(a.before, func(g *generation) bool { return g.open == 0 })
+	all := slices.Clone(a.before)
 	a.mu.Unlock()
-	select {
-	case <-g.done:
-	case <-time.After(answerWait):
-	case <-ctx.Done():
+	most := time.After(answerWait)
+	for _, g := range all {
+		select {
+		case <-g.done:
+		case <-most:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }

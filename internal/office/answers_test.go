@@ -41,3 +41,40 @@ func TestAStopIsAcknowledgedAfterEarlierAnswersHaveLeft(t *testing.T) {
 	}
 	sent() // twice is once
 }
+
+// A second stop that comes while the first still waits does not overtake it.
+func TestASecondStopIsAcknowledgedAfterEarlierAnswersToo(t *testing.T) {
+	t.Parallel()
+	h := open(t, t.TempDir()+"/purser.db")
+	run, agent := h.run(1000)
+	other, _ := h.run(1000)
+	agent.Key = "one"
+	ctx, sent := h.o.Answering(h.ctx)
+	if _, err := h.ops["charge_usage"].Do(ctx, agent, usage(1)); err != nil {
+		t.Fatal(explain(err))
+	}
+	asked, acknowledged := time.Now(), make(chan string, 2)
+	for n, id := range []string{other.ID, run.ID} {
+		go func() {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: id, Reason: "enough"})
+			acknowledged <- id
+		}()
+		h.eventually("the stop is in force", func() bool { return h.counted("stop", "accepted") == n+1 })
+	}
+	select {
+	case id := <-acknowledged:
+		if time.Since(asked) < office.AnswerWait { // after which it waits no more
+			t.Errorf("the stop of run %s was acknowledged before an answer of before it had left", id)
+		}
+		acknowledged <- id
+	case <-time.After(50 * time.Millisecond):
+	}
+	sent()
+	for range 2 {
+		select {
+		case <-acknowledged:
+		case <-time.After(time.Minute):
+			t.Fatal("a stop waits for an answer that has left")
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/spend"
@@ -203,8 +204,8 @@ func visible(by purser.Actor, all []purser.BudgetLine) []purser.BudgetLine {
 // SetBudget sets a limit. Lowering takes effect with its turn and reverses
 // nothing; raising, or a limit where there was none to loosen, needs a signature.
 func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBudget) (purser.BudgetLine, error) {
-	if !purser.ValidCurrency(in.Limit.Currency) || in.Limit.Amount < 0 {
-		return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "a limit is an amount like 20.00 USD, not below zero")
+	if !purser.ValidCurrency(in.Limit.Currency) || in.Limit.Amount < 0 || in.Limit.Amount > canonical.MaxInteger {
+		return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "a limit is an amount like 20.00 USD, from zero to %d of its smallest unit", int64(canonical.MaxInteger))
 	}
 	thresholds := ""
 	if in.Thresholds != nil {
@@ -265,6 +266,9 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Actor, in purser.SetBudget) (scope, target string, err error) {
 	switch in.Scope {
 	case "organization":
+		if in.ID != "" && in.ID != t.Org {
+			return "", "", purser.Errorf(purser.NotFound, "no organization is called %q here", in.ID)
+		}
 		return in.Scope, t.Org, nil
 	case "project":
 		p, err := o.project(ctx, t.Queries, by, in.ID)

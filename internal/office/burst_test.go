@@ -122,3 +122,35 @@ func TestABurstOfHoldsToNewProvidersNeedsAPerson(t *testing.T) {
 		h.verify()
 	})
 }
+
+// The pace is the agent's: in whichever of its runs, by a plan or without one.
+func TestThePaceIsTheAgents(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, one := h.run(20_000)
+		_, two := h.run(20_000)
+		if one.ID != two.ID {
+			t.Fatalf("two agents, %s and %s", one.ID, two.ID)
+		}
+		h.seller.pay = h.rail()
+		plan := h.planned(one, domain("superseal.club"))
+		must[purser.Plan](h, one, "apply", purser.Apply{Plan: plan.ID})
+		order := func(by purser.Actor, n int) error {
+			_, err := do[purser.Hold](h, by, "place_hold", purser.PlaceHold{
+				Provider: "printer", Kind: purser.KindOrder, Target: fmt.Sprintf("%d leaflets", n), AmountMinor: 100, Currency: "USD",
+			})
+			return err
+		}
+		for n := range 4 {
+			if err := order([]purser.Actor{one, two}[n%2], n); err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		refused(t, order(one, 5), purser.TooManyOrders)
+		refused(t, order(two, 5), purser.TooManyOrders)
+		next := h.planned(two, domain("other.club"))
+		_, err := do[purser.Plan](h, two, "apply", purser.Apply{Plan: next.ID})
+		refused(t, err, purser.TooManyOrders)
+	})
+}

@@ -65,3 +65,6 @@ const LaneMost = laneMost
 
 // QueueMost is how much of one organization may wait.
 const QueueMost = queueMost
+
+// MostOpen is how many holds a stop's acknowledgement lists.
+const MostOpen = mostOpen

@@ -37,6 +37,10 @@ func validPayee(name string) bool {
 	return len(name) >= 1 && len(name) <= 64
 }
 
+// canName reports whether a text can be the name of a thing here. What cannot is never
+// looked for: a turn is many callers', and no record or row takes any text at all.
+func canName(id string) bool { return len(id) <= 64 && purser.ValidKey(id) }
+
 // PlaceHold reserves money, against every budget that covers it.
 func (o *Office) PlaceHold(ctx context.Context, by purser.Actor, in purser.PlaceHold) (purser.Hold, error) {
 	r := spend.Request{
@@ -106,13 +110,13 @@ func (o *Office) BeginHold(ctx context.Context, by purser.Actor, in purser.Begin
 
 // CaptureHold says what the effect of a begun hold has cost.
 func (o *Office) CaptureHold(ctx context.Context, by purser.Actor, in purser.CaptureHold) (purser.Hold, error) {
-	if in.AmountMinor < 0 || in.AmountMinor == 0 && !in.Final {
-		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0, or 0 with final")
+	if in.AmountMinor < 0 || in.AmountMinor == 0 && !in.Final || in.AmountMinor > mostMinor {
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d, or 0 with final", int64(mostMinor))
 	}
 	r := spend.Request{Op: spend.Capture, By: by, Hold: in.Hold, Part: in.AmountMinor, Final: in.Final, Made: in.Made}
 	if in.Made {
-		if in.AmountMinor == 0 || in.AmountMinor > mostMinor {
-			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d, of what was made already", int64(mostMinor))
+		if in.AmountMinor == 0 {
+			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0, of what was made already")
 		}
 		var err error
 		if r.ID, err = o.newID(purser.PrefixStop); err != nil {
@@ -129,8 +133,8 @@ func (o *Office) ReleaseHold(ctx context.Context, by purser.Actor, in purser.Hol
 
 // RefundHold records that captured money was given back.
 func (o *Office) RefundHold(ctx context.Context, by purser.Actor, in purser.RefundHold) (purser.Hold, error) {
-	if in.AmountMinor <= 0 {
-		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0")
+	if in.AmountMinor <= 0 || in.AmountMinor > mostMinor {
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d", int64(mostMinor))
 	}
 	return o.await(ctx, spend.Request{Op: spend.Refund, By: by, Hold: in.Hold, Part: in.AmountMinor})
 }

@@ -3,6 +3,7 @@ package office_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -481,6 +482,16 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 		must[purser.Hold](h, agent, "place_hold", in)
 		_, err = do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.LooksLikeDuplicate) // once
+		// One that nobody used in its time takes nothing from the next.
+		for range 2 {
+			h.sql("UPDATE repeats SET expires_at = 1 WHERE organization = $1", h.owner.Organization)
+			allow.Act = nil
+			allow.Act = h.sign("allow_repeat", allow)
+			must[purser.Accepted](h, h.owner, "allow_repeat", allow)
+		}
+		must[purser.Hold](h, agent, "place_hold", in)
+		_, err = do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.LooksLikeDuplicate) // once
 		in.Target, in.AmountMinor = "1000 leaflets", 1001
 		_, err = do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.NeedsApproval)
@@ -506,5 +517,45 @@ func TestARevokedTokenSpendsNothing(t *testing.T) {
 		in.Run = run.ID
 		_, err = do[purser.Hold](h, meter, "charge_usage", in)
 		refused(t, err, purser.NotSignedIn)
+	})
+}
+
+// What can be no name and no amount is refused before its turn, which is everybody's:
+// no record takes it, and the batch would fail with it (RULES 20).
+func TestWhatNoRecordCanSayIsRefusedBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(100_000)
+		meter := h.platform()
+		held := must[purser.Hold](h, agent, "place_hold", holdOf(10))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: held.ID})
+		for _, name := range []string{strings.Repeat("x", 300<<10), "a\x00b", "\xff", "a b"} {
+			in := holdOf(1)
+			in.Run = name
+			_, err := do[purser.Hold](h, agent, "place_hold", in)
+			refused(t, err, purser.InvalidRequest)
+			_, err = do[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: name})
+			refused(t, err, purser.InvalidRequest)
+			_, err = do[purser.Hold](h, agent, "release_hold", purser.HoldRef{Hold: name})
+			refused(t, err, purser.InvalidRequest)
+			_, err = do[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: name, AmountMinor: 1})
+			refused(t, err, purser.InvalidRequest)
+			_, err = do[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: name, Reason: "enough"})
+			refused(t, err, purser.NotFound)
+		}
+		_, err := do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 1 << 60})
+		refused(t, err, purser.InvalidRequest)
+		_, err = do[purser.Hold](h, agent, "refund_hold", purser.RefundHold{Hold: held.ID, AmountMinor: 1 << 60})
+		refused(t, err, purser.InvalidRequest)
+		limit := purser.SetBudget{Scope: "organization", Limit: purser.Money{Amount: 1 << 60, Currency: "USD"}}
+		_, err = do[purser.BudgetLine](h, h.owner, "set_budget", limit)
+		refused(t, err, purser.InvalidRequest)
+		limit = purser.SetBudget{Scope: "organization", ID: "org_other", Limit: usd(1)}
+		_, err = do[purser.BudgetLine](h, h.owner, "set_budget", limit)
+		refused(t, err, purser.NotFound)
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		h.books()
+		h.verify()
 	})
 }

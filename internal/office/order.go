@@ -15,6 +15,7 @@ import (
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -373,6 +374,17 @@ func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purs
 			Target: r.Target, Amount: r.Amount, At: store.Time(r.CreatedAt), Failed: purser.OrderState(r.State) == purser.OrderFailed, SameRun: r.Run == run.ID,
 		})
 	}
+	unplanned, err := t.RecentOrderHolds(ctx, db.RecentOrderHoldsParams{Organization: t.Org, Run: run.ID, Agent: run.Agent, After: store.Micro(t.Now.Add(-time.Hour))})
+	if err != nil {
+		return sp, err
+	}
+	for _, h := range unplanned {
+		stands := spend.Hold{Captured: h.Captured, State: h.State}
+		sp.Recent = append(sp.Recent, guard.Recent{
+			Target: h.Target, Amount: h.Amount, At: store.Time(h.CreatedAt), Failed: stands.Failed(), SameRun: h.Run == run.ID,
+		})
+	}
+	slices.SortStableFunc(sp.Recent, func(a, b guard.Recent) int { return a.At.Compare(b.At) })
 	if sp.Amount.IsZero() {
 		return sp, nil
 	}

@@ -160,7 +160,7 @@ func (d *draft) explainBudgets(lines []purser.BudgetLine, refused *purser.Error,
 	if least.Scope == "run" {
 		return err.WithHint("a person can raise it: purser run extend %s --budget %s", orName(least.ID, "RUN"), major(least.Limit.Amount+least.Needed-least.Left, total.Currency))
 	}
-	return err.WithHint("a person can raise it: purser budget set %s %s", least.Scope, least.ID)
+	return err.WithHint("a person can raise it: %s", guard.Raise(least))
 }
 
 // major writes an amount without its currency, as the command line takes it.

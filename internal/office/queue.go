@@ -2,6 +2,7 @@ package office
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ type job struct {
 	batch    []*pending
 	requests []spend.Request
 	outcomes []spend.Outcome
+	lost     bool // the answer to a commit: until it is found out, nobody is told that nothing was decided
 }
 
 // pending is one caller who waits.
@@ -75,6 +77,9 @@ type decided struct {
 func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error) {
 	if r.By.Key == "" { // without one, nobody could tell what became of a lost answer
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "a spend needs an idempotency key")
+	}
+	if r.Hold != "" && !canName(r.Hold) || r.Run != "" && !canName(r.Run) {
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "hold, run: 1 to 64 visible ASCII characters name one")
 	}
 	if err := o.unlatched(ctx, &r); err != nil {
 		return purser.Hold{}, err
@@ -152,10 +157,8 @@ func mostWorkers(dialect string) int {
 
 // add lets one more wait, behind those of its run.
 func (q *queue) add(p *pending) error {
-	name := p.request.Run
-	if name == "" {
-		name = p.request.By.ID
-	}
+	by := &p.request.By
+	name := cmp.Or(by.Run, p.request.Run, by.ID) // an agent's own run, whatever it writes
 	lane := q.lanes[name]
 	if lane == nil {
 		lane = &queueLane{name: name}
@@ -266,7 +269,10 @@ func (o *Office) decideAll(ctx context.Context, jobs []*job) {
 		switch {
 		case !slices.Contains(left, j):
 			o.answerAll(j, o.explainBatch(j.queue.org, err))
-		case !o.work(func(ctx context.Context) { o.decideApart(ctx, j) }):
+		case o.work(func(ctx context.Context) { o.decideApart(ctx, j) }):
+		case j.lost:
+			o.answerAll(j, o.explainBatch(j.queue.org, errors.Join(store.ErrLostCommit, stopping())))
+		default:
 			o.answerAll(j, stopping())
 		}
 	}
@@ -281,7 +287,7 @@ func (o *Office) decideApart(ctx context.Context, j *job) {
 		return
 	}
 	for i := range j.batch {
-		one := &job{queue: j.queue, batch: j.batch[i : i+1], requests: j.requests[i : i+1]}
+		one := &job{queue: j.queue, batch: j.batch[i : i+1], requests: j.requests[i : i+1], lost: j.lost}
 		_, err := o.decideBatch(ctx, true, []*job{one})
 		o.tellAll(one, o.explainBatch(j.queue.org, err))
 	}
@@ -334,7 +340,7 @@ func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left 
 		})
 	}
 	var names []string
-	lost := false
+	lost := slices.ContainsFunc(jobs, func(j *job) bool { return j.lost })
 	for try := range batchTry {
 		names, err = o.Store.Spend(ctx, wait, all...)
 		if lost && err != nil {
@@ -344,6 +350,9 @@ func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left 
 			break
 		}
 		lost = true
+		for _, j := range jobs {
+			j.lost = true
+		}
 		if ended := pause(ctx, time.Duration(try)*100*time.Millisecond); ended != nil {
 			return nil, errors.Join(err, ended)
 		}

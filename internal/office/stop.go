@@ -33,6 +33,9 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Reason == "" {
 		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
 	}
+	if in.ID != "" && !canName(in.ID) {
+		return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no %s has such a name", in.Scope).WithHint("1 to 64 visible ASCII characters name one")
+	}
 	one := o.latches.set(by, in)
 	out, err := o.putInForce(ctx, by, in)
 	if err == nil {
@@ -229,7 +232,7 @@ const mostOpen = 500
 // holdsAt lists the holds without an order whose effect began. Those that did not
 // begin are void from this turn on; giving them back follows.
 func (o *Office) holdsAt(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
-	holds, err := t.HoldsAtStop(ctx, db.HoldsAtStopParams{Organization: t.Org, RowLimit: mostOpen})
+	holds, err := t.HoldsAtStop(ctx, db.HoldsAtStopParams{Organization: t.Org, Scope: out.Scope, Target: out.Target, RowLimit: mostOpen})
 	if err != nil {
 		return err
 	}

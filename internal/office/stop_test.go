@@ -7,8 +7,11 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/office"
 )
 
 func (h *house) resume(stop purser.StopInfo) {
@@ -319,4 +322,46 @@ func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 		t.Errorf("the other run is %s", show.State)
 	}
 	h.nothing()
+}
+
+// A stop lists what had begun in its scope, however much is open elsewhere.
+func TestAStopListsWhatBeganInItsScopeAmongManyOthers(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		meter := h.platform()
+		other, _ := h.run(10_000)
+		run, _ := h.run(10_000)
+		begin := func(run string) (purser.Hold, error) {
+			in := holdOf(1)
+			in.Run = run
+			held, err := do[purser.Hold](h, meter, "place_hold", in)
+			if err == nil {
+				held, err = do[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: held.ID})
+			}
+			return held, err
+		}
+		var group errgroup.Group
+		for range 20 {
+			group.Go(func() error {
+				for range office.MostOpen / 20 {
+					if _, err := begin(other.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(explain(err))
+		}
+		mine, err := begin(run.ID)
+		if err != nil {
+			t.Fatal(explain(err))
+		}
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+		if len(stop.Open) != 1 || stop.Open[0].Hold != mine.ID {
+			t.Errorf("open: %+v", stop.Open)
+		}
+	})
 }

@@ -151,7 +151,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 	}
 	doors := map[string]http.Handler{"/mcp": mcpapi.New(mcpapi.Config{
 		Operations: s.parts.office.Operations(), Gate: g, Version: opt.Version, Random: opt.Random,
-		Events: s.parts.office.Events,
+		Events: s.parts.office.Events, Answering: s.parts.office.Answering,
 	})}
 	if count.handler != nil {
 		doors["GET /metrics"] = count.handler

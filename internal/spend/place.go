@@ -58,7 +58,7 @@ func (s *State) place(r *Request) Outcome {
 	sp := guard.Spend{
 		Now: s.Now, Skew: s.Skew, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
 		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
-		Stops: s.inForce(), Recent: s.recent(run.ID), Budgets: covered.lines,
+		Stops: s.inForce(), Recent: s.recent(run), Budgets: covered.lines,
 	}
 	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
 	sp.Meant = sp.Order && s.Repeats[repeat] > 0
@@ -101,14 +101,19 @@ func (s *State) place(r *Request) Outcome {
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
 }
 
-// recent are the orders of a run as they stand now: one of before may have been
-// given back a moment ago.
-func (s *State) recent(run string) []guard.Recent {
-	out := make([]guard.Recent, len(s.Recent[run]))
-	for i, r := range s.Recent[run] {
+// recent are the orders of a run and of its agent as they stand now: one of before may
+// have been given back a moment ago.
+func (s *State) recent(run *Run) []guard.Recent {
+	out := make([]guard.Recent, len(s.Recent[run.ID]))
+	for i, r := range s.Recent[run.ID] {
 		out[i] = r.Recent
 		if h := s.Holds[r.Hold]; h != nil {
 			out[i].Failed = h.Failed()
+		}
+	}
+	for _, h := range s.Opened { // in this turn, in the agent's other runs
+		if h.Kind == purser.KindOrder && h.Run != run.ID && h.Agent != "" && h.Agent == run.Agent {
+			out = append(out, guard.Recent{Target: h.Target, Amount: h.Amount, At: h.CreatedAt, Failed: h.Failed()})
 		}
 	}
 	return out

@@ -91,7 +91,7 @@ type State struct {
 	Windows    map[WindowKey]*Window
 	Holds      map[string]*Hold
 	Keys       map[Key]Kept
-	Recent     map[string][]Recent // orders of a run without a plan, in the last hour
+	Recent     map[string][]Recent // orders of a run and of its agent, in the last hour
 	Repeats    map[Repeat]int      // repeats that a person allowed
 	// News are the providers that a run, or the agent of it, ordered from in the last
 	// hour; Known those of them, and of the orders to decide, that something was bought

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
+
+	"github.com/purser-dev/purser/internal/audit"
 )
 
 // rows are the rows that a statement writes, or the keys of those that it looks
@@ -240,8 +242,11 @@ func (t *template) source(n int) string {
 }
 
 // OneRow reports that a batch failed by what one row of it says (a constraint, a
-// value of the wrong form), so that the others can be decided without it.
+// value of the wrong form, something that no record can say), so that the others can be decided without it.
 func OneRow(err error) bool {
+	if errors.Is(err, audit.ErrRecord) {
+		return true
+	}
 	var postgres *pgconn.PgError
 	if errors.As(err, &postgres) {
 		// Classes 22, data, and 23, integrity constraint (PostgreSQL, appendix A).

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
-	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/spend"
 )
@@ -43,8 +42,15 @@ WHERE k.organization = $1 AND k.principal = $2 AND k.key = $3`
 	selectLifted = "SELECT id, scope, target, reason, epoch, seq, at, lifted_at FROM stops WHERE organization = $1 AND lifted_at <> 0 AND epoch > $2 ORDER BY seq"
 	selectWindow = `SELECT held, captured, refunded, guard_ceiling FROM windows
 WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND name = $5`
-	selectRecent = `SELECT id, target, amount, captured, state, created_at FROM holds
-WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY created_at, seq`
+	// The orders of a run and of its agent's other runs, by a plan or without one.
+	selectRecent = `SELECT id, run, target, amount, captured, state, created_at FROM (
+SELECT id, run, target, amount, captured, state, created_at FROM holds WHERE organization = $1 AND run = $2 AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT id, run, target, amount, captured, state, created_at FROM holds WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND principal <> '' AND kind = 'order' AND created_at > $3
+UNION SELECT ` + plannedOrder + ` FROM orders WHERE organization = $1 AND run = $2 AND created_at > $3
+UNION SELECT ` + plannedOrder + ` FROM orders WHERE organization = $1 AND agent = ` + agentOfRun + ` AND agent <> '' AND created_at > $3
+) AS recent ORDER BY created_at, id`
+	// An order of a plan as if it were a hold: one that failed was given back.
+	plannedOrder = `id, run, target, amount, CAST(0 AS BIGINT), CASE state WHEN 'failed' THEN 'released' ELSE state END, created_at`
 	// Whom a run's agent ordered from, by a plan or without one, and whether something
 	// was bought there before; and the same of a provider.
 	selectNews = `SELECT provider, CAST((CASE WHEN ` + boughtBefore + ` THEN 1 ELSE 0 END) AS BIGINT) FROM (
@@ -67,11 +73,11 @@ func (p *part) orders(run string, now time.Time) []Stmt {
 	return []Stmt{
 		{Text: selectNews, Args: []any{p.Organization, run, hour}, Each: func(scan func(...any) error) error { return p.known(run, scan) }},
 		{Text: selectRecent, Args: []any{p.Organization, run, hour}, Each: func(scan func(...any) error) error {
-			r := spend.Recent{Recent: guard.Recent{SameRun: true}}
+			var r spend.Recent
 			var h spend.Hold
 			var at int64
-			err := scan(&r.Hold, &r.Target, &r.Amount, &h.Captured, &h.State, &at)
-			r.At, r.Failed = Time(at), h.Failed()
+			err := scan(&r.Hold, &h.Run, &r.Target, &r.Amount, &h.Captured, &h.State, &at)
+			r.At, r.Failed, r.SameRun = Time(at), h.Failed(), h.Run == run
 			p.state.Recent[run] = append(p.state.Recent[run], r)
 			return err
 		}},

@@ -22,8 +22,9 @@ ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = e
 const (
 	updateHold = `UPDATE holds SET captured = $3, released = $4, refunded = $5, state = $6, epoch = $7, begun_at = $8, overrun = $9, returned = $10 WHERE organization = $1 AND id = $2`
 	newBudget  = `INSERT INTO budgets (organization, scope, target, period, currency, limit_minor, thresholds) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	useRepeat  = `UPDATE repeats SET hold = 'used' WHERE organization = $1 AND id = (SELECT id FROM repeats
-WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id LIMIT 1)`
+	// The newest: it is in force if any is, since each is for as long.
+	useRepeat = `UPDATE repeats SET hold = 'used' WHERE organization = $1 AND id = (SELECT id FROM repeats
+WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id DESC LIMIT 1)`
 )
 
 // writing gathers what the parts of a batch store, but for the records.

@@ -264,8 +264,9 @@ func (e *Engine) recent(run string) []spend.Recent {
 	out := []spend.Recent{}
 	for _, id := range e.Orders {
 		h := e.Holds[id]
-		if h.Run == run && h.CreatedAt.After(e.Now.Add(-time.Hour)) {
-			r := spend.Recent{Hold: id, Recent: guard.Recent{Target: h.Target, Amount: h.Amount, At: h.CreatedAt, SameRun: true, Failed: h.Failed()}}
+		mine := h.Run == run || h.Agent != "" && e.Runs[run] != nil && h.Agent == e.Runs[run].Agent
+		if mine && h.CreatedAt.After(e.Now.Add(-time.Hour)) {
+			r := spend.Recent{Hold: id, Recent: guard.Recent{Target: h.Target, Amount: h.Amount, At: h.CreatedAt, SameRun: h.Run == run, Failed: h.Failed()}}
 			out = append(out, r)
 		}
 	}

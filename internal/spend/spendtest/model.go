@@ -527,10 +527,13 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 	if checked {
 		recent, failures := 0, 0
 		for _, h := range m.placed {
-			if h.run != run.ID || m.now.Sub(h.at) >= time.Hour {
+			if h.run != run.ID && (h.agent == "" || h.agent != run.Agent) || m.now.Sub(h.at) >= time.Hour {
 				continue
 			}
 			recent++
+			if h.run != run.ID {
+				continue
+			}
 			dead := h.captured == 0 && (h.state == "released" || h.state == "expired")
 			if h.target != r.Target {
 				continue

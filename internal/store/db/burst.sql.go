@@ -82,3 +82,71 @@ func (q *Queries) PaidBefore(ctx context.Context, arg PaidBeforeParams) (int64, 
 	err := row.Scan(&count)
 	return count, err
 }
+
+const recentOrderHolds = `-- name: RecentOrderHolds :many
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND principal <> '' AND kind = 'order' AND created_at > $4
+ORDER BY created_at, id
+`
+
+type RecentOrderHoldsParams struct {
+	Organization string
+	Run          string
+	Agent        string
+	After        int64
+}
+
+// RecentOrderHolds are what a run, or its agent in another one, ordered without a plan since some time.
+func (q *Queries) RecentOrderHolds(ctx context.Context, arg RecentOrderHoldsParams) ([]Hold, error) {
+	rows, err := q.db.QueryContext(ctx, recentOrderHolds,
+		arg.Organization,
+		arg.Run,
+		arg.Agent,
+		arg.After,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Hold{}
+	for rows.Next() {
+		var i Hold
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.OrderID,
+			&i.Subscription,
+			&i.Run,
+			&i.Project,
+			&i.Provider,
+			&i.Category,
+			&i.Currency,
+			&i.Amount,
+			&i.Captured,
+			&i.Released,
+			&i.Refunded,
+			&i.State,
+			&i.Epoch,
+			&i.BegunAt,
+			&i.ExpiresAt,
+			&i.Windows,
+			&i.Seq,
+			&i.CreatedAt,
+			&i.Principal,
+			&i.Agent,
+			&i.Kind,
+			&i.Target,
+			&i.Overrun,
+			&i.Returned,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

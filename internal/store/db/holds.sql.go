@@ -48,17 +48,27 @@ func (q *Queries) DueOrganizations(ctx context.Context, arg DueOrganizationsPara
 }
 
 const holdsAtStop = `-- name: HoldsAtStop :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT $2
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
+  AND CASE CAST($2 AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider WHEN 'agent' THEN agent
+    ELSE run END = CAST($3 AS TEXT)
+ORDER BY CASE state WHEN 'held' THEN 1 ELSE 0 END, id LIMIT $4
 `
 
 type HoldsAtStopParams struct {
 	Organization string
+	Scope        string
+	Target       string
 	RowLimit     int32
 }
 
-// HoldsAtStop are the holds without an order that are not over.
+// HoldsAtStop are the holds of a scope without an order that are not over, those whose effect began first.
 func (q *Queries) HoldsAtStop(ctx context.Context, arg HoldsAtStopParams) ([]Hold, error) {
-	rows, err := q.db.QueryContext(ctx, holdsAtStop, arg.Organization, arg.RowLimit)
+	rows, err := q.db.QueryContext(ctx, holdsAtStop,
+		arg.Organization,
+		arg.Scope,
+		arg.Target,
+		arg.RowLimit,
+	)
 	if err != nil {
 		return nil, err
 	}

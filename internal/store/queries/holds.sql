@@ -12,8 +12,11 @@ SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.st
 ORDER BY h.expires_at LIMIT 256;
 
 -- name: HoldsAtStop :many
--- HoldsAtStop are the holds without an order that are not over.
-SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> '' ORDER BY state, id LIMIT sqlc.arg(row_limit);
+-- HoldsAtStop are the holds of a scope without an order that are not over, those whose effect began first.
+SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
+  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider WHEN 'agent' THEN agent
+    ELSE run END = CAST(sqlc.arg(target) AS TEXT)
+ORDER BY CASE state WHEN 'held' THEN 1 ELSE 0 END, id LIMIT sqlc.arg(row_limit);
 
 -- name: InsertRepeat :exec
 INSERT INTO repeats (organization, id, run, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
