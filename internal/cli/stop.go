@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -53,8 +54,12 @@ func followed(ctx context.Context, c *client.Client, stop purser.StopInfo) purse
 			return stop
 		case <-time.After(100 * time.Millisecond):
 		}
-		if seen, err := c.ShowStop(ctx, purser.StopRef{Stop: stop.ID}); err == nil {
+		seen, err := c.ShowStop(ctx, purser.StopRef{Stop: stop.ID})
+		switch {
+		case err == nil:
 			stop = seen
+		case purser.CodeOf(err) == purser.Stopped: // the asker's own token is among what ended
+			return stop
 		}
 	}
 	return stop
@@ -68,7 +73,7 @@ func showStop(p *page, v purser.StopInfo) {
 	stopTable(p, []purser.StopInfo{v})
 	p.line("no spend in this scope is accepted after record %d; %d approvals are void", v.Seq, v.Voided)
 	for _, o := range v.Open {
-		p.line("could not be stopped: %s %s, %s, held %s", o.Order, o.What, o.State, o.Held)
+		p.line("could not be stopped: %s %s, %s, held %s", cmp.Or(o.Order, o.Hold), o.What, o.State, o.Held)
 	}
 	for _, e := range v.Effects {
 		p.line("%s %s: %s %s", e.Kind, e.Target, e.State, e.Detail)
