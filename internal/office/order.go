@@ -501,12 +501,17 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 }
 
 // voided ends an order that may not begin. If a call was out before, its outcome
-// is unknown and stays so until it is looked up; else the money goes back now.
+// is unknown and stays so until it is looked up; else the money goes back now. A charge
+// tells of such a call even where nothing was found of it: it was on its way still.
 func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r audit.Record, no *purser.Error) error {
 	if no.Code == purser.Internal {
 		return no
 	}
-	if purser.OrderState(order.State) == purser.OrderBuying {
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+	if err != nil {
+		return err
+	}
+	if purser.OrderState(order.State) == purser.OrderBuying || h.Captured > 0 {
 		unknown := purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, no.Detail).WithHint("it is looked up; purser status")
 		r.Outcome = audit.Unknown
 		t.Record(r)
@@ -519,10 +524,6 @@ func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r au
 	}
 	if no.Code.Info().Class == purser.ClassRetry {
 		return no
-	}
-	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
-	if err != nil {
-		return err
 	}
 	if r.Budgets, err = o.changes(ctx, t, h, ledger.Release, left(h)); err != nil {
 		return err
