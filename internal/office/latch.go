@@ -114,7 +114,7 @@ func (o *Office) insist(one *latch, by purser.Actor, in purser.Stop) {
 		for pause(ctx, time.Second) == nil {
 			var coded *purser.Error
 			_, err := o.putInForce(ctx, by, in)
-			if err == nil || asCoded(err, &coded) && coded.Code != purser.Unavailable || store.OneRow(err) {
+			if err == nil || asCoded(err, &coded) && coded.Code != purser.Unavailable {
 				o.latches.lift(one)
 				return
 			}

@@ -33,8 +33,9 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Reason == "" {
 		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
 	}
-	if in.ID != "" && !canName(in.ID) {
-		return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no %s has such a name", in.Scope).WithHint("1 to 64 visible ASCII characters name one")
+	// What no record can say would be latched and insisted on for ever.
+	if in.Scope != "" && !canName(in.Scope) || in.ID != "" && !canName(in.ID) {
+		return purser.StopInfo{}, purser.Errorf(purser.NotFound, "nothing has such a scope or such a name").WithHint("1 to 64 visible ASCII characters name it")
 	}
 	one := o.latches.set(by, in)
 	out, err := o.putInForce(ctx, by, in)

@@ -242,7 +242,8 @@ func (t *template) source(n int) string {
 }
 
 // OneRow reports that a batch failed by what one row of it says (a constraint, a
-// value of the wrong form, something that no record can say), so that the others can be decided without it.
+// value of the wrong form, something that no record can say), so that the others can
+// be decided without it.
 func OneRow(err error) bool {
 	if errors.Is(err, audit.ErrRecord) {
 		return true
