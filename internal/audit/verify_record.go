@@ -207,11 +207,12 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 			return err
 		}
 		l := &v.budget
-		if accepted && l.Change > 0 && l.Use() > l.Limit {
+		opens := accepted && string(v.brief.action) == `"set_budget"`
+		if accepted && !opens && l.Change > 0 && l.Use() > l.Limit {
 			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
 		}
 		if v.opt.Books {
-			return v.books.add(v.brief.seq, l, accepted)
+			return v.books.add(v.brief.seq, l, accepted, opens)
 		}
 		return nil
 	})
@@ -278,14 +279,15 @@ type books struct {
 // moved are the amounts of a window, or what a decision added to each.
 type moved struct{ held, captured, refunded int64 }
 
-// add re-derives one line from what was there before. A window begins at nothing.
+// add re-derives one line from what was there before. A window begins at nothing, or with
+// what its budget's first limit found spent: what that was, the walk of the books adds up.
 // A hold adds to held, a capture takes from it what it adds to captured, a release
 // or an expiry takes from it, a refund adds to refunded, a charge adds to captured
 // at once; a change of a limit moves nothing, and an overrun is outside of all
 // windows. So nothing else than held ever goes down, the change told is the sum of
 // what moved, and what one decision moves it moves alike in all windows of its
 // currency.
-func (b *books) add(seq int64, l *line, accepted bool) error {
+func (b *books) add(seq int64, l *line, accepted, opens bool) error {
 	// Each part is a JSON text as written, so the three cannot run together.
 	b.key = append(append(append(b.key[:0], l.scope...), l.window...), l.currency...)
 	w, ok := b.windows[string(b.key)]
@@ -306,7 +308,9 @@ func (b *books) add(seq int64, l *line, accepted bool) error {
 		return fmt.Errorf("%s: %d captured and %d refunded after %d and %d: neither ever goes down", l.scope, l.Captured, l.Refunded, w.captured, w.refunded)
 	case l.Refunded > l.Captured:
 		return fmt.Errorf("%s: more refunded than captured", l.scope)
-	case by.held > 0 && (by.captured != 0 || by.refunded != 0):
+	case opens && ok:
+		return fmt.Errorf("%s: a limit was set with what was spent before it, and the window was there already", l.scope)
+	case !opens && by.held > 0 && (by.captured != 0 || by.refunded != 0):
 		return fmt.Errorf("%s: one decision held and captured or refunded", l.scope)
 	case b.seq == seq && bytes.Equal(b.text, l.currency) && by != b.first:
 		return fmt.Errorf("%s: the decision moved %d, %d, %d here and %d, %d, %d in another budget", l.scope,

@@ -180,6 +180,16 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 }
 
 // A wrong log that its own key signed: the server was false, or has a bug.
+// firstLimit finds an amount used, half of it captured, where nothing was told before.
+func firstLimit(limit, used int64) Record {
+	return Record{
+		TS: start, Org: org, Actor: Actor{Kind: "person", ID: "per_1"}, Action: "set_budget", Outcome: Accepted,
+		Budgets: []BudgetLine{{
+			Scope: "organization:org_1", Window: "2026-11", Currency: "USD", Limit: limit, Held: used / 2, Captured: used/2 + 1, Refunded: 1, Change: used,
+		}},
+	}
+}
+
 func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 	change := func(r Record, f func(*Record)) Record { f(&r); return r }
 	doc := act.Document{
@@ -246,6 +256,10 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"an overrun above what was captured", []Record{overrun("platform", 51), stopOf("run:run_1")}, "books", 1},
 		{"an overrun comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 5), func(r *Record) { r.Action = "refund_hold" })}, "", 0},
 		{"more comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 6), func(r *Record) { r.Action = "refund_hold" })}, "books", 3},
+		{"a first limit and what was spent before it", []Record{firstLimit(1, 60)}, "", 0},
+		{"the window of a first limit is there already", []Record{hold(1), change(firstLimit(1, 60), func(r *Record) { r.TS = start + 1 })}, "books", 2},
+		{"a first limit tells another change", []Record{change(firstLimit(1, 60), func(r *Record) { r.Budgets[0].Change = 59 })}, "books", 1},
+		{"another action opens a window", []Record{change(firstLimit(100, 60), func(r *Record) { r.Action = "place_hold" })}, "books", 1},
 		{"windows are apart", []Record{hold(1), change(hold(1), func(r *Record) { r.Budgets[0].Window = "2026-12" })}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

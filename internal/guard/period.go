@@ -36,6 +36,23 @@ func Window(period, target string, now time.Time, zone *time.Location) (name str
 	return purser.PeriodTotal, time.Time{}
 }
 
+// Began is when the window that now falls into began; the zero time is always.
+func Began(period string, now time.Time, zone *time.Location) time.Time {
+	local := now.In(zone)
+	year, month, day := local.Date()
+	switch period {
+	case purser.PeriodHour:
+		return now.UTC().Truncate(time.Hour)
+	case purser.PeriodDay:
+		return midnight(year, month, day, zone)
+	case purser.PeriodWeek:
+		return midnight(year, month, day-(int(local.Weekday())+6)%7, zone)
+	case purser.PeriodMonth:
+		return midnight(year, month, 1, zone)
+	}
+	return time.Time{}
+}
+
 // midnight is the first moment of a day: where the clocks jump over midnight it
 // is an hour later (time.Date would give the evening before).
 func midnight(year int, month time.Month, day int, zone *time.Location) time.Time {

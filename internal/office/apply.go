@@ -50,6 +50,7 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 	var walk <-chan struct{}
 	for {
 		news := o.news.next(by.Organization)
+		over := walk != nil && isClosed(walk) // before the plan is read: its error may be of the walk before
 		plan, err := o.ShowPlan(ctx, by, purser.PlanRef{Plan: id})
 		if err != nil {
 			return plan, err
@@ -61,7 +62,6 @@ func (o *Office) applied(ctx context.Context, by purser.Actor, id string) (purse
 			}
 			continue
 		case purser.PlanApplying:
-			over := walk != nil && isClosed(walk)
 			if over && plan.Error != nil {
 				return purser.Plan{}, ended(plan)
 			}

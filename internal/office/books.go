@@ -32,9 +32,13 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 		if err != nil {
 			return err
 		}
+		openings, err := openingsOf(ctx, snapshot.Queries, org.ID)
+		if err != nil {
+			return err
+		}
 		b := &books{
 			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
-			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[windowsName][]windowMark{},
+			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[windowsName][]windowMark{}, openings: openings,
 		}
 		for _, check := range []func() error{b.stopped, b.records, b.movements, b.holds, b.windows, b.orders, b.compare} {
 			if err := check(); err != nil {
@@ -67,6 +71,7 @@ type books struct {
 	// balances are what the records read so far have come to.
 	balances *audit.Balances
 	marks    map[windowsName][]windowMark
+	openings []spend.Opening
 	bare     int // holds without a record
 	out      purser.Books
 	faults   []string
@@ -318,22 +323,32 @@ func settledWord(settled bool) string {
 func (b *books) marksOf(h db.BooksHoldsRow) ([]windowMark, error) {
 	own := ownOf(b.org.ID, h)
 	name := windowsName{own, h.Currency, h.Windows}
-	if marks, ok := b.marks[name]; ok {
-		return marks, nil
+	marks, ok := b.marks[name]
+	if !ok {
+		keys, err := spend.ParseWindows(own, h.Currency, h.Windows)
+		if err != nil {
+			return nil, err
+		}
+		marks = b.windowsMarks(keys)
+		if len(b.marks) >= booksMarks {
+			clear(b.marks)
+		}
+		b.marks[name] = marks
 	}
-	keys, err := spend.ParseWindows(own, h.Currency, h.Windows)
-	if err != nil {
-		return nil, err
-	}
+	return append(marks[:len(marks):len(marks)], b.windowsMarks(b.later(nil, own, h))...), nil
+}
+
+// later adds the windows that a hold belongs to without naming them.
+func (b *books) later(keys []spend.WindowKey, own spend.Own, h db.BooksHoldsRow) []spend.WindowKey {
+	return spend.OpenedLater(keys, b.openings, own, h.Currency, h.Seq, store.Time(h.CreatedAt))
+}
+
+func (b *books) windowsMarks(keys []spend.WindowKey) []windowMark {
 	marks := make([]windowMark, len(keys))
 	for i, k := range keys {
-		marks[i] = b.window(k.Scope, k.Target, h.Currency, k.Name)
+		marks[i] = b.window(k.Scope, k.Target, k.Currency, k.Name)
 	}
-	if len(b.marks) >= booksMarks {
-		clear(b.marks)
-	}
-	b.marks[name] = marks
-	return marks, nil
+	return marks
 }
 
 // windowsName is all that a hold's windows are read from.
@@ -534,11 +549,12 @@ func (b *books) mismatched() error {
 			return err
 		}
 		for _, h := range rows {
-			keys, err := spend.ParseWindows(ownOf(b.org.ID, h), h.Currency, h.Windows)
+			own := ownOf(b.org.ID, h)
+			keys, err := spend.ParseWindows(own, h.Currency, h.Windows)
 			if err != nil {
 				return err
 			}
-			for _, k := range keys {
+			for _, k := range b.later(keys, own, h) {
 				id := k.Scope + ":" + k.Target + ":" + h.Currency + ":" + k.Name
 				s := want[id]
 				want[id] = amounts{s.held + h.Amount - h.Captured - h.Released, s.captured + h.Captured, s.refunded + h.Refunded}

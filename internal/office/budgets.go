@@ -223,7 +223,7 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err := guard.CheckPeriod(scope, period); err != nil {
 			return purser.BudgetLine{}, err
 		}
-		loosens, err := o.loosens(ctx, t, scope, target, period, in.Limit)
+		first, loosens, err := o.loosens(ctx, t, scope, target, period, in.Limit)
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
@@ -248,18 +248,29 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if thresholds != "" {
 			r.Detail["thresholds"] = thresholds
 		}
-		t.Record(r)
-		rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: scope, Target: target})
+		budget, err := t.Budget(ctx, db.BudgetParams{Organization: t.Org, Scope: scope, Target: target, Currency: in.Limit.Currency, Period: period})
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
-		for _, b := range rows {
-			if b.Currency == in.Limit.Currency && b.Period == period {
-				w, err := o.window(ctx, t, b)
-				return lineOf(b, w, t.Now, t.Zone), err
+		var before db.SpentSinceRow
+		if first {
+			if before, err = o.spentBefore(ctx, t, budget); err != nil {
+				return purser.BudgetLine{}, err
 			}
 		}
-		return purser.BudgetLine{}, purser.Errorf(purser.Internal, "the budget was not stored")
+		if before == (db.SpentSinceRow{}) {
+			t.Record(r)
+			w, err := o.window(ctx, t, budget)
+			return lineOf(budget, w, t.Now, t.Zone), err
+		}
+		w := db.Window{
+			Name: windowName(budget, t.Now, t.Zone), Held: before.Held, Captured: before.Captured, Refunded: before.Refunded,
+		}
+		line := lineOf(budget, w, t.Now, t.Zone)
+		opened := budgetRecord(line, 0)
+		opened.Change = opened.Use()
+		r.Budgets = []audit.BudgetLine{opened}
+		return line, o.openWith(ctx, t, budget, line, t.Record(r))
 	})
 }
 
@@ -310,26 +321,59 @@ func periodOf(in purser.SetBudget) string {
 // force refuse: a higher one, or the first in a currency for its scope, since
 // without any budget a currency is refused (RULES 6). A limit for another period
 // beside one that is there only refuses more.
-func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, period string, limit purser.Money) (bool, error) {
+//
+// first says that there was none for the period.
+func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, period string, limit purser.Money) (first, loosens bool, err error) {
 	if scope == "provider" {
 		if err := o.ensureProviderBudget(ctx, t, target); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
 	rows, err := t.BudgetsOf(ctx, db.BudgetsOfParams{Organization: t.Org, Scope: scope, Target: target})
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	first := true
+	loosens = limit.Amount > 0
 	for _, b := range rows {
 		if b.Currency == limit.Currency {
-			first = false
+			loosens = false
 			if b.Period == period {
-				return limit.Amount > b.LimitMinor, nil
+				return false, limit.Amount > b.LimitMinor, nil
 			}
 		}
 	}
-	return first && limit.Amount > 0, nil
+	return true, loosens, nil
+}
+
+// spentBefore adds up what was spent in the window of now, before its budget had its
+// first limit. What a label was on is not kept, so its budgets begin at nothing.
+func (o *Office) spentBefore(ctx context.Context, t *store.Turn, b db.Budget) (db.SpentSinceRow, error) {
+	if b.Scope == purser.ScopeLabel {
+		return db.SpentSinceRow{}, nil
+	}
+	spent, err := t.SpentSince(ctx, db.SpentSinceParams{
+		Organization: t.Org, Currency: b.Currency, Since: store.Micro(guard.Began(b.Period, t.Now, t.Zone)), Scope: b.Scope, Target: b.Target,
+	})
+	if err != nil {
+		return spent, fmt.Errorf("adding up what was spent before: %w", err)
+	}
+	return spent, nil
+}
+
+// openWith opens a window with what was spent before. What becomes of that later moves
+// this window too (spend.OpenedLater). seq is the record that tells of it.
+func (o *Office) openWith(ctx context.Context, t *store.Turn, b db.Budget, with purser.BudgetLine, seq int64) error {
+	err := t.OpenWindowWith(ctx, db.OpenWindowWithParams{
+		Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: with.Window,
+		Held: with.Held, Captured: with.Captured, Refunded: with.Refunded, GuardCeiling: max(b.LimitMinor, with.Held+with.Captured-with.Refunded),
+	})
+	if err != nil {
+		return fmt.Errorf("opening a budget's window: %w", err)
+	}
+	return t.InsertOpening(ctx, db.InsertOpeningParams{
+		Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: with.Window,
+		Since: store.Micro(guard.Began(b.Period, t.Now, t.Zone)), Seq: seq,
+	})
 }
 
 // setLimit stores a limit and moves the ceilings that the database keeps for the

@@ -69,10 +69,32 @@ func (o *Office) hold(ctx context.Context, t *store.Turn, w wanted, r audit.Reco
 	return id, o.move(ctx, t, seq, h, ledger.Hold, w.amount.Amount, "")
 }
 
-// windowsOf are the windows that a hold was decided against.
-func windowsOf(h db.Hold) ([]spend.WindowKey, error) {
+// windowsOf are the windows that a hold was decided against, and those that were opened
+// with it later.
+func windowsOf(ctx context.Context, t *store.Turn, h db.Hold) ([]spend.WindowKey, error) {
 	own := spend.Own{Organization: h.Organization, Project: h.Project, Provider: h.Provider, Category: h.Category, Run: h.Run}
-	return spend.ParseWindows(own, h.Currency, h.Windows)
+	keys, err := spend.ParseWindows(own, h.Currency, h.Windows)
+	if err != nil {
+		return nil, err
+	}
+	openings, err := openingsOf(ctx, t.Queries, t.Org)
+	return spend.OpenedLater(keys, openings, own, h.Currency, h.Seq, store.Time(h.CreatedAt)), err
+}
+
+// openingsOf are the windows of an organization that began with what was spent before
+// their budgets had a limit: few.
+func openingsOf(ctx context.Context, q *db.Queries, org string) ([]spend.Opening, error) {
+	rows, err := q.Openings(ctx, org)
+	if err != nil {
+		return nil, fmt.Errorf("loading what windows were opened with: %w", err)
+	}
+	out := make([]spend.Opening, len(rows))
+	for i, r := range rows {
+		out[i] = spend.Opening{
+			WindowKey: spend.WindowKey{Scope: r.Scope, Target: r.Target, Currency: r.Currency, Name: r.Name}, Since: store.Time(r.Since), Seq: r.Seq,
+		}
+	}
+	return out, nil
 }
 
 // move changes the windows of a hold and posts the event; the caller changes the
@@ -81,7 +103,7 @@ func (o *Office) move(ctx context.Context, t *store.Turn, seq int64, h db.Hold, 
 	if amount == 0 {
 		return nil
 	}
-	keys, err := windowsOf(h)
+	keys, err := windowsOf(ctx, t, h)
 	if err != nil {
 		return err
 	}
@@ -163,7 +185,7 @@ func (o *Office) close(ctx context.Context, t *store.Turn, seq int64, hold, toke
 // changes are the budget lines of a record that moves money of a hold: windows
 // as they will be, and what this adds to their use.
 func (o *Office) changes(ctx context.Context, t *store.Turn, h db.Hold, kind ledger.Kind, amount int64) ([]audit.BudgetLine, error) {
-	keys, err := windowsOf(h)
+	keys, err := windowsOf(ctx, t, h)
 	if err != nil || amount == 0 {
 		return nil, err
 	}
@@ -179,7 +201,7 @@ func (o *Office) changes(ctx context.Context, t *store.Turn, h db.Hold, kind led
 		}
 		line := audit.BudgetLine{Scope: k.Scope + ":" + k.Target, Window: k.Name, Currency: h.Currency, Held: w.Held, Captured: w.Captured, Refunded: w.Refunded}
 		for _, b := range rows {
-			if b.Currency == h.Currency {
+			if b.Currency == h.Currency && windowName(b, t.Now, t.Zone) == k.Name { // of a window of the past none matters any more
 				line.Limit = b.LimitMinor
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/purser-dev/purser"
 )
 
-var writes = regexp.MustCompile(`(?is)(?:INSERT INTO|UPDATE|DELETE FROM)\s+(windows|budgets|holds|orders|audit|movements|payment_tokens|charges|plans|approvals|stops|stop_effects|subscriptions)\b`)
+var writes = regexp.MustCompile(`(?is)(?:INSERT INTO|UPDATE|DELETE FROM)\s+(windows|openings|budgets|holds|orders|audit|movements|payment_tokens|charges|plans|approvals|stops|stop_effects|subscriptions)\b`)
 
 var takesTurn = regexp.MustCompile(`(?is)UPDATE organizations SET turn = turn \+ 1`)
 
@@ -40,6 +40,7 @@ func TestEveryDecisionIsWrittenInsideTheTurn(t *testing.T) {
 	must[purser.Plan](h, s.agent, "apply", purser.Apply{Plan: s.plan.ID})
 	must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: s.other.ID, Reason: "no"})
 	h.limit("organization", "", usd(9000))
+	h.limitIn("organization", "", purser.PeriodTotal, usd(9000)) // what was spent before counts
 	for _, sub := range h.subscriptions() {
 		h.due(sub.ID, -time.Minute)
 	}
@@ -63,7 +64,7 @@ func TestEveryDecisionIsWrittenInsideTheTurn(t *testing.T) {
 	for _, f := range faults {
 		t.Error(f)
 	}
-	for _, table := range []string{"windows", "budgets", "holds", "orders", "audit", "movements", "payment_tokens", "charges", "plans", "approvals", "stops", "stop_effects", "subscriptions"} {
+	for _, table := range []string{"windows", "openings", "budgets", "holds", "orders", "audit", "movements", "payment_tokens", "charges", "plans", "approvals", "stops", "stop_effects", "subscriptions"} {
 		if seen[table] == 0 {
 			t.Errorf("nothing was written to %s, so nothing is shown of it", table)
 		}

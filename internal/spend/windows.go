@@ -3,6 +3,7 @@ package spend
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/purser-dev/purser"
 )
@@ -72,6 +73,26 @@ func ParseWindows(own Own, currency, text string) ([]WindowKey, error) {
 		}
 	}
 	return keys, nil
+}
+
+// An Opening is a window that began with what was spent before its budget had a first
+// limit. The holds of then do not name it, and belong to it all the same: those
+// decided before Seq, at Since or later.
+type Opening struct {
+	WindowKey
+	Since time.Time
+	Seq   int64
+}
+
+// OpenedLater adds to the windows that a hold names those that it belongs to without
+// naming them.
+func OpenedLater(keys []WindowKey, openings []Opening, own Own, currency string, seq int64, at time.Time) []WindowKey {
+	for _, o := range openings {
+		if o.Currency == currency && o.Target == own.target(o.Scope) && seq < o.Seq && !at.Before(o.Since) {
+			keys = append(keys[:len(keys):len(keys)], o.WindowKey)
+		}
+	}
+	return keys
 }
 
 type windowRow struct {

@@ -22,9 +22,10 @@ func TestWhatProvesIsAppendOnlyInTheDatabase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := map[string]string{"audit": "seq", "checkpoints": "size", "movements": "seq"}
+		row := map[string]string{"audit": "seq", "checkpoints": "size", "movements": "seq", "openings": "seq"}
 		insert := map[string]string{
 			"checkpoints": "INSERT INTO checkpoints (organization, size, note, at) VALUES ('org_1', 1, 'note', 1)",
+			"openings":    "INSERT INTO openings (organization, scope, target, currency, name, since, seq) VALUES ('org_1', 'provider', 'mail', 'USD', 'total', 0, 1)",
 			"movements":   "INSERT INTO movements (organization, seq, n, at, kind, currency, amount, hold) VALUES ('org_1', 1, 1, 1, 'hold', 'USD', 1, 'hld_1')",
 		}
 		for table, column := range row {

@@ -127,9 +127,10 @@ type part struct {
 	names names
 	state *spend.State
 	// asked are the scopes whose budgets were loaded.
-	asked map[spend.Scope]bool
-	hits  []spend.Key // keys that are there
-	done  bool
+	asked    map[spend.Scope]bool
+	openings []spend.Opening // where holds are loaded
+	hits     []spend.Key     // keys that are there
+	done     bool
 }
 
 func (s *Store) load(all []Spends, columnar bool, at func(org string) names) *loading {
@@ -215,16 +216,21 @@ func (p *part) keyed() int {
 // first is what can be asked before anything is known.
 func (l *loading) first(now time.Time) []Stmt {
 	stops, tokens, runs := newRows(selectStops.kinds, l.columnar), newRows(selectTokens.kinds, l.columnar), newRows(selectRuns.kinds, l.columnar)
-	holds, budgets, keys := newRows(selectHolds.kinds, l.columnar), scopes{l: l}, newRows(selectKeys.kinds, l.columnar)
+	openings, holds := newRows(selectOpenings.kinds, l.columnar), newRows(selectHolds.kinds, l.columnar)
+	budgets, keys := scopes{l: l}, newRows(selectKeys.kinds, l.columnar)
 	if l.fresh {
 		keys = nil
 	}
 	var orders []Stmt
 	for _, p := range l.parts {
 		stops.text(p.Organization)
+		if !p.opens() {
+			openings.text(p.Organization)
+		}
 		orders = append(orders, p.first(now, tokens, runs, holds, &budgets, keys)...)
 	}
-	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.runRow), selectHolds.of(holds, l.hold),
+	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.runRow),
+		selectOpenings.of(openings, l.opening), selectHolds.of(holds, l.hold),
 		budgets.stmts(), selectKeys.of(keys, l.key), orders)
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const booksHolds = `-- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal, project, provider, category, run FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, created_at, principal, project, provider, category, run FROM holds
 WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
@@ -34,6 +34,7 @@ type BooksHoldsRow struct {
 	Epoch     int64
 	Windows   string
 	Seq       int64
+	CreatedAt int64
 	Principal string
 	Project   string
 	Provider  string
@@ -64,6 +65,7 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 			&i.Epoch,
 			&i.Windows,
 			&i.Seq,
+			&i.CreatedAt,
 			&i.Principal,
 			&i.Project,
 			&i.Provider,

@@ -345,6 +345,16 @@ type OldSecret struct {
 	Until    int64
 }
 
+type Opening struct {
+	Organization string
+	Scope        string
+	Target       string
+	Currency     string
+	Name         string
+	Since        int64
+	Seq          int64
+}
+
 type Order struct {
 	Organization string
 	ID           string

@@ -73,6 +73,39 @@ func (q *Queries) BeginHold(ctx context.Context, arg BeginHoldParams) error {
 	return err
 }
 
+const budget = `-- name: Budget :one
+SELECT organization, scope, target, period, currency, limit_minor, thresholds FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND period = $5
+`
+
+type BudgetParams struct {
+	Organization string
+	Scope        string
+	Target       string
+	Currency     string
+	Period       string
+}
+
+func (q *Queries) Budget(ctx context.Context, arg BudgetParams) (Budget, error) {
+	row := q.db.QueryRowContext(ctx, budget,
+		arg.Organization,
+		arg.Scope,
+		arg.Target,
+		arg.Currency,
+		arg.Period,
+	)
+	var i Budget
+	err := row.Scan(
+		&i.Organization,
+		&i.Scope,
+		&i.Target,
+		&i.Period,
+		&i.Currency,
+		&i.LimitMinor,
+		&i.Thresholds,
+	)
+	return i, err
+}
+
 const budgetsOf = `-- name: BudgetsOf :many
 SELECT organization, scope, target, period, currency, limit_minor, thresholds FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3
 `
@@ -549,6 +582,33 @@ func (q *Queries) InsertMovement(ctx context.Context, arg InsertMovementParams) 
 	return err
 }
 
+const insertOpening = `-- name: InsertOpening :exec
+INSERT INTO openings (organization, scope, target, currency, name, since, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
+`
+
+type InsertOpeningParams struct {
+	Organization string
+	Scope        string
+	Target       string
+	Currency     string
+	Name         string
+	Since        int64
+	Seq          int64
+}
+
+func (q *Queries) InsertOpening(ctx context.Context, arg InsertOpeningParams) error {
+	_, err := q.db.ExecContext(ctx, insertOpening,
+		arg.Organization,
+		arg.Scope,
+		arg.Target,
+		arg.Currency,
+		arg.Name,
+		arg.Since,
+		arg.Seq,
+	)
+	return err
+}
+
 const insertPaymentToken = `-- name: InsertPaymentToken :exec
 INSERT INTO payment_tokens (organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', $11)
@@ -818,6 +878,73 @@ func (q *Queries) OpenWindow(ctx context.Context, arg OpenWindowParams) error {
 	return err
 }
 
+const openWindowWith = `-- name: OpenWindowWith :exec
+INSERT INTO windows (organization, scope, target, currency, name, held, captured, refunded, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+`
+
+type OpenWindowWithParams struct {
+	Organization string
+	Scope        string
+	Target       string
+	Currency     string
+	Name         string
+	Held         int64
+	Captured     int64
+	Refunded     int64
+	GuardCeiling int64
+}
+
+// OpenWindowWith opens a window with what was spent before its budget had a limit (RULES 5).
+func (q *Queries) OpenWindowWith(ctx context.Context, arg OpenWindowWithParams) error {
+	_, err := q.db.ExecContext(ctx, openWindowWith,
+		arg.Organization,
+		arg.Scope,
+		arg.Target,
+		arg.Currency,
+		arg.Name,
+		arg.Held,
+		arg.Captured,
+		arg.Refunded,
+		arg.GuardCeiling,
+	)
+	return err
+}
+
+const openings = `-- name: Openings :many
+SELECT organization, scope, target, currency, name, since, seq FROM openings WHERE organization = $1 ORDER BY scope, target, currency, name
+`
+
+func (q *Queries) Openings(ctx context.Context, organization string) ([]Opening, error) {
+	rows, err := q.db.QueryContext(ctx, openings, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Opening{}
+	for rows.Next() {
+		var i Opening
+		if err := rows.Scan(
+			&i.Organization,
+			&i.Scope,
+			&i.Target,
+			&i.Currency,
+			&i.Name,
+			&i.Since,
+			&i.Seq,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const paymentToken = `-- name: PaymentToken :one
 SELECT organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at FROM payment_tokens WHERE organization = $1 AND id = $2
 `
@@ -961,6 +1088,42 @@ func (q *Queries) SetSubscription(ctx context.Context, arg SetSubscriptionParams
 		arg.ToldAt,
 	)
 	return err
+}
+
+const spentSince = `-- name: SpentSince :one
+SELECT CAST(COALESCE(SUM(amount - captured - released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured,
+  CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
+FROM holds WHERE organization = $1 AND currency = $2 AND created_at >= $3
+  AND CASE CAST($4 AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider
+    WHEN 'category' THEN category WHEN 'run' THEN run END = CAST($5 AS TEXT)
+`
+
+type SpentSinceParams struct {
+	Organization string
+	Currency     string
+	Since        int64
+	Scope        string
+	Target       string
+}
+
+type SpentSinceRow struct {
+	Held     int64
+	Captured int64
+	Refunded int64
+}
+
+// SpentSince adds up the holds of a scope that were decided at a time or later.
+func (q *Queries) SpentSince(ctx context.Context, arg SpentSinceParams) (SpentSinceRow, error) {
+	row := q.db.QueryRowContext(ctx, spentSince,
+		arg.Organization,
+		arg.Currency,
+		arg.Since,
+		arg.Scope,
+		arg.Target,
+	)
+	var i SpentSinceRow
+	err := row.Scan(&i.Held, &i.Captured, &i.Refunded)
+	return i, err
 }
 
 const standingBudgets = `-- name: StandingBudgets :many

@@ -3,7 +3,7 @@ SELECT seq, n, kind, currency, amount, hold, provider, debit, credit FROM moveme
 WHERE organization = $1 AND seq >= sqlc.arg(after) AND (seq > sqlc.arg(after) OR n > sqlc.arg(after_n)) ORDER BY seq, n LIMIT sqlc.arg(row_limit);
 
 -- name: BooksHolds :many
-SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, principal, project, provider, category, run FROM holds
+SELECT id, order_id, currency, amount, captured, released, refunded, overrun, returned, state, epoch, windows, seq, created_at, principal, project, provider, category, run FROM holds
 WHERE organization = $1 AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
 
 -- name: BooksOrders :many

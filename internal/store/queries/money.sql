@@ -1,6 +1,9 @@
 -- name: BudgetsOf :many
 SELECT * FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3;
 
+-- name: Budget :one
+SELECT * FROM budgets WHERE organization = $1 AND scope = $2 AND target = $3 AND currency = $4 AND period = $5;
+
 -- name: SetBudget :exec
 INSERT INTO budgets (organization, scope, target, period, currency, limit_minor) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, scope, target, currency, period) DO UPDATE SET limit_minor = excluded.limit_minor;
@@ -14,6 +17,24 @@ SELECT * FROM windows WHERE organization = $1 ORDER BY scope, target, currency, 
 -- name: OpenWindow :exec
 INSERT INTO windows (organization, scope, target, currency, name, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, scope, target, currency, name) DO NOTHING;
+
+-- name: OpenWindowWith :exec
+-- OpenWindowWith opens a window with what was spent before its budget had a limit (RULES 5).
+INSERT INTO windows (organization, scope, target, currency, name, held, captured, refunded, guard_ceiling) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: InsertOpening :exec
+INSERT INTO openings (organization, scope, target, currency, name, since, seq) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: Openings :many
+SELECT * FROM openings WHERE organization = $1 ORDER BY scope, target, currency, name;
+
+-- name: SpentSince :one
+-- SpentSince adds up the holds of a scope that were decided at a time or later.
+SELECT CAST(COALESCE(SUM(amount - captured - released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured,
+  CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
+FROM holds WHERE organization = $1 AND currency = sqlc.arg(currency) AND created_at >= sqlc.arg(since)
+  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider
+    WHEN 'category' THEN category WHEN 'run' THEN run END = CAST(sqlc.arg(target) AS TEXT);
 
 -- name: MoveWindow :execrows
 UPDATE windows SET held = held + sqlc.arg(held_delta), captured = captured + sqlc.arg(captured_delta), refunded = refunded + sqlc.arg(refunded_delta)
