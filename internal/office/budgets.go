@@ -214,8 +214,9 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 			return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "thresholds: %v", err)
 		}
 	}
+	before, _ := o.spentSoFar(ctx, by, in) // what is wrong here, the turn says
 	return once(ctx, o, by, "set_budget", in, func(t *store.Turn) (purser.BudgetLine, error) {
-		scope, target, err := o.budgetTarget(ctx, t, by, in)
+		scope, target, err := o.budgetTarget(ctx, t.Queries, by, in)
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
@@ -252,37 +253,24 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
-		var before db.SpentSinceRow
 		if first {
-			if before, err = o.spentBefore(ctx, t, budget); err != nil {
-				return purser.BudgetLine{}, err
-			}
+			return o.openWindow(ctx, t, budget, before, r)
 		}
-		if before == (db.SpentSinceRow{}) {
-			t.Record(r)
-			w, err := o.window(ctx, t, budget)
-			return lineOf(budget, w, t.Now, t.Zone), err
-		}
-		w := db.Window{
-			Name: windowName(budget, t.Now, t.Zone), Held: before.Held, Captured: before.Captured, Refunded: before.Refunded,
-		}
-		line := lineOf(budget, w, t.Now, t.Zone)
-		opened := budgetRecord(line, 0)
-		opened.Change = opened.Use()
-		r.Budgets = []audit.BudgetLine{opened}
-		return line, o.openWith(ctx, t, budget, line, t.Record(r))
+		t.Record(r)
+		w, err := o.window(ctx, t, budget)
+		return lineOf(budget, w, t.Now, t.Zone), err
 	})
 }
 
-func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Actor, in purser.SetBudget) (scope, target string, err error) {
+func (o *Office) budgetTarget(ctx context.Context, q *db.Queries, by purser.Actor, in purser.SetBudget) (scope, target string, err error) {
 	switch in.Scope {
 	case "organization":
-		if in.ID != "" && in.ID != t.Org {
+		if in.ID != "" && in.ID != by.Organization {
 			return "", "", purser.Errorf(purser.NotFound, "no organization is called %q here", in.ID)
 		}
-		return in.Scope, t.Org, nil
+		return in.Scope, by.Organization, nil
 	case "project":
-		p, err := o.project(ctx, t.Queries, by, in.ID)
+		p, err := o.project(ctx, q, by, in.ID)
 		return in.Scope, p.ID, err
 	case "provider":
 		// Who is paid by a hold needs no registration: a model's seller, an API.
@@ -291,7 +279,7 @@ func (o *Office) budgetTarget(ctx context.Context, t *store.Turn, by purser.Acto
 		}
 		return in.Scope, in.ID, nil
 	case "run":
-		_, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.ID})
+		_, err := q.Run(ctx, db.RunParams{Organization: by.Organization, ID: in.ID})
 		return in.Scope, in.ID, notFound(err, "run", in.ID)
 	case "category":
 		if in.ID == "" {
@@ -343,37 +331,6 @@ func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, peri
 		}
 	}
 	return true, loosens, nil
-}
-
-// spentBefore adds up what was spent in the window of now, before its budget had its
-// first limit. What a label was on is not kept, so its budgets begin at nothing.
-func (o *Office) spentBefore(ctx context.Context, t *store.Turn, b db.Budget) (db.SpentSinceRow, error) {
-	if b.Scope == purser.ScopeLabel {
-		return db.SpentSinceRow{}, nil
-	}
-	spent, err := t.SpentSince(ctx, db.SpentSinceParams{
-		Organization: t.Org, Currency: b.Currency, Since: store.Micro(guard.Began(b.Period, t.Now, t.Zone)), Scope: b.Scope, Target: b.Target,
-	})
-	if err != nil {
-		return spent, fmt.Errorf("adding up what was spent before: %w", err)
-	}
-	return spent, nil
-}
-
-// openWith opens a window with what was spent before. What becomes of that later moves
-// this window too (spend.OpenedLater). seq is the record that tells of it.
-func (o *Office) openWith(ctx context.Context, t *store.Turn, b db.Budget, with purser.BudgetLine, seq int64) error {
-	err := t.OpenWindowWith(ctx, db.OpenWindowWithParams{
-		Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: with.Window,
-		Held: with.Held, Captured: with.Captured, Refunded: with.Refunded, GuardCeiling: max(b.LimitMinor, with.Held+with.Captured-with.Refunded),
-	})
-	if err != nil {
-		return fmt.Errorf("opening a budget's window: %w", err)
-	}
-	return t.InsertOpening(ctx, db.InsertOpeningParams{
-		Organization: t.Org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: with.Window,
-		Since: store.Micro(guard.Began(b.Period, t.Now, t.Zone)), Seq: seq,
-	})
 }
 
 // setLimit stores a limit and moves the ceilings that the database keeps for the

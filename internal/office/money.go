@@ -81,22 +81,6 @@ func windowsOf(ctx context.Context, t *store.Turn, h db.Hold) ([]spend.WindowKey
 	return spend.OpenedLater(keys, openings, own, h.Currency, h.Seq, store.Time(h.CreatedAt)), err
 }
 
-// openingsOf are the windows of an organization that began with what was spent before
-// their budgets had a limit: few.
-func openingsOf(ctx context.Context, q *db.Queries, org string) ([]spend.Opening, error) {
-	rows, err := q.Openings(ctx, org)
-	if err != nil {
-		return nil, fmt.Errorf("loading what windows were opened with: %w", err)
-	}
-	out := make([]spend.Opening, len(rows))
-	for i, r := range rows {
-		out[i] = spend.Opening{
-			WindowKey: spend.WindowKey{Scope: r.Scope, Target: r.Target, Currency: r.Currency, Name: r.Name}, Since: store.Time(r.Since), Seq: r.Seq,
-		}
-	}
-	return out, nil
-}
-
 // move changes the windows of a hold and posts the event; the caller changes the
 // hold's own row. Amounts are above zero or nothing happens.
 func (o *Office) move(ctx context.Context, t *store.Turn, seq int64, h db.Hold, kind ledger.Kind, amount int64, charge string) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,6 +90,45 @@ func TestAFirstLimitCountsOrdersThatAreUnderWay(t *testing.T) {
 		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("superseal.club")).ID})
 		if line := h.line("category", "domains", purser.PeriodWeek); line.Held != 0 || line.Captured != 1200 {
 			t.Errorf("bought: %+v", line)
+		}
+	})
+}
+
+// What is spent while a first limit is on its way counts once.
+func TestAFirstLimitCountsWhatIsSpentMeanwhile(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(90_00)
+		var set atomic.Bool
+		var charged atomic.Int64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for !set.Load() {
+					_, err := do[purser.Hold](h, agent, "charge_usage", usage(1))
+					if purser.CodeOf(err) == purser.BudgetExceeded { // a slow machine has time to spend it all
+						return
+					}
+					if err != nil {
+						t.Error(explain(err))
+						return
+					}
+					charged.Add(1)
+				}
+			})
+		}
+		h.eventually("something is spent", func() bool { return charged.Load() > 8 })
+		periods := []string{purser.PeriodDay, purser.PeriodWeek, purser.PeriodTotal}
+		for _, period := range periods {
+			h.limitIn("category", "models", period, usd(95_00))
+		}
+		set.Store(true)
+		wg.Wait()
+		for _, period := range periods {
+			if line := h.line("category", "models", period); line.Captured != charged.Load() || line.Held != 0 {
+				t.Errorf("%s: %d held and %d captured, want %d", period, line.Held, line.Captured, charged.Load())
+			}
 		}
 	})
 }

@@ -1090,39 +1090,100 @@ func (q *Queries) SetSubscription(ctx context.Context, arg SetSubscriptionParams
 	return err
 }
 
-const spentSince = `-- name: SpentSince :one
-SELECT CAST(COALESCE(SUM(amount - captured - released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured,
-  CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
-FROM holds WHERE organization = $1 AND currency = $2 AND created_at >= $3
-  AND CASE CAST($4 AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider
-    WHEN 'category' THEN category WHEN 'run' THEN run END = CAST($5 AS TEXT)
+const spentAfter = `-- name: SpentAfter :many
+SELECT m.kind, CAST(SUM(m.amount) AS BIGINT) AS amount FROM movements m JOIN holds h ON h.organization = m.organization AND h.id = m.hold
+WHERE m.organization = $1 AND m.seq > $2 AND h.currency = $3 AND h.created_at >= $4
+  AND CASE CAST($5 AS TEXT) WHEN 'organization' THEN h.organization WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider
+    WHEN 'category' THEN h.category WHEN 'run' THEN h.run END = CAST($6 AS TEXT)
+GROUP BY m.kind
 `
 
-type SpentSinceParams struct {
+type SpentAfterParams struct {
 	Organization string
+	After        int64
 	Currency     string
 	Since        int64
 	Scope        string
 	Target       string
 }
 
-type SpentSinceRow struct {
-	Held     int64
-	Captured int64
-	Refunded int64
+type SpentAfterRow struct {
+	Kind   string
+	Amount int64
 }
 
-// SpentSince adds up the holds of a scope that were decided at a time or later.
-func (q *Queries) SpentSince(ctx context.Context, arg SpentSinceParams) (SpentSinceRow, error) {
-	row := q.db.QueryRowContext(ctx, spentSince,
+// SpentAfter adds up what became of the same holds after that record.
+func (q *Queries) SpentAfter(ctx context.Context, arg SpentAfterParams) ([]SpentAfterRow, error) {
+	rows, err := q.db.QueryContext(ctx, spentAfter,
 		arg.Organization,
+		arg.After,
 		arg.Currency,
 		arg.Since,
 		arg.Scope,
 		arg.Target,
 	)
-	var i SpentSinceRow
-	err := row.Scan(&i.Held, &i.Captured, &i.Refunded)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SpentAfterRow{}
+	for rows.Next() {
+		var i SpentAfterRow
+		if err := rows.Scan(&i.Kind, &i.Amount); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const spentSoFar = `-- name: SpentSoFar :one
+SELECT o.seq, CAST(COALESCE(SUM(h.amount - h.captured - h.released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(h.captured), 0) AS BIGINT) AS captured,
+  CAST(COALESCE(SUM(h.refunded), 0) AS BIGINT) AS refunded
+FROM organizations o LEFT JOIN holds h ON h.organization = o.id AND h.currency = $2 AND h.created_at >= $3
+  AND CASE CAST($4 AS TEXT) WHEN 'organization' THEN h.organization WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider
+    WHEN 'category' THEN h.category WHEN 'run' THEN h.run END = CAST($5 AS TEXT)
+WHERE o.id = $1 GROUP BY o.seq
+`
+
+type SpentSoFarParams struct {
+	ID       string
+	Currency string
+	Since    int64
+	Scope    string
+	Target   string
+}
+
+type SpentSoFarRow struct {
+	Seq      int64
+	Held     int64
+	Captured int64
+	Refunded int64
+}
+
+// SpentSoFar adds up the holds of a scope that were decided at a time or later, as they
+// stand at a record of the log.
+func (q *Queries) SpentSoFar(ctx context.Context, arg SpentSoFarParams) (SpentSoFarRow, error) {
+	row := q.db.QueryRowContext(ctx, spentSoFar,
+		arg.ID,
+		arg.Currency,
+		arg.Since,
+		arg.Scope,
+		arg.Target,
+	)
+	var i SpentSoFarRow
+	err := row.Scan(
+		&i.Seq,
+		&i.Held,
+		&i.Captured,
+		&i.Refunded,
+	)
 	return i, err
 }
 

@@ -28,13 +28,23 @@ INSERT INTO openings (organization, scope, target, currency, name, since, seq) V
 -- name: Openings :many
 SELECT * FROM openings WHERE organization = $1 ORDER BY scope, target, currency, name;
 
--- name: SpentSince :one
--- SpentSince adds up the holds of a scope that were decided at a time or later.
-SELECT CAST(COALESCE(SUM(amount - captured - released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured,
-  CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
-FROM holds WHERE organization = $1 AND currency = sqlc.arg(currency) AND created_at >= sqlc.arg(since)
-  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN organization WHEN 'project' THEN project WHEN 'provider' THEN provider
-    WHEN 'category' THEN category WHEN 'run' THEN run END = CAST(sqlc.arg(target) AS TEXT);
+-- name: SpentSoFar :one
+-- SpentSoFar adds up the holds of a scope that were decided at a time or later, as they
+-- stand at a record of the log.
+SELECT o.seq, CAST(COALESCE(SUM(h.amount - h.captured - h.released), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(h.captured), 0) AS BIGINT) AS captured,
+  CAST(COALESCE(SUM(h.refunded), 0) AS BIGINT) AS refunded
+FROM organizations o LEFT JOIN holds h ON h.organization = o.id AND h.currency = sqlc.arg(currency) AND h.created_at >= sqlc.arg(since)
+  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN h.organization WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider
+    WHEN 'category' THEN h.category WHEN 'run' THEN h.run END = CAST(sqlc.arg(target) AS TEXT)
+WHERE o.id = $1 GROUP BY o.seq;
+
+-- name: SpentAfter :many
+-- SpentAfter adds up what became of the same holds after that record.
+SELECT m.kind, CAST(SUM(m.amount) AS BIGINT) AS amount FROM movements m JOIN holds h ON h.organization = m.organization AND h.id = m.hold
+WHERE m.organization = $1 AND m.seq > sqlc.arg(after) AND h.currency = sqlc.arg(currency) AND h.created_at >= sqlc.arg(since)
+  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN h.organization WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider
+    WHEN 'category' THEN h.category WHEN 'run' THEN h.run END = CAST(sqlc.arg(target) AS TEXT)
+GROUP BY m.kind;
 
 -- name: MoveWindow :execrows
 UPDATE windows SET held = held + sqlc.arg(held_delta), captured = captured + sqlc.arg(captured_delta), refunded = refunded + sqlc.arg(refunded_delta)
