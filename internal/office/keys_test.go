@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
 )
 
 // RULES 10: what money refused for good stays refused under its key; what a
@@ -66,4 +67,40 @@ func TestAKeyKeepsFinalRefusalsOnly(t *testing.T) {
 			h.verify()
 		})
 	}
+}
+
+// RULES 10, and promise 5: a no that is for good is kept under its key and is on the
+// record, wherever it was said.
+func TestAFinalRefusalIsKeptAndOnTheRecord(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(1000)
+		must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID})
+		in := purser.ExtendRun{Run: run.ID, Expires: "3h"}
+		in.Act = h.sign("extend_run", in)
+		before := h.counted("extend_run", "refused")
+		by := h.owner
+		by.Key = "extend-1"
+		for range 2 { // a replay decides nothing
+			_, err := do[purser.Run](h, by, "extend_run", in)
+			refused(t, err, purser.InvalidState)
+		}
+		if n := h.counted("extend_run", "refused") - before; n != 1 {
+			t.Errorf("%d refusals on record, want 1", n)
+		}
+		in.Expires = "4h"
+		_, err := do[purser.Run](h, by, "extend_run", in)
+		refused(t, err, purser.KeyReused)
+
+		_, agent := h.run(5000)
+		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		must[purser.Plan](h, h.owner, "deny", purser.Deny{Plan: plan.ID, Reason: "no"})
+		_, err = do[purser.Plan](h, h.owner, "approve", purser.Approve{Plan: plan.ID})
+		refused(t, err, purser.InvalidState)
+		all := h.records()
+		if r := all[len(all)-1]; r.Action != "approve" || r.Outcome != audit.Refused || r.Target != plan.ID {
+			t.Errorf("the last record is %s %s of %q", r.Outcome, r.Action, r.Target)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/purser-dev/purser"
@@ -17,21 +18,52 @@ import (
 // actor's idempotency key: the same key with the same request gets the same
 // answer, with another request it is key_reused.
 func once[In, Out any](ctx context.Context, o *Office, by purser.Actor, operation string, in In, f func(*store.Turn) (Out, error)) (out Out, err error) {
-	err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
-		out, err = onceIn(ctx, o, t, by, operation, in, func() (Out, error) { return f(t) })
-		return err
-	})
-	return out, err
-}
-
-// onceIn is once inside a turn that was taken already.
-func onceIn[In, Out any](ctx context.Context, o *Office, t *store.Turn, by purser.Actor, operation string, in In, f func() (Out, error)) (out Out, err error) {
-	if by.Key == "" {
-		return f()
-	}
 	hash, err := keyHash(by, operation, in)
 	if err != nil {
 		return out, err
+	}
+	decide := func(f func(*store.Turn) (Out, error)) error {
+		return o.turn(ctx, by.Organization, func(t *store.Turn) error {
+			out, err = onceIn(ctx, o, t, by, hash, func() (Out, error) { return f(t) })
+			return err
+		})
+	}
+	undone := false
+	err = decide(func(t *store.Turn) (Out, error) {
+		out, err := f(t)
+		var kept *store.Refused
+		undone = err != nil && !errors.As(err, &kept)
+		return out, err
+	})
+	if code := purser.CodeOf(err); undone && (spend.Sticky(code) || code.Info().Class == purser.ClassPerson) {
+		// With its turn all that f had written was undone, as it must be; that it said no is
+		// kept in another.
+		no := asError(err)
+		err = decide(func(t *store.Turn) (none Out, err error) {
+			return none, o.refuse(t, recordOf(by, operation, targetOf(in)), no)
+		})
+	}
+	return out, err
+}
+
+// targetOf is what a request is about, as far as it says so.
+func targetOf(in any) string {
+	members, err := requestOf(in)
+	if err != nil {
+		return ""
+	}
+	for _, name := range []string{"plan", "run", "resource", "hold", "stop", "project", "id"} {
+		if id, ok := members[name].(string); ok && canName(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// onceIn is once inside a turn that was taken already.
+func onceIn[Out any](ctx context.Context, o *Office, t *store.Turn, by purser.Actor, hash string, f func() (Out, error)) (out Out, err error) {
+	if by.Key == "" {
+		return f()
 	}
 	row, err := t.Key(ctx, db.KeyParams{Organization: t.Org, Principal: by.ID, Key: by.Key})
 	switch {
