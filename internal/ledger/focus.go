@@ -3,8 +3,10 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/purser-dev/purser"
 )
@@ -116,25 +118,26 @@ func decimal(m purser.Money) string {
 	return text
 }
 
-// serviceCategory finds FOCUS's category and subcategory for a provider's word.
-func serviceCategory(word string) (category, sub string) {
-	word = strings.ToLower(word)
+// serviceCategory finds FOCUS's category and subcategory for a provider's words, of
+// which each counts whole, or with an s behind it.
+func serviceCategory(words string) (category, sub string) {
+	said := strings.FieldsFunc(strings.ToLower(words), func(r rune) bool { return !unicode.IsLetter(r) })
 	for _, c := range []struct{ words, category, sub string }{
 		{"domain dns registrar certificate tls cdn network", "Networking", "Other (Networking)"},
-		{"database postgres mysql redis cache", "Databases", "Other (Databases)"},
-		{"storage bucket object backup", "Storage", "Other (Storage)"},
-		{"compute vm server container function", "Compute", "Other (Compute)"},
+		{"database postgres postgresql mysql redis cache", "Databases", "Other (Databases)"},
+		{"storage bucket object blob backup", "Storage", "Other (Storage)"},
+		{"compute vm server serverless container function", "Compute", "Other (Compute)"},
 		{"ai model llm inference gpu", "AI and Machine Learning", "Other (AI and Machine Learning)"},
-		{"analytics metrics events", "Analytics", "Other (Analytics)"},
-		{"observability logs monitoring errors", "Management and Governance", "Observability"},
-		{"auth identity sso", "Identity", "Identity and Access Management"},
+		{"analytics metric event", "Analytics", "Other (Analytics)"},
+		{"observability log logging monitoring error", "Management and Governance", "Observability"},
+		{"auth authentication identity sso", "Identity", "Identity and Access Management"},
 		{"email mail sms messaging queue", "Integration", "Messaging"},
 		{"developer ci git", "Developer Tools", "Other (Developer Tools)"},
-		{"security secrets", "Security", "Other (Security)"},
-		{"hosting web site page", "Web", "Other (Web)"},
+		{"security secret", "Security", "Other (Security)"},
+		{"hosting web website site page", "Web", "Other (Web)"},
 	} {
 		for known := range strings.FieldsSeq(c.words) {
-			if strings.Contains(word, known) {
+			if slices.ContainsFunc(said, func(word string) bool { return word == known || strings.TrimSuffix(word, "s") == known }) {
 				return c.category, c.sub
 			}
 		}

@@ -144,6 +144,9 @@ func TestEachCostIsARowOfThePublishedColumns(t *testing.T) {
 		{"nothing known of it", func(c *Cost) {
 			*c = Cost{Seq: 1, N: 1, At: c.At, Kind: Capture, Money: purser.Money{Amount: 1, Currency: "USD"}, Organization: "org_1", Provider: "p"}
 		}, map[string]string{"BilledCost": "0.01", "ServiceCategory": "Other", "ServiceName": "p", "Tags": "{}"}},
+		{"mail is not artificial", func(c *Cost) { c.Category = "email" }, map[string]string{"ServiceCategory": "Integration"}},
+		{"blogs are no logs", func(c *Cost) { c.Category = "blogs" }, map[string]string{"ServiceCategory": "Other"}},
+		{"models", func(c *Cost) { c.Category = "large-models" }, map[string]string{"ServiceCategory": "AI and Machine Learning"}},
 		{"an unknown service", func(c *Cost) { c.Category = "fortune telling" }, map[string]string{"ServiceCategory": "Other", "ServiceSubcategory": "Other (Other)"}},
 	} {
 		cost := base

@@ -18,7 +18,7 @@ import (
 
 const (
 	holdDefault = time.Hour
-	holdLongest = 30 * 24 * time.Hour
+	holdLongest = 30 * 24 * 3600 // seconds
 	// mostMinor is the largest amount of one decision: sums of very many stay exact
 	// in JSON (canonical.MaxInteger).
 	mostMinor = 1 << 40
@@ -37,12 +37,18 @@ func validPayee(name string) bool {
 	return len(name) >= 1 && len(name) <= 64
 }
 
+// validTarget reports whether an order can be for a thing of this name.
+func validTarget(name string) bool { return len(name) <= 200 && name == catalog.Plain(name, 200) }
+
 // canName reports whether a text can be the name of a thing here. What cannot is never
 // looked for: a turn is many callers', and no record or row takes any text at all.
 func canName(id string) bool { return len(id) <= 64 && purser.ValidKey(id) }
 
 // PlaceHold reserves money, against every budget that covers it.
 func (o *Office) PlaceHold(ctx context.Context, by purser.Actor, in purser.PlaceHold) (purser.Hold, error) {
+	if in.LifetimeSeconds < 0 || in.LifetimeSeconds > holdLongest { // before it is made a duration, which has an end
+		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "lifetime_seconds: from 1 to %d", int64(holdLongest))
+	}
 	r := spend.Request{
 		Op: spend.Place, By: by, Run: in.Run, Provider: in.Provider, Category: in.Category, Labels: in.Labels, Kind: in.Kind, Target: in.Target,
 		Amount: purser.Money{Amount: in.AmountMinor, Currency: in.Currency}, Lifetime: time.Duration(in.LifetimeSeconds) * time.Second,
@@ -91,10 +97,8 @@ func (o *Office) completed(r *spend.Request) (err error) {
 		return invalid("category: 1 to 64 letters, digits and . _ - /")
 	case r.Kind != purser.KindUsage && r.Kind != purser.KindOrder:
 		return invalid("kind: %s or %s", purser.KindUsage, purser.KindOrder)
-	case (r.Kind == purser.KindOrder) != (r.Target != "") || len(r.Target) > 200 || r.Target != catalog.Plain(r.Target, 200):
+	case (r.Kind == purser.KindOrder) != (r.Target != "") || !validTarget(r.Target):
 		return invalid("target: an order names what it buys, in one line of at most 200 characters; usage names nothing")
-	case r.Lifetime < time.Second || r.Lifetime > holdLongest:
-		return invalid("lifetime_seconds: from 1 to %d", int64(holdLongest/time.Second))
 	}
 	if err := checkLabels(r.Labels); err != nil {
 		return err
@@ -161,6 +165,12 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 
 // AllowRepeat says that an order may come once more (RULES 9).
 func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.AllowRepeat) (purser.Accepted, error) {
+	switch {
+	case in.Target == "" || !validTarget(in.Target):
+		return purser.Accepted{}, purser.Errorf(purser.InvalidRequest, "target: what the order names, in one line of at most 200 characters")
+	case in.AmountMinor <= 0 || in.AmountMinor > mostMinor || !purser.ValidCurrency(in.Currency):
+		return purser.Accepted{}, purser.Errorf(purser.InvalidRequest, "amount: that of the order, above 0, like 20.00 USD")
+	}
 	return once(ctx, o, by, "allow_repeat", in, func(t *store.Turn) (purser.Accepted, error) {
 		if _, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.Run}); err != nil {
 			return purser.Accepted{}, notFound(err, "run", in.Run)
@@ -174,7 +184,7 @@ func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.All
 		if err != nil {
 			return purser.Accepted{}, err
 		}
-		r.Run, r.Detail = in.Run, map[string]string{"target": catalog.Plain(in.Target, 200), "amount": purser.Money{Amount: in.AmountMinor, Currency: in.Currency}.String()}
+		r.Run, r.Detail = in.Run, map[string]string{"target": in.Target, "amount": purser.Money{Amount: in.AmountMinor, Currency: in.Currency}.String()}
 		t.Record(r)
 		return purser.Accepted{OK: true}, t.InsertRepeat(ctx, db.InsertRepeatParams{
 			Organization: t.Org, ID: id, Run: in.Run, Target: in.Target, Currency: in.Currency, Amount: in.AmountMinor, ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),

@@ -561,3 +561,24 @@ func TestWhatNoRecordCanSayIsRefusedBeforeItsTurn(t *testing.T) {
 		h.verify()
 	})
 }
+
+// What is no hold is refused before it is made one, whatever its numbers wrap around to.
+func TestWhatIsNoHoldOrRepeatIsRefused(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(1000)
+	for _, seconds := range []int64{-1, 30*24*3600 + 1, 18446744075, 1<<63 - 1} {
+		in := holdOf(100)
+		in.LifetimeSeconds = seconds
+		_, err := do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.InvalidRequest)
+	}
+	for _, in := range []purser.AllowRepeat{
+		{Run: run.ID, Target: "100  leaflets ", AmountMinor: 100, Currency: "USD"}, {Run: run.ID, Target: "", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Target: "leaflets", AmountMinor: 0, Currency: "USD"}, {Run: run.ID, Target: "leaflets", AmountMinor: 100, Currency: "dollars"},
+		{Run: run.ID, Target: strings.Repeat("x", 201), AmountMinor: 100, Currency: "USD"},
+	} {
+		_, err := do[purser.Accepted](h, h.owner, "allow_repeat", in)
+		refused(t, err, purser.InvalidRequest)
+	}
+}
