@@ -25,6 +25,18 @@ func (s *session) budgetShow() *cobra.Command {
 	}
 }
 
+// limitSet shows a limit that was set, and says so when it is spent already.
+func limitSet(p *page, v purser.BudgetLine) {
+	budgetTable(p, []purser.BudgetLine{v})
+	if use := v.Held + v.Captured - v.Refunded; use > 0 && v.Left == 0 {
+		until := "the limit is raised"
+		if v.ResetsAt != nil {
+			until = clock(*v.ResetsAt) + ", or until " + until
+		}
+		p.line("%s of it is used already: what is new is refused until %s. Nothing is reversed.", purser.Money{Amount: use, Currency: v.Limit.Currency}, until)
+	}
+}
+
 func (s *session) budgetSet() *cobra.Command {
 	var in purser.SetBudget
 	var limit, currency string
@@ -51,6 +63,6 @@ func (s *session) budgetSet() *cobra.Command {
 			return line, err
 		}
 		return signedIfAsked(ctx, s, c, "set_budget", in, func(in *purser.SetBudget, a *purser.Signature) { in.Act = a }, c.SetBudget)
-	}, func(p *page, v purser.BudgetLine) { budgetTable(p, []purser.BudgetLine{v}) })
+	}, limitSet)
 	return cmd
 }

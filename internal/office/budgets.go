@@ -253,13 +253,22 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
-		if first {
-			return o.openWindow(ctx, t, budget, before, r)
+		line, err := o.limited(ctx, t, budget, first, before, r)
+		if err != nil {
+			return line, err
 		}
-		t.Record(r)
-		w, err := o.window(ctx, t, budget)
-		return lineOf(budget, w, t.Now, t.Zone), err
+		return line, o.tellReached(ctx, t, line)
 	})
+}
+
+// limited records a new limit, and shows it in the window of now.
+func (o *Office) limited(ctx context.Context, t *store.Turn, b db.Budget, first bool, before spentBefore, r audit.Record) (purser.BudgetLine, error) {
+	if first {
+		return o.openWindow(ctx, t, b, before, r)
+	}
+	t.Record(r)
+	w, err := o.window(ctx, t, b)
+	return lineOf(b, w, t.Now, t.Zone), err
 }
 
 func (o *Office) budgetTarget(ctx context.Context, q *db.Queries, by purser.Actor, in purser.SetBudget) (scope, target string, err error) {

@@ -68,6 +68,17 @@ func (o *Office) tellCrossed(ctx context.Context, t *store.Turn, line purser.Bud
 	return nil
 }
 
+// tellReached tells of the highest threshold that the use of a budget has reached under a
+// limit that was just set: the spends that passed it are over.
+func (o *Office) tellReached(ctx context.Context, t *store.Turn, line purser.BudgetLine) error {
+	use := line.Held + line.Captured - line.Refunded
+	reached := notice.Crossed(line.Limit.Amount, -1, use, line.Thresholds)
+	if len(reached) == 0 {
+		return nil
+	}
+	return o.tell(ctx, t, notice.Threshold(line, reached[len(reached)-1], use))
+}
+
 // tellPlan tells something about a plan; words makes the notice of it.
 func (o *Office) tellPlan(ctx context.Context, t *store.Turn, id string, words func(plan purser.Plan, agent string) notice.Notice) error {
 	plan, err := o.showPlan(ctx, t.Queries, t.Org, id)

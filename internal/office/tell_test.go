@@ -325,6 +325,29 @@ func TestAThresholdIsToldOnceByCharges(t *testing.T) {
 	})
 }
 
+// A limit that is set below what was used reaches thresholds too, and no spend ever passes
+// them: the highest is told, once a limit.
+func TestALimitTellsWhatItFindsUsed(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, aDB(t))
+	run, agent := h.run(2000)
+	must[purser.Hold](h, agent, "charge_usage", usage(900))
+	for _, cents := range []int64{1900, 1000, 1000, 800} { // 47, 90, 90 and 112 percent of it
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(cents)})
+	}
+	h.send()
+	var subjects []string
+	for _, m := range b.of(notice.BudgetThreshold) {
+		if m.About == "run:"+run.ID {
+			subjects = append(subjects, m.Subject[:4])
+		}
+	}
+	slices.Sort(subjects)
+	if strings.Join(subjects, " ") != "100% 80% " {
+		t.Errorf("told of %q", subjects)
+	}
+}
+
 func TestARefusedThresholdIsNamed(t *testing.T) {
 	t.Parallel()
 	h := lite(t)
