@@ -111,7 +111,15 @@ func (o *Office) challenge(ctx context.Context, org, operation string, doc act.D
 	if err != nil {
 		return purser.Challenge{}, err
 	}
-	notAfter := o.Now().Add(o.Defaults.SignTTL).UTC()
+	row, err := o.Store.Read().Organization(ctx, org)
+	if err != nil {
+		return purser.Challenge{}, notFound(err, "organization", org)
+	}
+	now := o.Now()
+	if last := store.Time(row.Clock); now.Before(last) { // the turn that takes it has no earlier time (RULES 19)
+		now = last
+	}
+	notAfter := now.Add(o.Defaults.SignTTL).UTC()
 	doc.Nonce, doc.NotAfter, doc.Origin = nonce, notAfter.UnixMicro(), o.PublicURL()
 	raw, err := doc.Canonical()
 	if err != nil {

@@ -91,6 +91,9 @@ func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "clocks"})
 		h.later(-20 * time.Second) // behind the last turn
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "clocks"})
+		h.later(-time.Hour)
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization", Reason: "clocks"})
+		h.resume(stop) // what a person signs by the wrong clock counts
 		last := int64(0)
 		for _, r := range h.records() {
 			if r.TS < last {
