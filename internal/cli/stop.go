@@ -31,13 +31,19 @@ func (s *session) stop() *cobra.Command {
 		if err != nil {
 			return stop, err
 		}
-		if stop, err = c.Stop(ctx, in); err != nil {
+		slow := time.AfterFunc(silence, func() { s.note("the server has not acknowledged the stop yet; it refuses meanwhile, if it hears us") })
+		stop, err = c.Stop(ctx, in)
+		slow.Stop()
+		if err != nil {
 			return stop, err
 		}
 		return followed(ctx, c, stop), nil
 	}, showStop)
 	return cmd
 }
+
+// silence is how long a person who stops something is not told how it goes.
+const silence = time.Second
 
 // patience is how long stop looks after the revocations. The stop itself holds
 // from its acknowledgement on.

@@ -412,7 +412,7 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 		return purser.Actor{}, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
 			WithHint("a person can create another: purser run create --budget 20")
 	case token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt:
-		return purser.Actor{}, o.ended(by.Source, "the agent's token was revoked")
+		return purser.Actor{}, o.ended(by.Source, "the agent's token was revoked").WithHint("a person can create another run: purser run create --budget 20")
 	}
 	return by, nil
 }

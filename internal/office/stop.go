@@ -72,8 +72,10 @@ func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop
 	}
 	var coded *purser.Error
 	if err != nil && !asCoded(err, &coded) {
-		err = purser.Errorf(purser.Unavailable, "the stop is latched here and not acknowledged: the database does not answer").
+		late := purser.Errorf(purser.Unavailable, "the stop is latched here and not acknowledged: the database does not answer").
 			WithHint("ask again under the same key, until it is acknowledged; this server spends nothing of it meanwhile").WithCause(err)
+		late.RetryAfter = 5 * time.Second // this server goes on asking by itself
+		err = late
 	}
 	return out, err
 }
