@@ -500,6 +500,21 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 	})
 }
 
+// Promise 4: a threshold says nothing of another currency, so a person is asked.
+func TestAnOrderInAnotherCurrencyThanTheThresholdNeedsAPerson(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		h.limit("run", run.ID, purser.Money{Amount: 100000, Currency: "KWD"})
+		in := purser.PlaceHold{Provider: "printer", Kind: purser.KindOrder, Target: "100 leaflets", AmountMinor: 1, Currency: "KWD"}
+		_, err := do[purser.Hold](h, agent, "place_hold", in)
+		refused(t, err, purser.NeedsApproval)
+		in.Kind, in.Target = purser.KindUsage, ""
+		must[purser.Hold](h, agent, "place_hold", in)
+	})
+}
+
 // The door takes a credential from memory for a short time; the turn does not.
 func TestARevokedTokenSpendsNothing(t *testing.T) {
 	t.Parallel()

@@ -160,9 +160,10 @@ func (s *State) forbidden(r *Request, run *Run, sp guard.Spend) *purser.Error {
 	if refusals := s.Guards.Refusals(sp); len(refusals) > 0 {
 		return refusals[0]
 	}
-	// Promise 4: what is dear is a plan that a person signs.
-	if sp.Order && r.Amount.Amount > run.Threshold {
-		return purser.Errorf(purser.NeedsApproval, "an order of %s is above the run's threshold of %s", r.Amount, purser.Money{Amount: run.Threshold, Currency: r.Amount.Currency}).
+	// Promise 4: what is dear is a plan that a person signs. How dear another currency
+	// is, a threshold cannot say.
+	if sp.Order && (r.Amount.Currency != run.Threshold.Currency || r.Amount.Amount > run.Threshold.Amount) {
+		return purser.Errorf(purser.NeedsApproval, "an order of %s is not within the run's threshold of %s", r.Amount, run.Threshold).
 			WithHint("plan it, so that a person can approve it: purser plan %s", r.Provider)
 	}
 	return nil

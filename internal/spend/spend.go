@@ -140,7 +140,7 @@ type Token struct {
 type Run struct {
 	guard.Run
 	Project, Agent string
-	Threshold      int64
+	Threshold      purser.Money
 	Labels         []string // of the run and its project
 }
 

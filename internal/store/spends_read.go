@@ -18,7 +18,7 @@ var (
 		join{table: "stops", as: "s", on: "s.organization = v.column1 AND s.lifted_at = 0"})
 	selectTokens = lookUp("v.column1, t.id, t.revoked_at, t.expires_at", "tt",
 		join{table: "tokens", as: "t", on: "t.organization = v.column1 AND t.id = v.column2"})
-	selectRuns = lookUp("v.column1, r.id, r.project, r.agent, r.threshold, r.providers, r.labels, r.expires_at, r.ended_at, p.labels", "tt",
+	selectRuns = lookUp("v.column1, r.id, r.project, r.agent, r.threshold, r.currency, r.providers, r.labels, r.expires_at, r.ended_at, p.labels", "tt",
 		join{table: "runs", as: "r", on: "r.organization = v.column1 AND r.id = v.column2"},
 		join{table: "projects", as: "p", on: "p.organization = v.column1 AND p.id = r.project"})
 	selectHolds = lookUp(`v.column1, h.id, h.principal, h.agent, h.run, h.project, h.provider, h.category, h.kind, h.target, h.currency, h.amount,
@@ -183,7 +183,7 @@ func (l *loading) runRow(scan func(...any) error) error {
 	var r spend.Run
 	var expires, ended int64
 	var org, providers, labels, project string
-	if err := scan(&org, &r.ID, &r.Project, &r.Agent, &r.Threshold, &providers, &labels, &expires, &ended, &project); err != nil {
+	if err := scan(&org, &r.ID, &r.Project, &r.Agent, &r.Threshold.Amount, &r.Threshold.Currency, &providers, &labels, &expires, &ended, &project); err != nil {
 		return err
 	}
 	r.ExpiresAt, r.Ended = Time(expires), ended != 0

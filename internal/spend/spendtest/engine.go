@@ -68,7 +68,7 @@ func NewEngine(now time.Time, zone *time.Location, first int64) *Engine {
 		e.Tokens[Platform(n).Token] = spend.Token{ExpiresAt: now.AddDate(100, 0, 0)}
 	}
 	for _, r := range Runs() {
-		run := &spend.Run{Project: r.Project, Agent: r.Agent, Threshold: r.Threshold, Labels: spend.Together(Projects()[r.Project], r.Labels)}
+		run := &spend.Run{Project: r.Project, Agent: r.Agent, Threshold: purser.Money{Amount: r.Threshold, Currency: "USD"}, Labels: spend.Together(Projects()[r.Project], r.Labels)}
 		run.ID, run.ExpiresAt, run.Providers = r.ID, now.Add(r.Life), r.Providers
 		e.Runs[r.ID], e.Tokens[r.Token] = run, spend.Token{ExpiresAt: run.ExpiresAt}
 		e.limit(spend.Budget{Scope: spend.Scope{Scope: purser.ScopeRun, Target: r.ID}, Period: purser.PeriodRun, Currency: "USD", Limit: r.Budget})

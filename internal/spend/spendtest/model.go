@@ -549,7 +549,7 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 			return purser.TooManyOrders
 		}
 	}
-	if r.Kind == purser.KindOrder && r.Amount.Amount > run.Threshold {
+	if r.Kind == purser.KindOrder && (r.Amount.Currency != "USD" || r.Amount.Amount > run.Threshold) {
 		return purser.NeedsApproval
 	}
 	return ""

@@ -40,7 +40,7 @@ type RunInfo struct {
 	ID, Project, Agent, Token string
 	Life                      time.Duration
 	Providers                 []string
-	Threshold                 int64
+	Threshold                 int64    // USD
 	Labels                    []string // of its own; those of its project come first
 	Budget                    int64    // USD
 }
