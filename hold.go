@@ -56,10 +56,10 @@ type BeginHold struct {
 // other; final gives the rest back. More than is left is invalid_state, unless it was
 // made already: a platform tells so of money that is gone. Then what the hold still
 // covers is captured, and the rest is an overrun, outside of all budgets, which alerts
-// people and stops the run. An agent cannot tell so.
+// people and stops the run. An agent cannot tell so, nor that its effect cost nothing.
 type CaptureHold struct {
 	Hold        string `json:"hold"`
-	AmountMinor int64  `json:"amount_minor"` // of this part; 0 with final: nothing more was used
+	AmountMinor int64  `json:"amount_minor"` // of this part; platforms: 0 with final, nothing more was used
 	Final       bool   `json:"final,omitempty"`
 	Made        bool   `json:"made,omitempty"` // platforms: it was captured already, and is booked whatever the hold covers
 }

@@ -114,6 +114,8 @@ func TestMoneyIsGivenBackByThePartyThatCanKnow(t *testing.T) {
 		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: own.ID})
 		_, err = do[purser.Hold](h, agent, "release_hold", purser.HoldRef{Hold: own.ID})
 		refused(t, err, purser.Forbidden) // what it costs may still come
+		_, err = do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: own.ID, Final: true})
+		refused(t, err, purser.Forbidden) // the same in other words
 		_, err = do[purser.Hold](h, h.owner, "resolve_hold", purser.ResolveHold{Hold: own.ID})
 		refused(t, err, purser.NeedsPerson)
 		in := purser.ResolveHold{Hold: own.ID}

@@ -148,6 +148,8 @@ func allowed(r spend.Request, a spendtest.Answer) error {
 	switch {
 	case agent && r.Op == spend.Refund:
 		return fmt.Errorf("an agent recorded a refund: %+v", r)
+	case agent && r.Op == spend.Capture && r.Part == 0:
+		return fmt.Errorf("an agent gave a begun hold back: %+v", r)
 	case agent && r.Made:
 		return fmt.Errorf("an agent told of a capture above its hold: %+v", r)
 	case (r.Hold == spendtest.OrderHold || r.Hold == spendtest.RenewalHold) && !(r.Made && r.By.Kind == purser.System):

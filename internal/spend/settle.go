@@ -97,6 +97,8 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 	switch {
 	case h.State != purser.HoldBegun && h.State != purser.HoldUnknown:
 		return s.refuse(r, rec, over(h))
+	case r.Part == 0 && r.By.Kind == purser.Agent:
+		return s.refuse(r, rec, begunNo(h))
 	case r.Part > h.Left():
 		return s.refuse(r, rec, purser.Errorf(purser.InvalidState, "of hold %s %s is left, and %s is more", h.ID,
 			purser.Money{Amount: h.Left(), Currency: h.Currency}, purser.Money{Amount: r.Part, Currency: h.Currency}).WithHint("place another hold for the rest"))
@@ -217,12 +219,20 @@ func (s *State) release(r *Request, h *Hold) Outcome {
 	case !h.Open():
 		return s.refuse(r, rec, over(h))
 	case h.State != purser.HoldHeld && r.By.Kind == purser.Agent:
-		return s.refuse(r, rec, purser.Errorf(purser.Forbidden, "the effect of hold %s has begun; what it costs may still come", h.ID).
-			WithHint("capture what it cost, with final; or let a person say what became of it"))
+		return s.refuse(r, rec, begunNo(h))
 	case h.State != purser.HoldHeld && person && r.Signed == nil:
 		return s.refuse(r, rec, purser.Errorf(purser.NeedsPerson, "the effect of hold %s has begun, so releasing it needs your signature", h.ID))
 	}
 	return s.giveBack(rec, h, purser.HoldReleased)
+}
+
+// begunNo refuses an agent that gives back a hold whose effect began, by a release or by
+// a last capture of nothing. Something outside may spend it still, so whoever spent says
+// what it was: an agent by what its use cost, and the rest goes back with that. That it
+// cost nothing at all a platform says, or a person (RULES 2).
+func begunNo(h *Hold) *purser.Error {
+	return purser.Errorf(purser.Forbidden, "the effect of hold %s has begun; what it costs may still come", h.ID).
+		WithHint("capture what it cost, with final; or let a person say what became of it")
 }
 
 // giveBack ends a hold with what was captured of it.

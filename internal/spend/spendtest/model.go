@@ -305,6 +305,8 @@ func (m *Model) fresh(r *spend.Request) Answer {
 			no = purser.Stopped
 		case h.state != "begun" && h.state != "unknown", r.Part > h.left:
 			no = purser.InvalidState
+		case r.By.Kind == purser.Agent && r.Part == 0:
+			no = purser.Forbidden
 		default:
 			h.captured, h.left = h.captured+r.Part, h.left-r.Part
 			if r.Final || h.left == 0 {
