@@ -130,7 +130,7 @@ func (o *overruns) see(r Record) error {
 	}
 	amount := r.Money.Overrun.Amount
 	switch {
-	case r.Actor.Kind == "agent" || r.Actor.Kind == "person":
+	case r.Actor.Kind != "platform":
 		return fmt.Errorf("%s: the %s told what was captured above the hold, and captured nothing", r.Target, r.Actor.Kind)
 	case amount <= 0 || r.Money.Actual == nil || amount > r.Money.Actual.Amount || r.Money.Overrun.Currency != r.Money.Actual.Currency:
 		return fmt.Errorf("%s: %d of it is said to be above the hold", r.Target, amount)
@@ -142,9 +142,6 @@ func (o *overruns) see(r Record) error {
 	}
 	o.above[r.Target] += amount
 	from := "run:" + r.Run
-	if r.Run == "" {
-		from = "provider:" + r.Detail["provider"]
-	}
 	for _, stopped := range o.inForce {
 		if stopped == from {
 			return nil

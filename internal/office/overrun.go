@@ -5,41 +5,10 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/notice"
-	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
-
-// ReadBack books what a rail says was captured on a payment token, all together: rails
-// send hints, and the truth is what is read from them (SPEND.md 8). What is known is
-// not booked twice. A rail of somebody else may have let more be captured than the
-// token's hold covers; that is an overrun (RULES 5). The sandbox rail never does: it
-// asks first (RULES 7).
-func (o *Office) ReadBack(ctx context.Context, org string, used rail.Used) (purser.Hold, error) {
-	token, err := o.Store.Read().PaymentToken(ctx, db.PaymentTokenParams{Organization: org, ID: used.Token})
-	if err != nil {
-		return purser.Hold{}, notFound(err, "payment token", used.Token)
-	}
-	if no := used.Forbids(token.Currency); no != nil {
-		return purser.Hold{}, no
-	}
-	r := spend.Request{
-		Op: spend.Capture, By: purser.Actor{Kind: purser.System, ID: system.ID, Organization: org}, Hold: token.Hold, Made: true, Total: true, Part: used.Captured.Amount,
-	}
-	if r.ID, err = o.newID(purser.PrefixStop); err != nil {
-		return purser.Hold{}, err
-	}
-	outcomes, err := o.decideNow(ctx, org, []spend.Request{r})
-	switch {
-	case err != nil:
-		return purser.Hold{}, o.explainBatch(org, err)
-	case outcomes[0].Err != nil:
-		return purser.Hold{}, outcomes[0].Err
-	}
-	o.carryOut(org, outcomes)
-	return outcomes[0].Hold, nil
-}
 
 // carryOut carries out the stops that decisions made. What a crash leaves of it, Recover
 // does.

@@ -32,20 +32,6 @@ type Token struct {
 	ExpiresAt time.Time
 }
 
-// Used is what a rail says was captured on one of its tokens, all together.
-type Used struct {
-	Token    string // its id here
-	Captured purser.Money
-}
-
-// Forbids says why it cannot be what the rail means, or nil.
-func (u Used) Forbids(currency string) *purser.Error {
-	if u.Captured.Amount < 0 || u.Captured.Currency != currency {
-		return purser.Errorf(purser.InvalidRequest, "a payment token in %s cannot have been used for %s", currency, u.Captured)
-	}
-	return nil
-}
-
 // Forbids says why a charge on the token is refused, each reason with its own
 // code, or nil.
 func (t Token) Forbids(provider string, amount purser.Money, now time.Time) *purser.Error {

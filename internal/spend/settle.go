@@ -110,13 +110,10 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
 }
 
-// captures refuses who did not capture: a capture that was made is told by the party
-// that made it, a rail or a platform, and never by an agent (RULES 2).
+// captures refuses who did not capture: a capture that was made is told by the platform
+// that made it, and never by an agent (RULES 2).
 func captures(r *Request, h *Hold) *purser.Error {
-	switch {
-	case r.Made && r.By.Kind == purser.System: // a rail's token was read back
-		return nil
-	case r.Made && r.By.Kind == purser.Agent:
+	if r.Made && r.By.Kind == purser.Agent {
 		return purser.Errorf(purser.Forbidden, "an agent does not tell what was captured already").WithHint("it comes from the platform that captured")
 	}
 	return owned(r, h)
@@ -127,25 +124,16 @@ func captures(r *Request, h *Hold) *purser.Error {
 // outside of all budgets and stops the run (RULES 5). Of a hold that was not begun, or
 // is over, nothing is covered. It raises no use, so a stop does not stand against it.
 func (s *State) made(r *Request, h *Hold, rec audit.Record) Outcome {
-	part := r.Part
-	if r.Total {
-		part -= h.Captured + h.Overrun
-	}
-	if part <= 0 {
-		return Outcome{Hold: s.show(h, 0)} // it is known
-	}
 	within := int64(0)
 	if h.State == purser.HoldBegun || h.State == purser.HoldUnknown {
-		within = min(part, h.Left())
+		within = min(r.Part, h.Left())
 	}
-	above := part - within
-	money := func(amount int64) *audit.Money { return &audit.Money{Amount: amount, Currency: h.Currency} }
-	rec.Money = &audit.Amounts{Actual: money(part)}
+	above := r.Part - within
 	h.Captured += within
 	rec.Budgets = s.move(h, ledger.Capture, within, s.Seq+1, 0)
 	if above > 0 {
 		h.Overrun += above
-		rec.Money.Overrun, rec.Detail = money(above), map[string]string{"provider": h.Provider}
+		rec.Money.Overrun = &audit.Money{Amount: above, Currency: h.Currency}
 		s.post(h, ledger.Overrun, above, s.Seq+1)
 	}
 	if within > 0 {
@@ -161,13 +149,9 @@ func (s *State) made(r *Request, h *Hold, rec audit.Record) Outcome {
 	return out
 }
 
-// exceeded notes an overrun, and stops what it came from: the run, or the provider
-// of a renewal, which has no run.
+// exceeded notes an overrun, and stops the run that it came from.
 func (s *State) exceeded(id string, h *Hold, above, seq int64) *purser.StopInfo {
 	scope := Scope{purser.ScopeRun, h.Run}
-	if h.Run == "" {
-		scope = Scope{purser.ScopeProvider, h.Provider}
-	}
 	for _, stop := range s.inForce() {
 		if stop.Scope == scope.Scope && stop.Target == scope.Target {
 			s.Exceeded = append(s.Exceeded, Excess{h, above, seq, nil})
@@ -189,11 +173,10 @@ func (s *State) exceeded(id string, h *Hold, above, seq int64) *purser.StopInfo 
 	return &stop
 }
 
-// settle ends a hold after a capture, where that was the last or took all. The hold
-// of an order is ended by its order.
+// settle ends a hold after a capture, where that was the last or took all.
 func (s *State) settle(r *Request, h *Hold, lines []audit.BudgetLine) []audit.BudgetLine {
 	rest := h.Left()
-	if h.Principal == "" || !r.Final && rest > 0 {
+	if !r.Final && rest > 0 {
 		return lines
 	}
 	h.Released += rest

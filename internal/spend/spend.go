@@ -56,9 +56,6 @@ type Request struct {
 	// Made says of a Capture that who captures has done it already: it is booked
 	// whatever the hold covers (RULES 5). ID is then that of the stop it may make.
 	Made bool
-	// Total says of a Made that Part is all that was captured so far, as a rail
-	// tells it when its token is read back.
-	Total bool
 	// Signed is the act of a Resolve that takes one; it was
 	// checked and consumed in this turn.
 	Signed *audit.Attachment

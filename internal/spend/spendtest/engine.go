@@ -79,12 +79,8 @@ func NewEngine(now time.Time, zone *time.Location, first int64) *Engine {
 	return e
 }
 
-// WithOrder puts the holds of an order and of a renewal into the world.
+// WithOrder puts the hold of an order into the world.
 func (e *Engine) WithOrder() *Engine {
-	e.Holds[RenewalHold] = spend.Hold{
-		ID: RenewalHold, Project: "prj_0", Provider: "beta", Kind: purser.KindOrder, State: purser.HoldBegun, Currency: "USD", Amount: 50,
-		CreatedAt: e.Now, ExpiresAt: e.Now.Add(time.Hour),
-	}
 	e.Holds[OrderHold] = spend.Hold{
 		ID: OrderHold, Run: "run_0", Project: "prj_0", Agent: "agt_0", Provider: "alpha", Kind: purser.KindOrder, State: purser.HoldBegun, Currency: "USD", Amount: 100,
 		CreatedAt: e.Now, ExpiresAt: e.Now.Add(time.Hour),
@@ -338,10 +334,7 @@ func (e *Engine) exceeded(s *spend.State, outcomes []spend.Outcome) error {
 	moved, stops := int64(0), 0
 	for _, x := range s.Exceeded {
 		scope, target := purser.ScopeRun, x.Hold.Run
-		if target == "" {
-			scope, target = purser.ScopeProvider, x.Hold.Provider
-		}
-		if rec := s.Records[x.Seq-s.Seq+int64(len(s.Records))-1]; rec.Money.Overrun == nil || rec.Money.Overrun.Amount != x.Amount || rec.Actor.Kind == string(purser.Agent) {
+		if rec := s.Records[x.Seq-s.Seq+int64(len(s.Records))-1]; rec.Money.Overrun == nil || rec.Money.Overrun.Amount != x.Amount || rec.Actor.Kind != string(purser.Platform) {
 			return fmt.Errorf("an overrun of %d is recorded as %+v", x.Amount, rec)
 		}
 		moved += x.Amount

@@ -122,19 +122,11 @@ func NewModel(now time.Time, zone *time.Location, first int64) *Model {
 	return m
 }
 
-// OrderHold is the hold of an order, which its own steps settle, and RenewalHold that
-// of a renewal, which has no run: nobody here may touch them, but for a rail that tells
-// what was captured of them.
-const (
-	OrderHold   = "hld_order"
-	RenewalHold = "hld_renewal"
-)
+// OrderHold is the hold of an order, which its own steps settle: nobody here may touch it.
+const OrderHold = "hld_order"
 
-// WithOrder puts the holds of an order and of a renewal into the world.
+// WithOrder puts the hold of an order into the world.
 func (m *Model) WithOrder() *Model {
-	m.holds[RenewalHold] = &modelHold{
-		id: RenewalHold, project: "prj_0", provider: "beta", state: "begun", currency: "USD", amount: 50, left: 50, at: m.now, expires: m.now.Add(time.Hour),
-	}
 	m.holds[OrderHold] = &modelHold{
 		id: OrderHold, run: "run_0", project: "prj_0", agent: "agt_0", provider: "alpha", state: "begun", currency: "USD", amount: 100, left: 100,
 		at: m.now, expires: m.now.Add(time.Hour),
@@ -295,9 +287,8 @@ func (m *Model) fresh(r *spend.Request) Answer {
 	case spend.Begin:
 		no = m.begin(r, h)
 	case spend.Capture:
-		rail := r.By.Kind == purser.System && r.Made
 		switch {
-		case h.owner != r.By.ID && !rail, r.Made && r.By.Kind == purser.Agent:
+		case h.owner != r.By.ID, r.Made && r.By.Kind == purser.Agent:
 			no = purser.Forbidden
 		case r.Made:
 			return m.made(r, h)
@@ -362,28 +353,16 @@ func (m *Model) fresh(r *spend.Request) Answer {
 // made is money that is gone already: within the hold as far as leave was given to
 // act on it, and else outside of all budgets, which stops the run.
 func (m *Model) made(r *spend.Request, h *modelHold) Answer {
-	news := r.Part
-	if r.Total {
-		news = r.Part - h.captured - h.above
-	}
-	if news <= 0 {
-		a := m.show(h)
-		a.Nothing = true
-		return a
-	}
-	inside := min(news, h.left)
+	inside := min(r.Part, h.left)
 	if h.state == "held" {
 		inside = 0
 	}
-	h.captured, h.left, h.above = h.captured+inside, h.left-inside, h.above+news-inside
-	if h.owner != "" && inside > 0 && (r.Final || h.left == 0) {
+	h.captured, h.left, h.above = h.captured+inside, h.left-inside, h.above+r.Part-inside
+	if inside > 0 && (r.Final || h.left == 0) {
 		m.giveBack(h, "released")
 	}
 	from := spend.Scope{Scope: "run", Target: h.run}
-	if h.run == "" {
-		from = spend.Scope{Scope: "provider", Target: h.provider}
-	}
-	if news > inside && !slices.Contains(m.stops, modelStop{Scope: from}) {
+	if r.Part > inside && !slices.Contains(m.stops, modelStop{Scope: from}) {
 		m.stop(from)
 	}
 	return m.show(h)

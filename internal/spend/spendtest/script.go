@@ -447,7 +447,7 @@ func (s *Script) onHold() spend.Request {
 		r.Hold = fmt.Sprintf("hld_%06d", s.holds-back)
 	}
 	if s.chance(3) {
-		r.Hold = pick(s.dice, []string{OrderHold, RenewalHold})
+		r.Hold = OrderHold
 		if s.chance(30) {
 			r.Op, r.By, r.Part = spend.Capture, s.platform(), pick(s.dice, parts)
 			s.made(&r)
@@ -487,16 +487,13 @@ func (s *Script) onHold() spend.Request {
 	return r
 }
 
-// made makes a capture one that is told afterwards: by its platform, by a rail, or by
-// an agent that may not.
+// made makes a capture one that is told afterwards: by its platform, or by an agent
+// that may not.
 func (s *Script) made(r *spend.Request) {
 	r.ID, r.Made, r.Part = s.newStop(), true, 1+r.Part
-	if s.chance(50) {
-		r.Total, r.By = true, purser.Actor{Kind: purser.System, ID: "purser", Organization: Org}
-	}
 }
 
 // hash tells requests apart as the office's does; the new hold's id is not in it.
 func hash(r *spend.Request) string {
-	return fmt.Sprint(r.Op, r.By.Run, r.Run, r.Provider, r.Category, r.Labels, r.Kind, r.Target, r.Amount.Amount, r.Amount.Currency, r.Lifetime, r.Hold, r.Part, r.Final, r.Made, r.Total)
+	return fmt.Sprint(r.Op, r.By.Run, r.Run, r.Provider, r.Category, r.Labels, r.Kind, r.Target, r.Amount.Amount, r.Amount.Currency, r.Lifetime, r.Hold, r.Part, r.Final, r.Made)
 }

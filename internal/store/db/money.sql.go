@@ -945,35 +945,6 @@ func (q *Queries) Openings(ctx context.Context, organization string) ([]Opening,
 	return items, nil
 }
 
-const paymentToken = `-- name: PaymentToken :one
-SELECT organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at FROM payment_tokens WHERE organization = $1 AND id = $2
-`
-
-type PaymentTokenParams struct {
-	Organization string
-	ID           string
-}
-
-func (q *Queries) PaymentToken(ctx context.Context, arg PaymentTokenParams) (PaymentToken, error) {
-	row := q.db.QueryRowContext(ctx, paymentToken, arg.Organization, arg.ID)
-	var i PaymentToken
-	err := row.Scan(
-		&i.Organization,
-		&i.ID,
-		&i.Hash,
-		&i.Hold,
-		&i.Provider,
-		&i.Connection,
-		&i.PlanDigest,
-		&i.Currency,
-		&i.Maximum,
-		&i.ExpiresAt,
-		&i.State,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
 const paymentTokenByHash = `-- name: PaymentTokenByHash :one
 SELECT organization, id, hash, hold, provider, connection, plan_digest, currency, maximum, expires_at, state, created_at FROM payment_tokens WHERE hash = $1
 `

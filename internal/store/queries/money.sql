@@ -80,9 +80,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', $11);
 -- name: PaymentTokenByHash :one
 SELECT * FROM payment_tokens WHERE hash = $1;
 
--- name: PaymentToken :one
-SELECT * FROM payment_tokens WHERE organization = $1 AND id = $2;
-
 -- name: ClosePaymentTokens :execrows
 UPDATE payment_tokens SET state = $3 WHERE organization = $1 AND hold = $2 AND state = 'active';
 
