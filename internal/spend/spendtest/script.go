@@ -136,7 +136,7 @@ func (s *Script) Next() Step {
 	case n < 97:
 		return s.allow()
 	case n < 98 && s.chance(10):
-		return Step{Revoke: pick(s.dice, Runs()).Token}
+		return s.revoke()
 	case n < 98 && s.chance(15):
 		return s.end()
 	}
@@ -160,6 +160,18 @@ func (s *Script) allow() Step {
 		s.steps = []Step{{Batch: []spend.Request{s.steps[0].Batch[0], s.steps[1].Batch[0]}}}
 	}
 	return Step{Allow: &spend.Repeat{Run: s.last.Run, Target: s.last.Target, Currency: s.last.Amount.Currency, Amount: s.last.Amount.Amount}}
+}
+
+// revoke ends a token, whose agent is mostly stopped then and asks once more.
+func (s *Script) revoke() Step {
+	run := pick(s.dice, Runs())
+	if s.chance(70) {
+		r := s.place(spend.Charge)
+		r.By, r.Run = Agent(run), run.ID
+		s.owners[r.ID] = r.By
+		s.steps = []Step{{Stop: &spend.Scope{Scope: purser.ScopeAgent, Target: run.Agent}}, {Batch: []spend.Request{s.keyed(r)}}}
+	}
+	return Step{Revoke: run.Token}
 }
 
 // end ends a run between a platform's hold and the beginning of its effect.
