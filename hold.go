@@ -72,10 +72,12 @@ type HoldRef struct {
 }
 
 // ResolveHold is a person's word that nothing more will be charged on a hold. One
-// whose effect began needs a signed act.
+// whose effect began needs a signed act, and may say what it cost: that is captured, and
+// the rest given back.
 type ResolveHold struct {
-	Hold string     `json:"hold"`
-	Act  *Signature `json:"act,omitempty"`
+	Hold          string     `json:"hold"`
+	CapturedMinor int64      `json:"captured_minor,omitempty"` // of what was still held
+	Act           *Signature `json:"act,omitempty"`
 }
 
 // RefundHold records that captured money was given back. It comes from the

@@ -101,7 +101,7 @@ func (b *Balances) budget(_, written []byte) error {
 // hold tells what a spend without a plan did. What a rail says of an order's hold is
 // captured by the order's own records, but for what lies above it.
 func (b *Balances) hold() error {
-	var most, actual, above int64
+	var most, actual, told, above int64
 	err := canonical.Walk(b.leaf.money, func(name, value []byte) error {
 		var into *int64
 		switch string(name) {
@@ -109,6 +109,8 @@ func (b *Balances) hold() error {
 			into = &most
 		case "actual":
 			into = &actual
+		case "captured":
+			into = &told
 		case "overrun":
 			into = &above
 		default:
@@ -132,6 +134,8 @@ func (b *Balances) hold() error {
 		m.Placed, m.Captured = actual, actual
 	case `"capture_hold"`:
 		m.Captured, m.Overrun = actual-above, above
+	case `"resolve_hold"`:
+		m.Captured = told
 	case `"refund_hold"`:
 		m.Refunded, m.Returned = actual-above, above
 	default:

@@ -130,6 +130,7 @@ func (w *writer) record(r *Record) {
 		w.name(`"money":`)
 		w.to = append(w.to, '{')
 		w.money(`"actual":`, r.Money.Actual)
+		w.money(`"captured":`, r.Money.Captured)
 		w.money(`"ceiling":`, r.Money.Ceiling)
 		w.money(`"expected":`, r.Money.Expected)
 		w.money(`"overrun":`, r.Money.Overrun)

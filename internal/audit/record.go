@@ -98,12 +98,13 @@ type Money struct {
 	Currency string `json:"currency"`
 }
 
-// Amounts are what was expected, the most that was allowed and what was paid.
-// Overrun is what of that lies above the hold, and so outside all budgets (RULES 5).
+// Amounts are what was expected, the most that was allowed and what was paid or given
+// back. Captured is what a person said that a hold had cost, who gave the rest of it back. Overrun is what of that lies above the hold, and so outside all budgets (RULES 5).
 type Amounts struct {
 	Expected *Money `json:"expected,omitempty"`
 	Ceiling  *Money `json:"ceiling,omitempty"`
 	Actual   *Money `json:"actual,omitempty"`
+	Captured *Money `json:"captured,omitempty"`
 	Overrun  *Money `json:"overrun,omitempty"`
 }
 

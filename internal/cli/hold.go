@@ -120,11 +120,21 @@ func (s *session) holdRelease() *cobra.Command {
 }
 
 func (s *session) holdResolve() *cobra.Command {
-	return s.onHold("resolve", "Say that nothing more will be charged on a hold; asks for a signature if its effect began",
-		func(ctx context.Context, c *client.Client, id string) (purser.Hold, error) {
-			return signedIfAsked(ctx, s, c, "resolve_hold", purser.ResolveHold{Hold: id},
+	var captured, currency string
+	cmd := s.onHold("resolve", "Say what a hold has cost, and that nothing more will be charged on it; asks for a signature if its effect began",
+		func(ctx context.Context, c *client.Client, id string) (h purser.Hold, err error) {
+			var cost purser.Money
+			if captured != "" {
+				if cost, err = amount(captured, currency); err != nil {
+					return h, err
+				}
+			}
+			return signedIfAsked(ctx, s, c, "resolve_hold", purser.ResolveHold{Hold: id, CapturedMinor: cost.Amount},
 				func(in *purser.ResolveHold, a *purser.Signature) { in.Act = a }, c.ResolveHold)
 		})
+	cmd.Flags().StringVar(&captured, "captured", "", "what of it was spent, 0.12 or \"0.12 USD\"; the rest goes back (default: nothing was)")
+	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
+	return cmd
 }
 
 // onHold is a command about one hold.

@@ -22,6 +22,7 @@ import (
 // address. A token that is not valid is not_signed_in; one in whose scope a
 // stop is in force is stopped.
 type Authenticator interface {
+	// Authenticate finds who holds a credential. With stopped and run_ended it says who held it.
 	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
 	// Known is Authenticate from memory: the credential may have ended since.
 	Known(bearer string) (purser.Actor, bool)
@@ -349,14 +350,18 @@ func (g *Gate) trusts(a netip.Addr) bool {
 // Admit finds out who sends a request. No valid credential is not_signed_in; too
 // many of those from one source are too_many_tries. A valid one always passes,
 // so nobody is locked out by a neighbour.
-func (g *Gate) Admit(r *http.Request) (purser.Actor, error) { return g.admit(r, false) }
+func (g *Gate) Admit(r *http.Request) (purser.Actor, error) { return g.admit(r, false, false) }
 
 // AdmitKnown is Admit for an operation whose deciding turn looks at the credential
 // again, so that one of a short time ago does: no question to the database stands
 // before the decision.
-func (g *Gate) AdmitKnown(r *http.Request) (purser.Actor, error) { return g.admit(r, true) }
+func (g *Gate) AdmitKnown(r *http.Request) (purser.Actor, error) { return g.admit(r, true, false) }
 
-func (g *Gate) admit(r *http.Request, fromMemory bool) (purser.Actor, error) {
+// AdmitEnded is AdmitKnown for an operation whose deciding turn knows what a credential may
+// still do that a stop or the end of its run took.
+func (g *Gate) AdmitEnded(r *http.Request) (purser.Actor, error) { return g.admit(r, true, true) }
+
+func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, error) {
 	source := g.Source(r)
 	bearer, err := Bearer(r)
 	if err == nil {
@@ -366,6 +371,9 @@ func (g *Gate) admit(r *http.Request, fromMemory bool) (purser.Actor, error) {
 		}
 		if !known {
 			by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source)
+		}
+		if code := purser.CodeOf(err); ended && by.ID != "" && (code == purser.Stopped || code == purser.RunEnded) {
+			err = nil
 		}
 		if err == nil {
 			by.Source = source

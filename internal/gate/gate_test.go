@@ -27,6 +27,9 @@ func (keeper) Authenticate(_ context.Context, bearer, source string) (purser.Act
 	if bearer == "good" {
 		return purser.Actor{Kind: purser.Agent, ID: "agt_1"}, nil
 	}
+	if code, ok := strings.CutPrefix(bearer, "ended_"); ok {
+		return purser.Actor{Kind: purser.Agent, ID: "agt_1"}, purser.Errorf(purser.Code(code), "it was good once")
+	}
 	return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "not valid")
 }
 
@@ -353,6 +356,26 @@ func TestHowToSignInIsSaidForThePathAndWhatWasShown(t *testing.T) {
 		}))
 		if got := w.Header().Get("WWW-Authenticate"); w.Code != 401 || got != tt.want {
 			t.Errorf("%d %q, not %q", w.Code, got, tt.want)
+		}
+	}
+}
+
+// Only the door that settles what was begun lets in who was stopped, or whose run is over,
+// and no door who signs in no more (RULES 21).
+func TestAnEndedCredentialSettlesAndNothingElse(t *testing.T) {
+	g := testGate(t, &bytes.Buffer{}, &clock{at: time.Now()})
+	for _, c := range []struct {
+		bearer  string
+		settles bool
+	}{{"ended_stopped", true}, {"ended_run_ended", true}, {"ended_not_signed_in", false}, {"bad", false}} {
+		r := request("POST", "purser.example", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+c.bearer) })
+		if by, err := g.AdmitEnded(r); (err == nil) != c.settles || (by.ID != "") != c.settles {
+			t.Errorf("%s: %+v, %v", c.bearer, by, err)
+		}
+		for name, admit := range map[string]func(*http.Request) (purser.Actor, error){"Admit": g.Admit, "AdmitKnown": g.AdmitKnown} {
+			if by, err := admit(r); err == nil || by.ID != "" {
+				t.Errorf("%s lets %s in as %q", name, c.bearer, by.ID)
+			}
 		}
 	}
 }

@@ -165,7 +165,7 @@ type door struct {
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name(d.op.Name)
 	ctx := r.Context()
-	if d.op.Who == purser.Spenders {
+	if d.op.Spends() {
 		var sent func()
 		ctx, sent = d.answering(ctx)
 		defer sent()
@@ -215,6 +215,8 @@ func (d *door) actor(r *http.Request) (purser.Actor, error) {
 		return d.gate.Anonymous(r)
 	case purser.Spenders:
 		return d.gate.AdmitKnown(r)
+	case purser.Settlers:
+		return d.gate.AdmitEnded(r)
 	}
 	return d.gate.Admit(r)
 }

@@ -126,7 +126,7 @@ func TestTheToolsAreThoseOfTheTableAndNoneLoosensAControl(t *testing.T) {
 		if op.Tool {
 			want = append(want, op.Name)
 		}
-		if op.Tool && (op.Loosens || op.Who != purser.Agents && op.Who != purser.Spenders) {
+		if op.Tool && (op.Loosens || op.Who != purser.Agents && !op.Spends()) {
 			t.Errorf("%s is a tool and loosens a control, or is not for agents", op.Name)
 		}
 		if op.Tool != (hints[op.Name] != "") {

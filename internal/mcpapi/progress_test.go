@@ -138,6 +138,8 @@ func TestACallThatWaitsTellsItsProgress(t *testing.T) {
 	if len(said) != 0 || len(w.watched) != 0 {
 		t.Errorf("it says %q to one who did not ask", <-said)
 	}
+	_ = session.Close()
+	s.Close() // once each answer has left, the door has said what it was
 	streams := 0
 	for len(kinds) > 0 {
 		if kind := <-kinds; kind == "text/event-stream" {

@@ -146,8 +146,11 @@ func (o *Office) RefundHold(ctx context.Context, by purser.Actor, in purser.Refu
 // ResolveHold is a person's word that nothing more will be charged on a hold. One
 // whose effect began needs a signature: the money may be gone (RULES 2).
 func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.ResolveHold) (out purser.Hold, err error) {
+	if in.CapturedMinor < 0 || in.CapturedMinor > mostMinor {
+		return out, purser.Errorf(purser.InvalidRequest, "captured_minor: from 0 to %d", int64(mostMinor))
+	}
 	return once(ctx, o, by, "resolve_hold", in, func(t *store.Turn) (purser.Hold, error) {
-		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold}
+		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold, Part: in.CapturedMinor}
 		r.By.Key, r.By.Token = "", "" // the key is kept by once
 		if in.Act != nil {
 			if r.Signed, err = o.signed(ctx, t, by, "resolve_hold", in, in.Act); err != nil {

@@ -591,8 +591,10 @@ func TestWhatIsNoHoldOrRepeatIsRefused(t *testing.T) {
 		refused(t, err, purser.InvalidRequest)
 	}
 	for _, in := range []purser.AllowRepeat{
-		{Run: run.ID, Target: "100\nleaflets", AmountMinor: 100, Currency: "USD"}, {Run: run.ID, Target: "", AmountMinor: 100, Currency: "USD"},
-		{Run: run.ID, Target: "leaflets", AmountMinor: 0, Currency: "USD"}, {Run: run.ID, Target: "leaflets", AmountMinor: 100, Currency: "dollars"},
+		{Run: run.ID, Target: "100\nleaflets", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Target: "", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Target: "leaflets", AmountMinor: 0, Currency: "USD"},
+		{Run: run.ID, Target: "leaflets", AmountMinor: 100, Currency: "dollars"},
 		{Run: run.ID, Target: strings.Repeat("x", 201), AmountMinor: 100, Currency: "USD"},
 	} {
 		_, err := do[purser.Accepted](h, h.owner, "allow_repeat", in)

@@ -54,7 +54,7 @@ func admit(op purser.Operation, by purser.Actor) error {
 		return purser.Errorf(purser.Forbidden, "the client was connected to read only, and %s does more", op.Name).
 			WithHint("connect it again, with the scope spend")
 	case op.Who == purser.Agents && (by.Kind == purser.Agent || by.Kind == purser.Person),
-		op.Who == purser.Spenders && (by.Kind == purser.Agent || by.Kind == purser.Platform),
+		op.Spends() && (by.Kind == purser.Agent || by.Kind == purser.Platform),
 		op.Who == purser.People && by.Kind == purser.Person,
 		op.Who == purser.Providers && by.Kind == purser.Provider,
 		op.Who == purser.MayApprove && by.Kind == purser.Person && by.Role != purser.Viewer,

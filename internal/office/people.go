@@ -305,7 +305,7 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 
 // Authenticate finds who holds a credential: a person's or an agent's token, or
 // a provider's key. What belongs in a cookie is none. A token that a stop ended answers stopped, not
-// not_signed_in (RULES 21).
+// not_signed_in (RULES 21); with that, and with run_ended, comes who held it.
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
 	// A link to the database that is silent must not keep a stop waiting for ever.
 	ctx, cancel := context.WithTimeout(ctx, lookUpMost)
@@ -404,12 +404,12 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 	}
 	for _, s := range stops {
 		if s.Scope != "provider" && pathOf(by).Covered(s.Scope, s.Target) {
-			return purser.Actor{}, stoppedBy(s)
+			return by, stoppedBy(s)
 		}
 	}
 	switch {
 	case run.EndedAt != 0 || store.Micro(o.Now()) >= run.ExpiresAt:
-		return purser.Actor{}, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
+		return by, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
 			WithHint("a person can create another: purser run create --budget 20")
 	case token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt:
 		return purser.Actor{}, o.ended(by.Source, "the agent's token was revoked").WithHint("a person can create another run: purser run create --budget 20")

@@ -365,3 +365,79 @@ func TestAStopListsWhatBeganInItsScopeAmongManyOthers(t *testing.T) {
 		}
 	})
 }
+
+// RULES 21: what an agent began before a stop it may say the cost of, with a token that
+// does nothing else any more; what it does not say, a person does.
+func TestWhatWasBegunBeforeAStopIsSettled(t *testing.T) {
+	t.Parallel()
+	for want, end := range map[purser.Code]func(*testing.T, *house, purser.Run){
+		purser.Stopped: func(t *testing.T, h *house, run purser.Run) {
+			stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "it loops"})
+			if len(stop.Open) != 2 {
+				t.Errorf("%d are listed as open, want 2", len(stop.Open))
+			}
+			h.eventually("the token is revoked", func() bool {
+				return h.ask("SELECT COUNT(*) FROM tokens WHERE run = $1 AND revoked_at = 0", run.ID) == 0
+			})
+		},
+		purser.RunEnded: func(_ *testing.T, h *house, run purser.Run) {
+			must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID})
+		},
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			t.Parallel()
+			inTurn(t, func(t *testing.T, database string) { settled(t, database, want, end) })
+		})
+	}
+}
+
+func settled(t *testing.T, database string, want purser.Code, end func(*testing.T, *house, purser.Run)) {
+	h := open(t, database)
+	run, agent := h.run(2000)
+	hold := func(begin bool) string {
+		id := must[purser.Hold](h, agent, "place_hold", holdOf(300)).ID
+		if begin {
+			must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: id})
+		}
+		return id
+	}
+	mine, lost, waiting := hold(true), hold(true), hold(false)
+	end(t, h, run)
+	by, err := h.o.Authenticate(h.ctx, run.Token, "test")
+	if refused(t, err, want); by.ID != agent.ID {
+		t.Errorf("the token was %q's, want %q", by.ID, agent.ID)
+	}
+	out := must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: mine, AmountMinor: 120, Final: true})
+	if out.CapturedMinor != 120 || out.LeftMinor != 0 {
+		t.Errorf("captured %+v", out)
+	}
+	for operation, in := range map[string]any{
+		"capture_hold": purser.CaptureHold{Hold: waiting, AmountMinor: 1}, "begin_hold": purser.BeginHold{Hold: waiting}, "place_hold": holdOf(1),
+		"charge_usage": usage(1), "release_hold": purser.HoldRef{Hold: lost},
+	} {
+		_, err := do[purser.Hold](h, agent, operation, in)
+		refused(t, err, want)
+	}
+	_, err = do[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: lost, Final: true}) // of nothing
+	refused(t, err, purser.Forbidden)
+
+	resolve := func(hold string, cents int64, signed bool) (purser.Hold, error) {
+		in := purser.ResolveHold{Hold: hold, CapturedMinor: cents}
+		if signed {
+			in.Act = h.sign("resolve_hold", in)
+		}
+		return do[purser.Hold](h, h.owner, "resolve_hold", in)
+	}
+	_, err = resolve(lost, 301, true)
+	refused(t, err, purser.InvalidState)
+	_, err = resolve(waiting, 1, true) // it cost nothing: it never began
+	refused(t, err, purser.InvalidState)
+	_, err = resolve(lost, 200, false)
+	refused(t, err, purser.NeedsPerson)
+	if out, err = resolve(lost, 200, true); err != nil || out.State != purser.HoldCaptured || out.CapturedMinor != 200 {
+		t.Errorf("resolved %+v, %v", out, err)
+	}
+	if b := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID}).Budget; b.Captured != 320 {
+		t.Errorf("the run has captured %d, want 320", b.Captured)
+	}
+}

@@ -100,8 +100,7 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 	case r.Part == 0 && r.By.Kind == purser.Agent:
 		return s.refuse(r, rec, begunNo(h))
 	case r.Part > h.Left():
-		return s.refuse(r, rec, purser.Errorf(purser.InvalidState, "of hold %s %s is left, and %s is more", h.ID,
-			purser.Money{Amount: h.Left(), Currency: h.Currency}, purser.Money{Amount: r.Part, Currency: h.Currency}).WithHint("place another hold for the rest"))
+		return s.refuse(r, rec, tooMuch(r, h).WithHint("place another hold for the rest"))
 	}
 	h.Captured += r.Part
 	rec.Budgets = s.settle(r, h, s.move(h, ledger.Capture, r.Part, s.Seq+1, 0))
@@ -205,8 +204,22 @@ func (s *State) release(r *Request, h *Hold) Outcome {
 		return s.refuse(r, rec, begunNo(h))
 	case h.State != purser.HoldHeld && person && r.Signed == nil:
 		return s.refuse(r, rec, purser.Errorf(purser.NeedsPerson, "the effect of hold %s has begun, so releasing it needs your signature", h.ID))
+	case h.State == purser.HoldHeld && r.Part > 0:
+		return s.refuse(r, rec, purser.Errorf(purser.InvalidState, "the effect of hold %s was not begun, so it cost nothing", h.ID))
+	case r.Part > h.Left():
+		return s.refuse(r, rec, tooMuch(r, h))
+	}
+	if r.Part > 0 { // a person says what it cost: who spent cannot any more
+		rec.Money = &audit.Amounts{Captured: &audit.Money{Amount: r.Part, Currency: h.Currency}}
+		rec.Budgets = s.move(h, ledger.Capture, r.Part, s.Seq+1, 0)
+		h.Captured += r.Part
 	}
 	return s.giveBack(rec, h, purser.HoldReleased)
+}
+
+func tooMuch(r *Request, h *Hold) *purser.Error {
+	return purser.Errorf(purser.InvalidState, "of hold %s %s is left, and %s is more", h.ID,
+		purser.Money{Amount: h.Left(), Currency: h.Currency}, purser.Money{Amount: r.Part, Currency: h.Currency})
 }
 
 // begunNo refuses an agent that gives back a hold whose effect began, by a release or by
@@ -226,8 +239,13 @@ func (s *State) giveBack(rec audit.Record, h *Hold, state string) Outcome {
 	if h.Captured > 0 {
 		h.State = purser.HoldCaptured
 	}
-	rec.Money = &audit.Amounts{Actual: &audit.Money{Amount: rest, Currency: h.Currency}}
-	rec.Budgets = s.move(h, ledger.Release, rest, s.Seq+1, -rest)
+	if rec.Money == nil {
+		rec.Money = &audit.Amounts{}
+	}
+	rec.Money.Actual = &audit.Money{Amount: rest, Currency: h.Currency}
+	if lines := s.move(h, ledger.Release, rest, s.Seq+1, -rest); lines != nil {
+		rec.Budgets = lines
+	}
 	s.touch(h)
 	seq := s.write(rec)
 	return Outcome{Hold: s.show(h, seq), Seq: seq}

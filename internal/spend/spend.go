@@ -51,7 +51,7 @@ type Request struct {
 
 	// Of the others.
 	Hold  string
-	Part  int64 // minor units, of Capture and Refund
+	Part  int64 // minor units, of Capture and Refund, and what a Resolve says it cost
 	Final bool
 	// Made says of a Capture that who captures has done it already: it is booked
 	// whatever the hold covers (RULES 5). ID is then that of the stop it may make.
@@ -290,7 +290,7 @@ func (s *State) one(r *Request) Outcome {
 			return s.replay(r, kept)
 		}
 	}
-	if no := s.credential(r); no != nil {
+	if no := s.credential(r); no != nil && !s.settles(r, no.Code) {
 		return s.refuse(r, audit.Record{}, no)
 	}
 	out := s.decide(r)
@@ -352,6 +352,15 @@ func (s *State) credential(r *Request) *purser.Error {
 		}
 	}
 	return purser.Errorf(purser.NotSignedIn, "the token was revoked or has ended").WithHint("a person can create another run: purser run create --budget 20")
+}
+
+// settles reports a capture within a hold of its own whose effect began, by an agent
+// whose token a stop or the end of its run took since: what was spent is booked, and
+// nothing more can be (RULES 21). Who holds a token that was revoked says nothing.
+func (s *State) settles(r *Request, no purser.Code) bool {
+	h := s.Holds[r.Hold]
+	return r.Op == Capture && (no == purser.Stopped || no == purser.RunEnded) && h != nil && h.Principal == r.By.ID && h.Run == r.By.Run &&
+		(h.State == purser.HoldBegun || h.State == purser.HoldUnknown)
 }
 
 func (s *State) decide(r *Request) Outcome {

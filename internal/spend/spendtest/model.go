@@ -238,7 +238,7 @@ func (m *Model) Decide(r *spend.Request) Answer {
 		}
 		return a
 	}
-	if code := m.signedIn(r); code != "" {
+	if code := m.signedIn(r); code != "" && !m.books(r, code) {
 		return Answer{Code: code}
 	}
 	a := m.fresh(r)
@@ -246,6 +246,13 @@ func (m *Model) Decide(r *spend.Request) Answer {
 		m.keys[key] = modelKept{r.Hash, a}
 	}
 	return a
+}
+
+// books lets an agent that was stopped, or whose run is over, say what its begun hold cost.
+func (m *Model) books(r *spend.Request, code purser.Code) bool {
+	h := m.holds[r.Hold]
+	mine := h != nil && h.owner == r.By.ID && h.run == r.By.Run
+	return mine && code != purser.NotSignedIn && r.Op == spend.Capture && (h.state == "begun" || h.state == "unknown")
 }
 
 func (m *Model) signedIn(r *spend.Request) purser.Code {
@@ -314,7 +321,10 @@ func (m *Model) fresh(r *spend.Request) Answer {
 			no = purser.Forbidden
 		case h.state != "held" && r.By.Kind == purser.Person && r.Signed == nil:
 			no = purser.NeedsPerson
+		case r.Part > 0 && h.state == "held", r.Part > h.left:
+			no = purser.InvalidState
 		default:
+			h.captured, h.left = h.captured+r.Part, h.left-r.Part
 			m.giveBack(h, "released")
 		}
 	case spend.Refund:

@@ -491,6 +491,9 @@ func (s *Script) onHold() spend.Request {
 		if s.chance(50) {
 			r.Signed = signed()
 		}
+		if s.chance(50) {
+			r.Part = 1 + pick(s.dice, parts)
+		}
 	case n < 96:
 		r.Op, r.By = spend.Expire, purser.Actor{Kind: purser.System, ID: "purser", Organization: Org}
 	default:
