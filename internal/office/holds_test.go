@@ -423,7 +423,9 @@ func TestAStopMakesUnbegunHoldsVoidAndLetsBegunOnesSettle(t *testing.T) {
 		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 60})
 		h.resume(stop)
 		_, err = do[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: waits.ID})
-		refused(t, err, purser.Stopped) // a resume revives nothing
+		if e := refused(t, err, purser.Stopped); e.Hint != "place another hold" { // a resume revives nothing, and is not there to be typed again
+			t.Errorf("the hint is %q", e.Hint)
+		}
 		must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: begun.ID, Final: true})
 		h.tick()
 		if left := h.left("run", run.ID); left != 940 {

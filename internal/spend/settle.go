@@ -15,14 +15,19 @@ func (s *State) path(h *Hold) guard.Path {
 	return guard.Path{Organization: s.Org, Project: h.Project, Provider: h.Provider, Agent: h.Agent, Run: h.Run}
 }
 
-// stopped finds a stop that came after a point in the order of epochs: of those in
-// force, and of those that were lifted, since a resume revives nothing (SPEND.md K8).
-func (s *State) stopped(h *Hold, since int64) *purser.Error {
+// stopped finds a stop that came after a hold, in force or lifted: a resume revives
+// nothing (SPEND.md K8).
+func (s *State) stopped(h *Hold) *purser.Error {
 	path := s.path(h)
 	for _, stop := range s.Stops {
-		if path.Covered(stop.Scope, stop.Target) && (stop.LiftedAt == nil && since < 0 || stop.Epoch > since && since >= 0) {
-			return guard.StoppedBy(stop)
+		if stop.Epoch <= h.Epoch || !path.Covered(stop.Scope, stop.Target) {
+			continue
 		}
+		if stop.LiftedAt != nil {
+			return purser.Errorf(purser.Stopped, "hold %s is void: %s %s was stopped after it was placed, and what lifted the stop revives nothing", h.ID, stop.Scope, stop.Target).
+				WithHint("place another hold")
+		}
+		return guard.StoppedBy(stop)
 	}
 	return nil
 }
@@ -45,7 +50,7 @@ func (s *State) begin(r *Request, h *Hold) Outcome {
 	if no := owned(r, h); no != nil {
 		return s.refuse(r, audit.Record{}, no)
 	}
-	if no := s.stopped(h, h.Epoch); no != nil {
+	if no := s.stopped(h); no != nil {
 		return s.refuse(r, audit.Record{}, no)
 	}
 	switch {
@@ -89,7 +94,7 @@ func (s *State) capture(r *Request, h *Hold) Outcome {
 		return s.made(r, h, rec)
 	}
 	if h.State == purser.HoldHeld {
-		if no := s.stopped(h, h.Epoch); no != nil {
+		if no := s.stopped(h); no != nil {
 			return s.refuse(r, rec, no)
 		}
 		return s.refuse(r, rec, purser.Errorf(purser.InvalidState, "the effect of hold %s was not begun", h.ID).WithHint("begin it before anything acts on it"))
@@ -286,7 +291,7 @@ func (s *State) refund(r *Request, h *Hold) Outcome {
 func (s *State) end(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	due := r.Op == Expire && !s.Now.Before(h.ExpiresAt)
-	void := r.Op == Void && h.State == purser.HoldHeld && s.stopped(h, h.Epoch) != nil
+	void := r.Op == Void && h.State == purser.HoldHeld && s.stopped(h) != nil
 	switch {
 	case h.Principal == "" || !h.Open() || !due && !void:
 		return Outcome{Hold: s.show(h, 0)} // it changed meanwhile: nothing to do
