@@ -188,7 +188,7 @@ func Resume(s purser.StopInfo, by string) Notice {
 // Order is what a notice about an order needs of it.
 type Order struct {
 	ID, What, Provider, Project, Run string
-	Held                             purser.Money
+	Held, Charged                    purser.Money
 }
 
 // Excess is what a notice about a capture above its hold needs of it.
@@ -216,16 +216,20 @@ func Exceeded(x Excess) Notice {
 
 // Unknown tells that nobody knows whether an order was bought.
 func Unknown(o Order) Notice {
-	return Notice{
+	n := Notice{
 		Kind: OrderUnknown, Mark: string(OrderUnknown) + "/" + o.ID, About: o.ID, Project: o.Project, Run: o.Run,
 		Subject: fmt.Sprintf("Nobody knows yet whether it was bought: %s", quoted(o.What)),
 		Facts: []Fact{
 			{"What", o.What, true},
 			{"From", o.Provider, false},
 			{"Held meanwhile", o.Held.String(), false},
-			{"Next", "it is looked up; if it stays so, look at the provider and say: purser resolve " + o.ID, false},
 		},
 	}
+	if o.Charged.Amount > 0 {
+		n.Facts = append(n.Facts, Fact{"Charged already", o.Charged.String(), false})
+	}
+	n.Facts = append(n.Facts, Fact{"Next", "it is looked up; if it stays so, look at the provider and say: purser resolve " + o.ID, false})
+	return n
 }
 
 // Mismatch tells that a provider handed over something else, or answered for

@@ -367,7 +367,7 @@ func patience(attempts int64) time.Duration {
 
 // again lets an unknown order be begun once more: as one that was only placed,
 // when there is nothing of it, or as one whose call is out. The latter stays
-// unknown when it may not begin.
+// unknown when it may not begin, and so does what was charged.
 func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.Order, error) {
 	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
@@ -379,7 +379,11 @@ func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.O
 		if err != nil {
 			return err
 		}
-		if as == purser.OrderBuying && o.mayBegin(ctx, t, plan, order) != nil {
+		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+		if err != nil {
+			return err
+		}
+		if (as == purser.OrderBuying || charged(h)) && o.mayBegin(ctx, t, plan, order) != nil {
 			return nil
 		}
 		t.Record(orderRecord("retry", b.plan, b.step, order.ID))

@@ -68,3 +68,13 @@ const QueueMost = queueMost
 
 // MostOpen is how many holds a stop's acknowledgement lists.
 const MostOpen = mostOpen
+
+// Walked waits until nobody here works on a plan.
+func (o *Office) Walked(plan string) {
+	o.mu.Lock()
+	walk := o.walkers[plan]
+	o.mu.Unlock()
+	if walk != nil {
+		<-walk
+	}
+}

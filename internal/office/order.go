@@ -501,8 +501,7 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 }
 
 // voided ends an order that may not begin. If a call was out before, its outcome
-// is unknown and stays so until it is looked up; else the money goes back now. A charge
-// tells of such a call even where nothing was found of it: it was on its way still.
+// is unknown and stays so until it is looked up; else the money goes back now.
 func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r audit.Record, no *purser.Error) error {
 	if no.Code == purser.Internal {
 		return no
@@ -511,16 +510,8 @@ func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r au
 	if err != nil {
 		return err
 	}
-	if purser.OrderState(order.State) == purser.OrderBuying || h.Captured > 0 {
-		unknown := purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, no.Detail).WithHint("it is looked up; purser status")
-		r.Outcome = audit.Unknown
-		t.Record(r)
-		if err := o.tellOrder(ctx, t, order, notice.Unknown); err != nil {
-			return err
-		}
-		return t.SettleOrder(ctx, db.SettleOrderParams{
-			Organization: t.Org, ID: order.ID, State: string(purser.OrderUnknown), Resource: order.Resource, Error: toJSON(unknown), UpdatedAt: store.Micro(t.Now),
-		})
+	if purser.OrderState(order.State) == purser.OrderBuying || charged(h) {
+		return o.settleUnknown(ctx, t, order, r, doubt(order, h, no))
 	}
 	if no.Code.Info().Class == purser.ClassRetry {
 		return no

@@ -106,14 +106,6 @@ func TestAProviderThatMisbehavesSellsOnceOrNotAtAll(t *testing.T) {
 		{"more information wanted, and not said which", func(h *house) {
 			h.seller.create = func(create) (app.Resource, error) { return app.Resource{Status: app.StatusNeedsInformation}, nil }
 		}, purser.OrderFailed, purser.ProviderFailure, 0},
-		{"a charge and then an error", func(h *house) {
-			h.seller.create = func(c create) (app.Resource, error) {
-				r, _ := c.work()
-				h.seller.set(func(s *seller) { clear(s.sold) })
-				r.Status = app.StatusError
-				return r, nil
-			}
-		}, purser.OrderFailed, purser.ProviderFailure, 1200},
 		{"a look-up that fails", func(h *house) {
 			first(func(c create) (app.Resource, error) { _, _ = c.work(); return app.Resource{}, lost() })(h)
 			tries := 0

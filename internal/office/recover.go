@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
-	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/store"
@@ -98,7 +97,7 @@ func (o *Office) dueToLook(order db.Order) bool {
 
 // abandon ends what an ended plan left behind and nobody can have paid for: an
 // order that never began, an unfinished link or deployment. A purchase whose call
-// was out becomes unknown.
+// was out, or that was charged, becomes unknown.
 func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step purser.PlanStep, id string) error {
 	order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
 	if err != nil {
@@ -110,18 +109,15 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 	switch {
 	case state == purser.OrderBuying && store.Micro(t.Now) < order.LeaseUntil:
 		return nil
-	case state == purser.OrderBuying && buys(step):
-		r.Outcome = audit.Unknown
-		t.Record(r)
-		if err := o.tellOrder(ctx, t, order, notice.Unknown); err != nil {
-			return err
-		}
-		return t.SettleOrder(ctx, db.SettleOrderParams{
-			Organization: t.Org, ID: id, State: string(purser.OrderUnknown), Resource: order.Resource,
-			Error: toJSON(unknownOutcome(order.Provider, nil)), UpdatedAt: store.Micro(t.Now),
-		})
 	case state == purser.OrderLive || state == purser.OrderFailed || state == purser.OrderRemoved:
 		return nil
+	}
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+	if err != nil {
+		return err
+	}
+	if state == purser.OrderBuying && buys(step) || charged(h) {
+		return o.settleUnknown(ctx, t, order, r, doubt(order, h, over))
 	}
 	seq, err := o.recordClose(ctx, t, &r, order.Hold)
 	if err != nil {

@@ -70,13 +70,24 @@ func (o *Office) settle(ctx context.Context, b begun, s sold, failed error) (db.
 				return err
 			}
 		}
+		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+		if err != nil {
+			return err
+		}
+		r := orderRecord("settle", b.plan, b.step, order.ID)
 		switch {
-		case coded != nil && (uncertain(coded) || coded.Code == purser.ProviderDown && repeated(b) && !s.missing):
-			err = o.settleUnknown(ctx, t, b, coded)
-		case coded != nil && coded.Code == purser.ProviderDown && !s.missing && t.Now.Sub(store.Time(order.CreatedAt)) < downWindow:
-			stays, err = true, o.settleDown(ctx, t, b, coded)
+		case coded != nil && uncertain(coded):
+			err = o.settleUnknown(ctx, t, order, r, coded)
 		case waitsForPerson(coded):
 			stays, err = true, o.settleWaiting(ctx, t, b, s, coded)
+		// What is handed over tells itself what the money went for, as another thing than
+		// was asked too; anything else that a provider says against its charge does not.
+		case coded != nil && charged(h) && s.resource.Status != app.StatusComplete:
+			err = o.settleUnknown(ctx, t, order, r, doubt(order, h, coded))
+		case coded != nil && coded.Code == purser.ProviderDown && repeated(b) && !s.missing:
+			err = o.settleUnknown(ctx, t, order, r, coded)
+		case coded != nil && coded.Code == purser.ProviderDown && !s.missing && t.Now.Sub(store.Time(order.CreatedAt)) < downWindow:
+			stays, err = true, o.settleDown(ctx, t, b, coded)
 		case coded != nil:
 			err = o.settleFailed(ctx, t, b, s, coded)
 		default:
@@ -111,17 +122,35 @@ func (o *Office) settleDown(ctx context.Context, t *store.Turn, b begun, coded *
 	return t.TakeBackOrder(ctx, db.TakeBackOrderParams{Organization: t.Org, ID: b.order.ID, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now)})
 }
 
-// settleUnknown keeps the money held: it may be gone.
-func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, b begun, coded *purser.Error) error {
-	r := orderRecord("settle", b.plan, b.step, b.order.ID)
-	r.Outcome = audit.Unknown
-	r.Detail["code"] = string(coded.Code)
+// charged reports that an order was paid for, at least in part. None such is called
+// failed by us alone, by whichever door: some call did reach the provider, whatever
+// came of the last one and however often the order was taken back to placed.
+func charged(h db.Hold) bool { return h.Captured > 0 }
+
+// doubt is why nobody knows what became of an order: its call was lost or charged
+// for, and why speaks against it.
+func doubt(order db.Order, h db.Hold, why *purser.Error) *purser.Error {
+	if charged(h) {
+		took := purser.Money{Amount: h.Captured, Currency: h.Currency}
+		return purser.Errorf(purser.OutcomeUnknown, "%s charged %s, and then: %s", order.Provider, took, why.Detail).
+			WithHint("look at %s yourself, then: purser resolve %s", order.Provider, order.ID).WithCause(why)
+	}
+	return purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, why.Detail).WithHint("it is looked up; purser status")
+}
+
+// settleUnknown keeps the money held: it may be gone. An order that is unknown already
+// stays so, and no walk records that anew.
+func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, order db.Order, r audit.Record, why *purser.Error) error {
+	if purser.OrderState(order.State) == purser.OrderUnknown {
+		return nil
+	}
+	r.Outcome, r.Detail = audit.Unknown, merge(r.Detail, "code", string(why.Code))
 	t.Record(r)
-	if err := o.tellOrder(ctx, t, b.order, notice.Unknown); err != nil {
+	if err := o.tellOrder(ctx, t, order, notice.Unknown); err != nil {
 		return err
 	}
 	return t.SettleOrder(ctx, db.SettleOrderParams{
-		Organization: t.Org, ID: b.order.ID, State: string(purser.OrderUnknown), Resource: b.order.Resource, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now),
+		Organization: t.Org, ID: order.ID, State: string(purser.OrderUnknown), Resource: order.Resource, Error: toJSON(why), UpdatedAt: store.Micro(t.Now),
 	})
 }
 

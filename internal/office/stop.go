@@ -25,6 +25,7 @@ const (
 	effectPending = "pending"
 	effectDone    = "done"
 	effectFailed  = "failed"
+	effectUnknown = "unknown"
 )
 
 // Stop refuses every spend in a scope from this turn on. The answer says what
@@ -201,8 +202,8 @@ func (o *Office) covers(ctx context.Context, t *store.Turn, p db.Plan, scope, ta
 	return false, err
 }
 
-// openAt lists the purchases in flight, and the holds that were not begun: those
-// are void and go back.
+// openAt lists the purchases in flight, those among them that were charged and are to
+// be begun anew, and the holds that were not begun: those are void and go back.
 func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
 	orders, err := t.UnsettledOrders(ctx, t.Org)
 	if err != nil {
@@ -213,15 +214,15 @@ func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo
 		if !path.Covered(out.Scope, out.Target) {
 			continue
 		}
-		if purser.OrderState(order.State) == purser.OrderPlaced {
-			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHold, Target: order.ID, State: effectPending})
-			continue
-		}
 		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
 		if err != nil {
 			return err
 		}
 		h = fresh(h)
+		if purser.OrderState(order.State) == purser.OrderPlaced && !charged(h) {
+			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHold, Target: order.ID, State: effectPending})
+			continue
+		}
 		out.Open = append(out.Open, purser.OpenItem{
 			Order: order.ID, What: order.What, State: purser.OrderState(order.State), Held: purser.Money{Amount: left(h), Currency: h.Currency},
 		})
@@ -304,17 +305,20 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 	err := o.turn(ctx, org, func(t *store.Turn) error {
 		r := recordOf(system, "stop_effect", e.Kind+":"+e.Target)
 		r.Detail = map[string]string{"stop": e.Stop}
-		if e.Kind == effectToken {
-			if _, err := t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)}); err != nil {
-				return err
-			}
+		state, err := effectDone, error(nil)
+		switch e.Kind {
+		case effectToken:
+			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)})
 			t.Record(r)
-		} else if e.Kind == effectHolds {
+		case effectHolds:
 			t.Record(r)
-		} else if err := o.voidOrder(ctx, t, e.Target, r); err != nil {
+		default:
+			state, err = o.voidOrder(ctx, t, e.Target, r)
+		}
+		if err != nil {
 			return err
 		}
-		return t.SetStopEffect(ctx, db.SetStopEffectParams{Organization: t.Org, Stop: e.Stop, N: e.N, State: effectDone})
+		return t.SetStopEffect(ctx, db.SetStopEffectParams{Organization: t.Org, Stop: e.Stop, N: e.N, State: state})
 	})
 	if err == nil {
 		return
@@ -330,25 +334,33 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 	})
 }
 
-// voidOrder gives back what an order holds that never began.
-func (o *Office) voidOrder(ctx context.Context, t *store.Turn, id string, r audit.Record) error {
+// voidOrder gives back what an order holds that never began. One that was charged since
+// the stop did begin, by a call that was taken for lost: what became of it is unknown.
+func (o *Office) voidOrder(ctx context.Context, t *store.Turn, id string, r audit.Record) (state string, err error) {
 	order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if purser.OrderState(order.State) != purser.OrderPlaced {
 		t.Record(r)
-		return nil
+		return effectDone, nil
+	}
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
+	if err != nil {
+		return "", err
+	}
+	stopped := purser.Errorf(purser.Stopped, "a stop came before the call")
+	if charged(h) {
+		return effectUnknown, o.settleUnknown(ctx, t, order, r, doubt(order, h, stopped))
 	}
 	seq, err := o.recordClose(ctx, t, &r, order.Hold)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := o.close(ctx, t, seq, order.Hold, rail.Revoked); err != nil {
-		return err
+		return "", err
 	}
-	stopped := purser.Errorf(purser.Stopped, "a stop came before the call")
-	return t.SettleOrder(ctx, db.SettleOrderParams{
+	return effectDone, t.SettleOrder(ctx, db.SettleOrderParams{
 		Organization: t.Org, ID: order.ID, State: string(purser.OrderFailed), Resource: order.Resource, Error: toJSON(stopped), UpdatedAt: store.Micro(t.Now),
 	})
 }

@@ -109,7 +109,8 @@ func (o *Office) tellOrder(ctx context.Context, t *store.Turn, order db.Order, w
 		return err
 	}
 	return o.tell(ctx, t, words(notice.Order{
-		ID: order.ID, What: order.What, Provider: order.Provider, Project: order.Project, Run: order.Run, Held: purser.Money{Amount: left(h), Currency: h.Currency},
+		ID: order.ID, What: order.What, Provider: order.Provider, Project: order.Project, Run: order.Run,
+		Held: purser.Money{Amount: left(h), Currency: h.Currency}, Charged: purser.Money{Amount: h.Captured, Currency: h.Currency},
 	}))
 }
 
