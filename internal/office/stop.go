@@ -303,9 +303,13 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		}
 	}
 	err := o.turn(ctx, org, func(t *store.Turn) error {
+		now, err := t.StopEffect(ctx, db.StopEffectParams{Organization: t.Org, Stop: e.Stop, N: e.N})
+		if err != nil || now.State != effectPending {
+			return err // another office carried it out, or Recover did
+		}
 		r := recordOf(system, "stop_effect", e.Kind+":"+e.Target)
 		r.Detail = map[string]string{"stop": e.Stop}
-		state, err := effectDone, error(nil)
+		state := effectDone
 		switch e.Kind {
 		case effectToken:
 			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)})

@@ -12,6 +12,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/office"
+	"github.com/purser-dev/purser/internal/testpg"
 )
 
 func (h *house) resume(stop purser.StopInfo) {
@@ -285,6 +286,42 @@ func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
 	h.stop()
 	h.endLeases()
 	h.start()
+}
+
+// SPEND.md K10: two offices, each on its timer, and the one that took the stop carry it
+// out together, and each revocation is on record once.
+func TestWhatFollowsAStopIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	h := open(t, testpg.Open(t))
+	twin := h.twin()
+	for range 8 {
+		h.run(100)
+	}
+	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization", Reason: "enough"})
+	var group errgroup.Group
+	for _, o := range []*office.Office{h.o, twin.o, h.o, twin.o} {
+		group.Go(func() error { return o.Recover(h.ctx) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("all is carried out", func() bool { return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0 })
+	h.stop() // whoever is still at it has ended
+	h.start()
+	seen := map[string]int{}
+	for _, r := range h.records() {
+		if r.Action == "stop_effect" && r.Detail["stop"] == stop.ID {
+			seen[r.Target]++
+		}
+	}
+	if len(seen) != 8 {
+		t.Errorf("%d revocations on record, want 8", len(seen))
+	}
+	for target, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is on record %d times", target, n)
+		}
+	}
 }
 
 // RULES 3: an agent stops its run and itself, nothing wider.

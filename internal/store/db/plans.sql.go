@@ -1355,7 +1355,7 @@ func (q *Queries) SetResourceState(ctx context.Context, arg SetResourceStatePara
 }
 
 const setStopEffect = `-- name: SetStopEffect :exec
-UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3
+UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3 AND state = 'pending'
 `
 
 type SetStopEffectParams struct {
@@ -1366,6 +1366,7 @@ type SetStopEffectParams struct {
 	Detail       string
 }
 
+// SetStopEffect ends an effect that is pending; each ends once.
 func (q *Queries) SetStopEffect(ctx context.Context, arg SetStopEffectParams) error {
 	_, err := q.db.ExecContext(ctx, setStopEffect,
 		arg.Organization,
@@ -1443,6 +1444,31 @@ func (q *Queries) Stop(ctx context.Context, arg StopParams) (Stop, error) {
 		&i.Voided,
 		&i.LiftedAt,
 		&i.LiftedBy,
+	)
+	return i, err
+}
+
+const stopEffect = `-- name: StopEffect :one
+SELECT organization, stop, n, kind, target, state, detail FROM stop_effects WHERE organization = $1 AND stop = $2 AND n = $3
+`
+
+type StopEffectParams struct {
+	Organization string
+	Stop         string
+	N            int64
+}
+
+func (q *Queries) StopEffect(ctx context.Context, arg StopEffectParams) (StopEffect, error) {
+	row := q.db.QueryRowContext(ctx, stopEffect, arg.Organization, arg.Stop, arg.N)
+	var i StopEffect
+	err := row.Scan(
+		&i.Organization,
+		&i.Stop,
+		&i.N,
+		&i.Kind,
+		&i.Target,
+		&i.State,
+		&i.Detail,
 	)
 	return i, err
 }

@@ -102,7 +102,11 @@ INSERT INTO stop_effects (organization, stop, n, kind, target, state, detail) VA
 SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 ORDER BY n;
 
 -- name: SetStopEffect :exec
-UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3;
+-- SetStopEffect ends an effect that is pending; each ends once.
+UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3 AND state = 'pending';
+
+-- name: StopEffect :one
+SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 AND n = $3;
 
 -- name: PendingStopEffects :many
 SELECT * FROM stop_effects WHERE organization = $1 AND state = 'pending' ORDER BY stop, n;
