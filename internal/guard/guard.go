@@ -92,8 +92,11 @@ func (Stops) Forbids(sp Spend) *purser.Error {
 	return nil
 }
 
-// StoppedBy is the refusal that a stop makes.
+// StoppedBy is the refusal that a stop makes. One that is not stored yet has no name.
 func StoppedBy(s purser.StopInfo) *purser.Error {
+	if s.ID == "" {
+		return purser.Errorf(purser.Stopped, "%s %s is being stopped", s.Scope, s.Target).WithHint("a person can lift it, once it is in force: purser resume")
+	}
 	return purser.Errorf(purser.Stopped, "%s %s is stopped: %s", s.Scope, s.Target, s.Reason).
 		WithHint("a person can lift it: purser resume %s", s.ID)
 }

@@ -112,7 +112,7 @@ func (o *Office) decide(ctx context.Context, t *store.Turn, by purser.Actor, pla
 // planStopped refuses a plan of which any provider, the run or anything above it
 // is stopped.
 func (o *Office) planStopped(ctx context.Context, t *store.Turn, plan db.Plan) error {
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil || len(stops) == 0 {
 		return err
 	}

@@ -115,7 +115,7 @@ func chargeHash(hold string, in purser.Charge) (string, error) {
 // chargeStopped lets a charge through a stop only within a hold whose effect
 // began before it (RULES 21).
 func (o *Office) chargeStopped(ctx context.Context, t *store.Turn, h db.Hold) (*purser.Error, error) {
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (o *Office) revealed(ctx context.Context, t *store.Turn, by purser.Actor) (
 	if err != nil {
 		return nil, err
 	}
-	if stops, err := o.stopsInForce(ctx, t.Queries, t.Org); err != nil {
+	if stops, err := o.stopsFor(ctx, t.Queries, t.Org); err != nil {
 		return nil, err
 	} else {
 		for _, s := range stops {

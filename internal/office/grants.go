@@ -209,7 +209,7 @@ func narrower(asked, granted string) (string, *oauth.Error) {
 
 // dead tells why a grant gives nothing more.
 func (o *Office) dead(ctx context.Context, t *store.Turn, run db.Run, g db.OauthGrant) (*purser.Error, error) {
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
 		return nil, err
 	}

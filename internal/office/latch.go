@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // latches are stops that this process was told and that are not stored yet: it
@@ -70,7 +72,7 @@ func (o *Office) unlatched(ctx context.Context, r *spend.Request) error {
 		select {
 		case <-l.lifted: // in force, or it came to nothing: the turn tells
 		case <-time.After(time.Until(end)):
-			return purser.Errorf(purser.Stopped, "%s %s is being stopped", l.scope, l.target).WithHint("a person can lift it, once it is in force: purser resume")
+			return guard.StoppedBy(purser.StopInfo{Scope: l.scope, Target: l.target})
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -105,6 +107,24 @@ func (o *Office) latched(r *spend.Request) *latch {
 		}
 	}
 	return nil
+}
+
+// stopsFor are the stops that a decision is held against, in its turn: those in force,
+// and those that this process was told and that are not stored yet. To wait for these,
+// as a spend does before its turn, would hold up the turn that they need.
+func (o *Office) stopsFor(ctx context.Context, q *db.Queries, org string) ([]purser.StopInfo, error) {
+	out, err := o.stopsInForce(ctx, q, org)
+	if err != nil {
+		return nil, err
+	}
+	o.latches.mu.RLock()
+	defer o.latches.mu.RUnlock()
+	for l := range o.latches.all {
+		if l.organization == org { // what began before it goes on to its end, as under one that is stored
+			out = append(out, purser.StopInfo{Scope: l.scope, Target: l.target, Epoch: math.MaxInt64})
+		}
+	}
+	return out, nil
 }
 
 // insist puts a stop in force that the database did not answer to, and lifts its

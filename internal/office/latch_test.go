@@ -4,8 +4,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 )
 
 // SPEND.md K4: a stop that the database does not answer to is latched: this server
@@ -47,5 +49,112 @@ func TestAStopIsLatchedWhileTheDatabaseIsAway(t *testing.T) {
 		refused(t, err, purser.Forbidden)
 		must[purser.Hold](h, neighbour, "charge_usage", usage(1))
 		h.books()
+	})
+}
+
+// latch stops a scope while the database takes no stop.
+func (h *house) latch(in purser.Stop) {
+	h.t.Helper()
+	away := errors.New("the database is away")
+	h.watch(func(_ int64, statement string) error {
+		if strings.Contains(statement, "INSERT INTO stops") {
+			return away
+		}
+		return nil
+	})
+	in.Reason = "enough"
+	if _, err := do[purser.StopInfo](h, h.owner, "stop", in); purser.CodeOf(err) != purser.Unavailable {
+		h.t.Errorf("the stop is answered %v", explainOrNil(err))
+	}
+}
+
+// SPEND.md K4: what raises use or begins an effect is refused at once by whichever door,
+// and not by spends without a plan alone.
+func TestALatchedStopHoldsOrdersBack(t *testing.T) {
+	t.Parallel()
+	local := purser.Stop{Scope: "provider", ID: "local"}
+	ready := func(t *testing.T, steps ...purser.StepRequest) (*house, purser.Actor, purser.Plan) {
+		h := open(t, aDB(t))
+		h.seller.pay = h.rail()
+		_, agent := h.run(5000)
+		h.link(agent)
+		return h, agent, must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: append(steps, domain("superseal.club"))})
+	}
+	// stands fails unless a plan is refused and nothing more is bought.
+	stands := func(h *house, agent purser.Actor, plan purser.Plan, bought int) {
+		before, _ := h.seller.count()
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(h.t, err, purser.Stopped)
+		if after, _ := h.seller.count(); after != before+bought {
+			h.t.Errorf("%d calls to create left, want %d", after-before, bought)
+		}
+	}
+	t.Run("a plan that waits for a yes", func(t *testing.T) {
+		t.Parallel()
+		h, _, plan := ready(t)
+		in := purser.Approve{Plan: plan.ID}
+		in.Act = h.sign("approve", in)
+		h.latch(local)
+		_, err := do[purser.Plan](h, h.owner, "approve", in)
+		refused(t, err, purser.Stopped)
+	})
+	t.Run("a plan that is to start", func(t *testing.T) {
+		t.Parallel()
+		h, agent, plan := ready(t)
+		h.approve(plan.ID)
+		h.latch(local)
+		stands(h, agent, plan, 0)
+		if h.counted("apply", "refused") != 1 {
+			t.Error("no record of it")
+		}
+	})
+	t.Run("an order that is to be placed", func(t *testing.T) {
+		t.Parallel()
+		h, agent, plan := ready(t, purser.StepRequest{Service: "local/hosting:static", Name: "site"})
+		h.approve(plan.ID)
+		h.seller.create = func(c create) (app.Resource, error) {
+			h.latch(local)
+			return c.work()
+		}
+		stands(h, agent, plan, 1)
+		if h.counted("place", "refused") != 1 {
+			t.Error("no record of it")
+		}
+	})
+	t.Run("an order that is to begin", func(t *testing.T) {
+		t.Parallel()
+		h, agent, plan := ready(t)
+		h.approve(plan.ID)
+		h.die(agent, plan, "INSERT INTO orders")
+		h.restart()
+		h.latch(local)
+		stands(h, agent, plan, 0)
+		h.charged(0, 0)
+	})
+	t.Run("a renewal", func(t *testing.T) {
+		t.Parallel()
+		h, _, s := subscribed(t, aDB(t))
+		h.latch(local)
+		h.due(s.ID, -time.Minute)
+		h.tick()
+		if got := h.subscription(s.ID); got.State != "payment_required" {
+			t.Errorf("the subscription is %s", got.State)
+		}
+		h.charged(2, 1700)
+	})
+	t.Run("a charge on what did not begin", func(t *testing.T) {
+		t.Parallel()
+		h := open(t, aDB(t))
+		h.inCall(func(token, _ string) {
+			in := purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD", IdempotencyKey: "k"}
+			h.latch(local)
+			h.sql("UPDATE holds SET begun_at = 0 WHERE amount = 1200")
+			_, err := h.charge(atLocal, in)
+			refused(t, err, purser.Stopped)
+			h.sql("UPDATE holds SET begun_at = 1 WHERE amount = 1200") // a stop lets it go on to its end
+			if _, err := h.charge(atLocal, in); err != nil {
+				t.Error(explain(err))
+			}
+		})
 	})
 }

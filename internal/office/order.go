@@ -362,7 +362,7 @@ func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purs
 		Target: target(step), Order: true, Meant: step.Meant, Run: guardRun(run), Path: guardPath(run, step.Provider),
 	}
 	var err error
-	if sp.Stops, err = o.stopsInForce(ctx, t.Queries, t.Org); err != nil {
+	if sp.Stops, err = o.stopsFor(ctx, t.Queries, t.Org); err != nil {
 		return sp, err
 	}
 	recent, err := t.RecentOrders(ctx, db.RecentOrdersParams{Organization: t.Org, Run: run.ID, Agent: run.Agent, After: store.Micro(t.Now.Add(-time.Hour))})
@@ -477,7 +477,7 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 	if err != nil {
 		return purser.Errorf(purser.Internal, "the run cannot be read").WithCause(err)
 	}
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
 		return purser.Errorf(purser.Internal, "the stops cannot be read").WithCause(err)
 	}

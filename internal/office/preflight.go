@@ -25,7 +25,7 @@ func (d *draft) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stops, err := d.o.stopsInForce(ctx, d.q, d.by.Organization)
+	stops, err := d.o.stopsFor(ctx, d.q, d.by.Organization)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (o *Office) beginRotation(ctx context.Context, t *store.Turn, by purser.Act
 	if by.Kind == purser.Agent && inProduction(row.Env) {
 		return o.refuse(t, r, purser.Errorf(purser.NeedsPerson, "%s is in %s: a person rotates its credentials", row.Name, row.Env).WithHint("purser rotate %s", row.ID))
 	}
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
 		return err
 	}

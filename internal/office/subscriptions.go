@@ -149,7 +149,7 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	if err != nil {
 		return err
 	}
-	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
 		return err
 	}
