@@ -37,6 +37,10 @@ func (s *session) stop() *cobra.Command {
 		if err != nil {
 			return stop, err
 		}
+		if stop.LiftedAt != nil { // its key was used for a stop of before
+			return stop, purser.Errorf(purser.InvalidState, "nothing is stopped: this key's stop %s was lifted at %s", stop.ID, clock(*stop.LiftedAt)).
+				WithHint("stop it again with another --key, or without one")
+		}
 		return followed(ctx, c, stop), nil
 	}, showStop)
 	return cmd
@@ -77,7 +81,11 @@ func pending(stop purser.StopInfo) bool {
 
 func showStop(p *page, v purser.StopInfo) {
 	stopTable(p, []purser.StopInfo{v})
-	p.line("no spend in this scope is accepted after record %d; %d approvals are void", v.Seq, v.Voided)
+	if v.LiftedAt == nil {
+		p.line("no spend in this scope is accepted after record %d; %d approvals are void", v.Seq, v.Voided)
+	} else {
+		p.line("it was lifted, and stops nothing any more; %d approvals are void", v.Voided)
+	}
 	for _, o := range v.Open {
 		p.line("could not be stopped: %s %s, %s, held %s", cmp.Or(o.Order, o.Hold), o.What, o.State, o.Held)
 	}

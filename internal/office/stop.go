@@ -61,13 +61,18 @@ const acknowledgeMost = 10 * time.Second
 func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop) (purser.StopInfo, error) {
 	ctx, cancel := context.WithTimeout(store.Urgent(ctx), acknowledgeMost)
 	defer cancel()
+	decided := false
 	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
+		decided = true
 		target, err := o.stopTarget(ctx, t, by, in)
 		if err != nil {
 			return purser.StopInfo{}, o.refuseAct(t, by, "stop", in.Scope+":"+in.ID, err)
 		}
 		return o.stop(ctx, t, by, in.Scope, target, catalog.Plain(in.Reason, 300))
 	})
+	if err == nil && !decided { // a key's answer of before: the stop may have been lifted since
+		out, err = o.showStop(ctx, o.Store.Read(), by.Organization, out.ID)
+	}
 	if err == nil {
 		o.background(func(ctx context.Context) { o.revoke(ctx, by.Organization, out.ID) })
 	}

@@ -324,6 +324,32 @@ func TestWhatFollowsAStopIsRecordedOnce(t *testing.T) {
 	}
 }
 
+// A stop that is asked for again under its key is the same stop, and lifted if it was
+// lifted: nobody is to believe that it is in force.
+func TestAStopAskedForAgainIsToldAsItIsNow(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(1500)
+		again := h.owner
+		again.Key = "emergency"
+		ask := func() purser.StopInfo {
+			return must[purser.StopInfo](h, again, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+		}
+		stop := ask()
+		if now := ask(); now.LiftedAt != nil || now.ID != stop.ID || now.Seq != stop.Seq || now.Epoch != stop.Epoch {
+			t.Errorf("asked again it is %+v, and was %+v", now, stop)
+		}
+		h.resume(stop)
+		if now := ask(); now.LiftedAt == nil || now.ID != stop.ID {
+			t.Errorf("after the resume it is %+v", now)
+		}
+		if n := h.counted("stop", "accepted"); n != 1 {
+			t.Errorf("%d stops on record", n)
+		}
+	})
+}
+
 // RULES 3: an agent stops its run and itself, nothing wider.
 func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 	t.Parallel()
