@@ -470,7 +470,7 @@ type Subscription struct {
 	Maximum  Money      `json:"maximum"` // the most one renewal may be
 	NextAt   *time.Time `json:"next_at,omitempty"`
 	EndsAt   *time.Time `json:"ends_at,omitempty"`
-	State    string     `json:"state"` // active, cancelled, payment_required
+	State    string     `json:"state"` // active, cancelled, payment_required, ended
 	Cap      string     `json:"cap"`
 }
 

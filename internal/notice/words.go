@@ -104,6 +104,15 @@ func Renewal(s purser.Subscription, due time.Time) Notice {
 	}
 }
 
+// Ending tells, a week before, that a recurring charge will not be made: its approval is over.
+func Ending(s purser.Subscription, due time.Time) Notice {
+	return Notice{
+		Kind: RenewalSoon, Mark: fmt.Sprintf("%s/%s/%d", RenewalSoon, s.ID, due.Unix()), About: s.ID, Project: s.Project,
+		Subject: fmt.Sprintf("Does not renew on %s: %s", due.UTC().Format(time.DateOnly), quoted(s.What)),
+		Facts:   append(ofSubscription(s), Fact{"Would be due", clock(due), false}, Fact{"Why", "its approval is over; to go on, approve it anew", false}),
+	}
+}
+
 // Unpaid tells that a recurring charge was refused, and why.
 func Unpaid(s purser.Subscription, due time.Time, no *purser.Error) Notice {
 	return Notice{

@@ -157,7 +157,7 @@ func (o *Office) forget(ctx context.Context, t *store.Turn, row db.Resource) err
 
 func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string) error {
 	s, err := t.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: t.Org, Resource: resource})
-	if missing(err) || err == nil && s.State == SubscriptionCancelled {
+	if missing(err) || err == nil && (s.State == SubscriptionCancelled || s.State == SubscriptionEnded) {
 		return nil
 	}
 	if err != nil {

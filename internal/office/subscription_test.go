@@ -159,3 +159,97 @@ func TestACancelledSubscriptionRenewsNoMore(t *testing.T) {
 	}
 	h.charged(2, 1700)
 }
+
+// RULES 8: up to the approved maximum, and to the approved end. Then it ends, and is
+// neither asked for nor recorded again.
+func TestNothingRenewsAfterItsApprovedEnd(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name      string
+		due, ends time.Duration // from now
+		unpaid    bool
+		state     string
+	}{
+		{"it falls due after its end", -time.Minute, -time.Hour, false, "ended"},
+		{"it fell due before its end, and nobody was there", -40 * day, -10 * day, false, "ended"},
+		{"it was refused until its end", -10 * day, -day, true, "ended"},
+		{"its end is later", -time.Minute, day, false, "active"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h, _, s := subscribed(t, aDB(t))
+			h.due(s.ID, tt.due)
+			h.sql("UPDATE subscriptions SET ends_at = $1 WHERE id = $2", time.Now().Add(tt.ends).UnixMicro(), s.ID)
+			if tt.unpaid {
+				h.sql("UPDATE subscriptions SET state = 'payment_required' WHERE id = $1", s.ID)
+			}
+			for range 3 {
+				h.tick()
+			}
+			if got := h.subscription(s.ID); got.State != tt.state {
+				t.Errorf("it is %s, want %s", got.State, tt.state)
+			}
+			if tt.state == "active" {
+				h.charged(3, 2200)
+				return
+			}
+			h.charged(2, 1700)
+			if n, no := h.counted("end_subscription", "accepted"), h.counted("renew", "refused"); n != 1 || no != 0 {
+				t.Errorf("ended %d times and refused %d times", n, no)
+			}
+			if n := h.ask("SELECT count(*) FROM notices WHERE kind = 'payment_required' AND about = $1", s.ID); n != 1 {
+				t.Errorf("told %d times", n)
+			}
+		})
+	}
+}
+
+// Whoever is told a week before of a renewal that will not come is told so.
+func TestARenewalThatItsEndForbidsIsNotAnnounced(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, aDB(t))
+	h.due(s.ID, 6*24*time.Hour)
+	h.sql("UPDATE subscriptions SET ends_at = $1 WHERE id = $2", time.Now().Add(24*time.Hour).UnixMicro(), s.ID)
+	for range 3 {
+		h.tick()
+	}
+	if n, no := h.counted("announce_end", "accepted"), h.counted("announce_renewal", "accepted"); n != 1 || no != 0 {
+		t.Errorf("its end is told %d times, its renewal %d times", n, no)
+	}
+	if n := h.ask("SELECT count(*) FROM notices WHERE about = $1 AND subject LIKE 'Does not renew%'", s.ID); n != 1 {
+		t.Errorf("%d notices say so", n)
+	}
+}
+
+// Months that nobody was there for are decided one by one, and none is passed over.
+func TestRenewalsThatNobodyWasThereForAreDecidedEach(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h, _, s := subscribed(t, database)
+		began := time.Now().AddDate(0, -3, -2)
+		h.sql("UPDATE subscriptions SET started_at = $1, next_at = $2 WHERE id = $3", began.UnixMicro(), began.AddDate(0, 1, 0).UnixMicro(), s.ID)
+		for range 5 {
+			h.tick()
+		}
+		if got := h.subscription(s.ID); got.NextAt == nil || !got.NextAt.After(time.Now()) {
+			t.Errorf("the next one: %+v", got)
+		}
+		h.charged(5, 1700+3*500)
+	})
+}
+
+// One that this program cannot decide keeps none of the later ones waiting.
+func TestARenewalThatFailsKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, aDB(t))
+	for _, other := range h.subscriptions() {
+		h.due(other.ID, -time.Minute)
+	}
+	h.due(s.ID, -time.Hour) // the first of them
+	h.sql("UPDATE subscriptions SET resource = 'none' WHERE id = $1", s.ID)
+	if err := h.o.Due(h.ctx); err == nil {
+		t.Error("nothing failed")
+	}
+	h.charged(3, 1700+2400)
+}

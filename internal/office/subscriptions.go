@@ -2,6 +2,8 @@ package office
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -18,6 +20,7 @@ const (
 	SubscriptionActive    = "active"
 	SubscriptionCancelled = "cancelled"
 	SubscriptionUnpaid    = "payment_required"
+	SubscriptionEnded     = "ended" // what was approved is over
 )
 
 // renewalNotice is how long before a renewal the person is told (RULES 8).
@@ -121,30 +124,44 @@ func (o *Office) renewals(ctx context.Context, org string) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
+	var failed error // one that fails keeps none of the later ones waiting
 	for _, s := range due {
 		told := s.NextAt > store.Micro(o.Now()) && s.ToldAt == s.NextAt
 		tried := s.State == SubscriptionUnpaid && o.Now().Sub(store.Time(s.ToldAt)) < retryUnpaid
 		if told || tried {
 			continue
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.renew(ctx, t, s.ID) }); err != nil && purser.CodeOf(err) == purser.Internal {
-			return err
+			failed = errors.Join(failed, fmt.Errorf("renewing %s: %w", s.ID, err))
 		}
 	}
-	return nil
+	return failed
+}
+
+// outlives reports that a renewal falls due, or is decided, after the end that was approved.
+func outlives(s db.Subscription, now time.Time) bool {
+	return s.EndsAt != 0 && max(s.NextAt, store.Micro(now)) > s.EndsAt
 }
 
 func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	s, err := t.Subscription(ctx, db.SubscriptionParams{Organization: t.Org, ID: id})
-	if err != nil || s.State == SubscriptionCancelled {
+	if err != nil || s.State != SubscriptionActive && s.State != SubscriptionUnpaid {
 		return err
 	}
 	if s.NextAt > store.Micro(t.Now) {
 		return o.announce(ctx, t, s)
 	}
+	if outlives(s, t.Now) {
+		return o.runOut(ctx, t, s)
+	}
 	r := recordOf(system, "renew", s.ID)
 	r.Project, r.PlanDigest, r.Detail = s.Project, s.PlanDigest, map[string]string{"what": s.What}
 	amount := purser.Money{Amount: s.Amount, Currency: s.Currency}
+	money := audit.Money{Amount: amount.Amount, Currency: amount.Currency}
+	r.Money = &audit.Amounts{Expected: &money, Ceiling: &money}
 	budgets, err := o.covering(ctx, t, s.Project, s.Provider, s.Category, "", s.Currency)
 	if err != nil {
 		return err
@@ -157,9 +174,6 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 		Now: t.Now, Skew: t.Skew, Amount: amount, Provider: s.Provider, Stops: stops, Budgets: budgets,
 		Path: guard.Path{Organization: t.Org, Project: s.Project, Provider: s.Provider},
 	})
-	if s.EndsAt != 0 && s.NextAt > s.EndsAt {
-		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "it was approved until %s", store.Time(s.EndsAt).Format(time.DateOnly)))
-	}
 	if s.Amount > s.Maximum {
 		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "the renewal is above the approved %s", purser.Money{Amount: s.Maximum, Currency: s.Currency}))
 	}
@@ -172,7 +186,8 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	return o.paid(ctx, t, s, r, amount, budgets)
 }
 
-// paid holds and captures a renewal in one turn, and sets the next date.
+// paid holds and captures a renewal in one turn, and sets the next date: the one after
+// this, even where that has passed. Each that nobody was there for is decided on its own.
 func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, amount purser.Money, budgets []guard.Budget) error {
 	hold, err := o.hold(ctx, t, wanted{
 		subscription: s.ID, project: s.Project, provider: s.Provider, category: s.Category, amount: amount, budgets: budgets, expires: t.Now.Add(time.Hour),
@@ -208,7 +223,7 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 	if err != nil {
 		return err
 	}
-	next, err := nextDate(store.Time(s.StartedAt), t.Now, s.Interval, t.Zone)
+	next, err := nextDate(store.Time(s.StartedAt), store.Time(s.NextAt), s.Interval, t.Zone)
 	if err != nil {
 		return err
 	}
@@ -242,7 +257,23 @@ func (o *Office) unpaid(ctx context.Context, t *store.Turn, s db.Subscription, r
 	return o.refuse(t, r, no)
 }
 
-// announce tells the person of a renewal, once, a week before.
+// runOut ends a recurring charge whose approval is over: what was paid for has run out,
+// and nothing more is asked or paid before a person approves it anew.
+func (o *Office) runOut(ctx context.Context, t *store.Turn, s db.Subscription) error {
+	over := purser.Errorf(purser.PaymentRequired, "it was approved until %s", store.Time(s.EndsAt).Format(time.DateOnly))
+	r := recordOf(system, "end_subscription", s.ID)
+	r.Project, r.PlanDigest, r.Detail = s.Project, s.PlanDigest, map[string]string{"what": s.What, "reason": over.Detail}
+	t.Record(r)
+	if err := o.setPaid(ctx, t, s.Resource, ResourceUnpaid); err != nil {
+		return err
+	}
+	if err := o.tell(ctx, t, notice.Unpaid(showSubscription(s), store.Time(s.NextAt), over)); err != nil {
+		return err
+	}
+	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionEnded, NextAt: s.NextAt, ToldAt: s.ToldAt})
+}
+
+// announce tells the person of a renewal, once, a week before; or that there will be none.
 func (o *Office) announce(ctx context.Context, t *store.Turn, s db.Subscription) error {
 	if s.ToldAt == s.NextAt {
 		return nil
@@ -250,8 +281,12 @@ func (o *Office) announce(ctx context.Context, t *store.Turn, s db.Subscription)
 	r := recordOf(system, "announce_renewal", s.ID)
 	r.Project = s.Project
 	r.Detail = map[string]string{"what": s.What, "amount": purser.Money{Amount: s.Amount, Currency: s.Currency}.String(), "due": store.Time(s.NextAt).Format(time.RFC3339)}
+	words := notice.Renewal
+	if outlives(s, t.Now) {
+		r.Action, words = "announce_end", notice.Ending
+	}
 	t.Record(r)
-	if err := o.tell(ctx, t, notice.Renewal(showSubscription(s), store.Time(s.NextAt))); err != nil {
+	if err := o.tell(ctx, t, words(showSubscription(s), store.Time(s.NextAt))); err != nil {
 		return err
 	}
 	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.NextAt})
