@@ -165,7 +165,7 @@ type door struct {
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate.EntryOf(r.Context()).Name(d.op.Name)
 	ctx := r.Context()
-	if d.op.Spends() {
+	if d.op.Spends() || d.op.Who == purser.Providers {
 		var sent func()
 		ctx, sent = d.answering(ctx)
 		defer sent()

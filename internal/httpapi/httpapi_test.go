@@ -19,6 +19,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,6 +288,33 @@ func TestTheKeyAndTheCallerReachTheOffice(t *testing.T) {
 	ask(t, "POST", s.URL+"/v1/sign-in/challenge", `{"email":"a@b"}`, auth, agent, kind, jsonDoc)
 	if made := o.Made(); len(made) != 1 || made[0].By.ID != "" || made[0].By.Source != "127.0.0.1" {
 		t.Errorf("an operation for anyone got %+v", made)
+	}
+}
+
+// marking is an office that counts the answers that left.
+type marking struct {
+	doortest.Office
+	sent atomic.Int64
+}
+
+func (m *marking) Answering(ctx context.Context) (context.Context, func()) {
+	return ctx, func() { m.sent.Add(1) }
+}
+
+// RULES 21: an answer of the rail is told of as those to spends are, when it has left.
+func TestTheAnswerToAChargeIsToldOfWhenItHasLeft(t *testing.T) {
+	o := &marking{}
+	g, err := gate.New(gate.Config{Authenticator: o, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(New(Config{Office: o, Gate: g}))
+	defer s.Close()
+	for n, path := range []string{"/v1/charges", "/v1/rail/charges"} {
+		ask(t, "POST", s.URL+path, `{}`, kind, jsonDoc)
+		if sent := o.sent.Load(); sent != int64(n+1) {
+			t.Errorf("after %s %d answers are told of", path, sent)
+		}
 	}
 }
 

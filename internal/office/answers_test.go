@@ -78,3 +78,34 @@ func TestASecondStopIsAcknowledgedAfterEarlierAnswersToo(t *testing.T) {
 		}
 	}
 }
+
+// A rail's charge is an answer too: what it says was charged before a stop is told before
+// the stop is acknowledged.
+func TestAStopIsAcknowledgedAfterTheAnswerToACharge(t *testing.T) {
+	t.Parallel()
+	h := open(t, t.TempDir()+"/purser.db")
+	other, _ := h.run(1000)
+	h.inCall(func(token, _ string) {
+		ctx, sent := h.o.Answering(h.ctx)
+		in := purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD", IdempotencyKey: "k"}
+		if _, err := h.ops["charge"].Do(ctx, atLocal, in); err != nil {
+			t.Error(explain(err))
+			return
+		}
+		asked, acknowledged := time.Now(), make(chan struct{})
+		go func() {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: other.ID, Reason: "enough"})
+			close(acknowledged)
+		}()
+		h.eventually("the stop is in force", func() bool { return h.counted("stop", "accepted") == 1 })
+		select {
+		case <-acknowledged:
+			if time.Since(asked) < office.AnswerWait { // after which it waits no more
+				t.Error("the stop was acknowledged before the answer to a charge of before it had left")
+			}
+		case <-time.After(50 * time.Millisecond):
+		}
+		sent()
+		<-acknowledged
+	})
+}

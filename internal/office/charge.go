@@ -32,6 +32,9 @@ func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) 
 	if !purser.ValidKey(in.IdempotencyKey) {
 		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge needs an idempotency_key of 1 to 255 visible ASCII characters")
 	}
+	if !purser.ValidCurrency(in.Currency) || in.AmountMinor > mostMinor {
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge is of at most %d minor units of a currency of three capital letters, like USD", int64(mostMinor))
+	}
 	token, err := o.Store.Read().PaymentTokenByHash(ctx, hashOf(seal.NewSecret(in.Token)))
 	if missing(err) {
 		return purser.Charged{}, purser.Errorf(purser.TokenInvalid, "the payment token is not known")
@@ -41,6 +44,7 @@ func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) 
 	}
 	var out purser.Charged
 	err = o.turn(ctx, token.Organization, func(t *store.Turn) error {
+		o.unsent.expect(answeringOf(ctx)) // whatever it is: a stop is acknowledged after it (SPEND.md K2)
 		out, err = o.charge(ctx, t, by, token.Hash, in)
 		return err
 	})
@@ -76,6 +80,9 @@ func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tok
 	}
 	r := recordOf(by, "charge", h.ID)
 	r.Project, r.Run, r.PlanDigest, r.IdempotencyKey = h.Project, h.Run, token.PlanDigest, in.IdempotencyKey
+	if in.AmountMinor > 0 {
+		r.Money = &audit.Amounts{Actual: &audit.Money{Amount: in.AmountMinor, Currency: in.Currency}}
+	}
 	if token.Provider != by.ID {
 		no := rail.Token{Provider: token.Provider}.Forbids(by.ID, purser.Money{}, t.Now)
 		return purser.Charged{}, o.refuse(t, r, no)
@@ -144,7 +151,6 @@ func (o *Office) captured(ctx context.Context, t *store.Turn, by purser.Actor, r
 		status = "requires_action"
 	}
 	r.Provider = &audit.Provider{ChargeID: id, RequestID: catalog.Plain(in.ResourceID, 128)}
-	r.Money = &audit.Amounts{Actual: &audit.Money{Amount: in.AmountMinor, Currency: in.Currency}}
 	r.Detail = map[string]string{"status": status, "token": token.ID}
 	if status != "succeeded" {
 		r.Outcome = audit.Refused

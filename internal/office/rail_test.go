@@ -62,6 +62,8 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 			{"another provider", purser.Actor{Kind: purser.Provider, ID: "evil"}, fine, purser.WrongProvider},
 			{"one minor unit above the limit", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 1201 }), purser.TokenLimit},
 			{"another currency", atLocal, change(func(c *purser.Charge) { c.Currency = "EUR" }), purser.TokenLimit},
+			{"no currency", atLocal, change(func(c *purser.Charge) { c.Currency = "dollars-and-cents" }), purser.InvalidRequest},
+			{"more than a record can say", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 1 << 60 }), purser.InvalidRequest},
 			{"nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 0 }), purser.InvalidRequest},
 			{"less than nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = -1 }), purser.InvalidRequest},
 			{"an unknown token", atLocal, change(func(c *purser.Charge) { c.Token = "sbx_x" }), purser.TokenInvalid},
@@ -74,7 +76,13 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 		}
 		for _, tt := range tests {
 			if _, err := h.charge(tt.by, tt.in); purser.CodeOf(err) != tt.want {
-				t.Errorf("%s: got %v, want %s", tt.name, explainOrNil(err), tt.want)
+				t.Errorf("%s: got %.300s, want %s", tt.name, explainOrNil(err), tt.want)
+			}
+		}
+		for _, r := range h.records() {
+			above := r.Action == "charge" && strings.Contains(r.Detail["reason"], "12.01")
+			if above && (r.Money == nil || r.Money.Actual == nil || r.Money.Actual.Amount != 1201) {
+				t.Errorf("record %d says not how much was refused: %+v", r.Seq, r.Money)
 			}
 		}
 		h.sql("UPDATE payment_tokens SET expires_at = expires_at - 7200000000") // two hours
