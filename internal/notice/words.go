@@ -241,6 +241,20 @@ func Unknown(o Order) Notice {
 	return n
 }
 
+// UnknownHold tells that the time of a hold is over whose effect began, and that nobody
+// has said what it cost.
+func UnknownHold(o Order) Notice {
+	return Notice{
+		Kind: OrderUnknown, Mark: string(OrderUnknown) + "/" + o.ID, About: o.ID, Project: o.Project, Run: o.Run,
+		Subject: fmt.Sprintf("Nobody knows what became of a hold for %s", quoted(o.Provider)),
+		Facts: []Fact{
+			{"From", o.Provider, true},
+			{"Held meanwhile", o.Held.String(), false},
+			{"Next", "whoever placed it says what it cost; if it stays so, look at the provider and say: purser hold resolve " + o.ID, false},
+		},
+	}
+}
+
 // Mismatch tells that a provider handed over something else, or answered for
 // somebody else, than was asked.
 func Mismatch(o Order, no *purser.Error) Notice {

@@ -197,3 +197,48 @@ func TestAnOrderThatFailsThreeTimesIsPaused(t *testing.T) {
 	}
 	h.charged(0, 0)
 }
+
+// saysHowMuch fails unless each refusal of an action says what it was of.
+func (h *house) saysHowMuch(action string) {
+	h.t.Helper()
+	n := 0
+	for _, r := range h.records() {
+		if r.Action != action || r.Outcome != "refused" {
+			continue
+		}
+		if n++; r.Money == nil || r.Money.Expected == nil || r.Money.Expected.Amount == 0 || r.Money.Expected.Currency != "USD" {
+			h.t.Errorf("record %d says not how much was refused: %+v", r.Seq, r.Money)
+		}
+	}
+	if n == 0 {
+		h.t.Errorf("no refusal of %s is on record", action)
+	}
+}
+
+// Whoever reads the log learns from a refusal how much was to be spent.
+func TestARefusedOrderSaysHowMuch(t *testing.T) {
+	t.Parallel()
+	for name, forbid := range map[string]func(*house, purser.Run){
+		"by a budget": func(h *house, run purser.Run) { h.limit("run", run.ID, usd(100)) },
+		"by a stop that was lifted": func(h *house, _ purser.Run) {
+			h.resume(must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, aDB(t))
+			h.seller.pay = h.rail()
+			run, agent := h.run(5000)
+			h.link(agent)
+			plan := h.planned(agent, purser.StepRequest{Service: "local/hosting:static", Name: "site"}, domain("superseal.club"))
+			h.seller.create = func(c create) (app.Resource, error) { // the first step
+				forbid(h, run)
+				return c.work()
+			}
+			if _, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID}); err == nil {
+				t.Error("it was bought")
+			}
+			h.saysHowMuch("place")
+		})
+	}
+}

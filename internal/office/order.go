@@ -199,19 +199,26 @@ func (o *Office) place(ctx context.Context, t *store.Turn, planID string, step p
 	if err != nil {
 		return db.Order{}, err
 	}
-	if err := o.untouched(ctx, t, plan); err != nil {
-		return db.Order{}, o.refuseAct(t, system, "place", plan.ID, err)
-	}
-	sp, err := o.spend(ctx, t, run, step)
-	if err != nil {
-		return db.Order{}, err
-	}
 	id, err := o.newID(purser.PrefixOrder)
 	if err != nil {
 		return db.Order{}, err
 	}
 	r := orderRecord("place", plan, step, id)
 	r.Quote = quote
+	if step.Price.Now > 0 {
+		money := audit.Money{Amount: step.Price.Now, Currency: step.Price.Currency}
+		r.Money = &audit.Amounts{Expected: &money, Ceiling: &money}
+	}
+	var touched *purser.Error
+	if err := o.untouched(ctx, t, plan); asCoded(err, &touched) {
+		return db.Order{}, o.refuse(t, r, touched)
+	} else if err != nil {
+		return db.Order{}, err
+	}
+	sp, err := o.spend(ctx, t, run, step)
+	if err != nil {
+		return db.Order{}, err
+	}
 	if err := planOpen(t, plan); err != nil {
 		return db.Order{}, o.refuse(t, r, err)
 	}

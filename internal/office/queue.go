@@ -398,6 +398,9 @@ func (o *Office) batchOf(org string, requests []spend.Request, decided func([]sp
 			if err := o.tellCrossings(t, s); err != nil {
 				return nil, err
 			}
+			if err := o.tellOutcomes(t, s, requests, outcomes); err != nil {
+				return nil, err
+			}
 			if err := o.exceeded(t, s); err != nil {
 				return nil, err
 			}
@@ -417,6 +420,33 @@ func (o *Office) tellCrossings(t *store.Turn, s *spend.State) error {
 		use := c.Before.Held + c.Before.Captured - c.Before.Refunded
 		for _, percent := range notice.Crossed(c.Before.Limit.Amount, use, use+c.Added, c.Before.Thresholds) {
 			if err := o.tell(context.Background(), t, notice.Threshold(c.Before, percent, use+c.Added)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tellOutcomes tells of runs that are held back, as with orders of plans, and of holds
+// of which nobody knows what became; most batches have neither.
+func (o *Office) tellOutcomes(t *store.Turn, s *spend.State, requests []spend.Request, outcomes []spend.Outcome) error {
+	ctx := context.Background() // the turn's own: it does not end with a caller
+	paused := map[string]bool{}
+	for i := range outcomes {
+		r, out := &requests[i], &outcomes[i]
+		switch {
+		case out.Seq == 0 || out.Replay: // decided before, or not at all
+		case out.Err != nil && out.Err.Code == purser.TooManyOrders && !paused[r.Run]:
+			paused[r.Run] = true
+			run := purser.Run{ID: r.Run, Project: s.Runs[r.Run].Project}
+			n := notice.Paused(run, o.nameOf(ctx, t.Queries, t.Org, r.By), r.Provider+" "+r.Target, out.Err, t.Now)
+			if err := o.tell(ctx, t, n); err != nil {
+				return err
+			}
+		case out.Err == nil && r.Op == spend.Expire && out.Hold.State == purser.HoldUnknown:
+			h := s.Holds[r.Hold]
+			n := notice.UnknownHold(notice.Order{ID: h.ID, Provider: h.Provider, Project: h.Project, Run: h.Run, Held: purser.Money{Amount: h.Left(), Currency: h.Currency}})
+			if err := o.tell(ctx, t, n); err != nil {
 				return err
 			}
 		}

@@ -134,6 +134,7 @@ func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
 			if n := h.counted("renew", "refused"); n != 1 {
 				t.Errorf("%d refusals on record, want 1", n)
 			}
+			h.saysHowMuch("renew")
 			h.charged(2, 1700)
 		})
 	}

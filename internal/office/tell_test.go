@@ -163,6 +163,34 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	})
+	t.Run("a hold that nobody knows of", func(t *testing.T) {
+		h, b := told(t, file(t))
+		_, agent := h.run(1000)
+		hold := must[purser.Hold](h, agent, "place_hold", holdOf(300))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: hold.ID})
+		h.sql("UPDATE holds SET expires_at = 1 WHERE id = $1", hold.ID)
+		for range 3 {
+			h.tick()
+		}
+		if m := h.one(b, notice.OrderUnknown); m.About != hold.ID || m.Run != agent.Run || !strings.Contains(fmt.Sprint(m.Facts), "3.00 USD") {
+			t.Errorf("%+v", m)
+		}
+	})
+	t.Run("a run that orders too fast without a plan", func(t *testing.T) {
+		h, b := told(t, file(t))
+		_, agent := h.run(1000)
+		order := holdOf(100)
+		order.Kind = "order"
+		var err error
+		for i := range 6 {
+			order.Target, order.Provider = fmt.Sprint("thing ", i), fmt.Sprint("shop", i)
+			_, err = do[purser.Hold](h, agent, "place_hold", order)
+		}
+		refused(t, err, purser.TooManyOrders)
+		if m := h.one(b, notice.RunPaused); m.About != agent.Run || m.Project != h.project.ID || !strings.Contains(fmt.Sprint(m.Facts), "shop3 thing 3") {
+			t.Errorf("%+v", m)
+		}
+	})
 	t.Run("something else than was asked", func(t *testing.T) {
 		h, b := told(t, file(t))
 		h.seller.pay = h.rail()
@@ -345,6 +373,20 @@ func TestALimitTellsWhatItFindsUsed(t *testing.T) {
 	slices.Sort(subjects)
 	if strings.Join(subjects, " ") != "100% 80% " {
 		t.Errorf("told of %q", subjects)
+	}
+}
+
+// Whoever is told how much is used is told until when, of spends without a plan too.
+func TestAThresholdOfAChargeSaysWhenItsBudgetBeginsAnew(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, aDB(t))
+	h.limit("organization", "", usd(1000))
+	_, agent := h.run(2000)
+	must[purser.Hold](h, agent, "charge_usage", usage(500))
+	m := h.one(b, notice.BudgetThreshold)
+	next := time.Now().UTC().AddDate(0, 1, 1-time.Now().UTC().Day()).Format("2006-01-02")
+	if !slices.ContainsFunc(m.Facts, func(f notice.Fact) bool { return f.Name == "Begins anew" && strings.HasPrefix(f.Value, next) }) {
+		t.Errorf("%+v", m.Facts)
 	}
 }
 

@@ -252,7 +252,7 @@ func (s *State) Crossings() []Crossing {
 	var out []Crossing
 	for _, w := range s.Moved {
 		if added := w.Use() - w.was; w.of != nil && added > 0 {
-			before := line(w.of, w, time.Time{})
+			before := line(w.of, w, s.period(w.of).next)
 			before.Held, before.Captured, before.Refunded = w.was, 0, 0
 			out = append(out, Crossing{before, added})
 		}
