@@ -29,11 +29,11 @@ func (Dropped) Drop() bool { return true }
 // token's hold, and nothing else. It opens no second hold and never exceeds it
 // (RULES 7). The provider's key for the charge makes a repeat the same charge.
 func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) (purser.Charged, error) {
-	if !purser.ValidKey(in.IdempotencyKey) {
+	switch {
+	case !purser.ValidKey(in.IdempotencyKey):
 		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge needs an idempotency_key of 1 to 255 visible ASCII characters")
-	}
-	if !purser.ValidCurrency(in.Currency) || in.AmountMinor > mostMinor {
-		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge is of at most %d minor units of a currency of three capital letters, like USD", int64(mostMinor))
+	case in.AmountMinor <= 0 || in.AmountMinor > mostMinor || !purser.ValidCurrency(in.Currency):
+		return purser.Charged{}, purser.Errorf(purser.InvalidRequest, "a charge is of an amount_minor from 1 to %d, in a currency of three capital letters", int64(mostMinor))
 	}
 	token, err := o.Store.Read().PaymentTokenByHash(ctx, hashOf(seal.NewSecret(in.Token)))
 	if missing(err) {
@@ -78,45 +78,41 @@ func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tok
 	if err != nil {
 		return purser.Charged{}, err
 	}
+	by.Organization, by.Key = t.Org, in.IdempotencyKey
+	amount := purser.Money{Amount: in.AmountMinor, Currency: in.Currency}
 	r := recordOf(by, "charge", h.ID)
-	r.Project, r.Run, r.PlanDigest, r.IdempotencyKey = h.Project, h.Run, token.PlanDigest, in.IdempotencyKey
-	if in.AmountMinor > 0 {
-		r.Money = &audit.Amounts{Actual: &audit.Money{Amount: in.AmountMinor, Currency: in.Currency}}
-	}
-	if token.Provider != by.ID {
-		no := rail.Token{Provider: token.Provider}.Forbids(by.ID, purser.Money{}, t.Now)
+	r.Project, r.Run, r.PlanDigest = h.Project, h.Run, token.PlanDigest
+	r.Money = &audit.Amounts{Actual: &audit.Money{Amount: amount.Amount, Currency: amount.Currency}}
+	if token.Provider != by.ID { // nothing here is its own, and no key either
+		no := rail.Token{Provider: token.Provider}.Forbids(by.ID, amount, t.Now)
 		return purser.Charged{}, o.refuse(t, r, no)
 	}
-	old, err := t.ChargeByKey(ctx, db.ChargeByKeyParams{Organization: t.Org, Provider: by.ID, ProviderKey: in.IdempotencyKey})
-	switch {
-	case err == nil && old.RequestHash != hash:
-		return purser.Charged{}, o.refuse(t, r, purser.Errorf(purser.KeyReused, "the idempotency key was used for another charge"))
-	case err == nil:
-		return showCharge(old, h), nil
-	case !missing(err):
-		return purser.Charged{}, err
-	}
-	amount := purser.Money{Amount: in.AmountMinor, Currency: in.Currency}
 	facts := rail.Token{Provider: token.Provider, Currency: token.Currency, Left: left(h), State: token.State, ExpiresAt: store.Time(token.ExpiresAt)}
 	if h.Captured > 0 && facts.State == rail.Active {
 		facts.State = rail.Consumed // one capture a hold: two halves are two charges
 	}
-	if no := facts.Forbids(by.ID, amount, t.Now); no != nil {
-		return purser.Charged{}, o.refuse(t, r, no)
-	}
-	if no, err := o.chargeStopped(ctx, t, h); err != nil || no != nil {
-		if no != nil {
+	out, err := onceIn(ctx, o, t, by, hash, func() (purser.Charged, error) {
+		if no := facts.Forbids(by.ID, amount, t.Now); no != nil {
 			return purser.Charged{}, o.refuse(t, r, no)
 		}
-		return purser.Charged{}, err
+		switch no, err := o.chargeStopped(ctx, t, h); {
+		case err != nil:
+			return purser.Charged{}, err
+		case no != nil:
+			return purser.Charged{}, o.refuse(t, r, no)
+		}
+		return o.captured(ctx, t, by, r, h, token, hash, in)
+	})
+	if purser.CodeOf(err) == purser.KeyReused {
+		err = o.refuse(t, r, asError(err))
 	}
-	return o.captured(ctx, t, by, r, h, token, hash, in)
+	return out, err
 }
 
 // chargeHash is of what is charged, not of the token: a retry of one order may
 // come with a newer token of the same hold.
 func chargeHash(hold string, in purser.Charge) (string, error) {
-	return canonical.Digest(map[string]any{"hold": hold, "amount": in.AmountMinor, "currency": in.Currency, "resource": in.ResourceID})
+	return canonical.Digest(map[string]any{"operation": "charge", "hold": hold, "amount": in.AmountMinor, "currency": in.Currency, "resource": in.ResourceID})
 }
 
 // chargeStopped lets a charge through a stop only within a hold whose effect
@@ -181,10 +177,6 @@ func receipt(in purser.Charge) string {
 		lines = append(lines, purser.LineItem{Description: catalog.Plain(l.Description, 200), AmountMinor: l.AmountMinor})
 	}
 	return toJSON(lines)
-}
-
-func showCharge(c db.Charge, h db.Hold) purser.Charged {
-	return purser.Charged{ID: c.ID, Status: c.Status, AmountMinor: c.Amount, Currency: c.Currency, Left: left(h)}
 }
 
 // Refund is recorded from the party that captured, for its own charge only

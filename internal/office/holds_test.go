@@ -314,8 +314,8 @@ func TestAKeyThatNobodyLookedForIsFound(t *testing.T) {
 		if !again.Replay || again.ID != first.ID || other.Replay || h.left("run", run.ID) != 1000-1-10-1-20 {
 			t.Errorf("again: %+v, other: %+v, %d left", again, other, h.left("run", run.ID))
 		}
-		if n := charges(); n != before+2 {
-			t.Errorf("%d charges more are on record, want 2", n-before)
+		if n := charges(); n != before+3 {
+			t.Errorf("%d charges more are on record, want the two that are new and the refusal", n-before)
 		}
 
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})

@@ -65,6 +65,8 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 			{"no currency", atLocal, change(func(c *purser.Charge) { c.Currency = "dollars-and-cents" }), purser.InvalidRequest},
 			{"more than a record can say", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 1 << 60 }), purser.InvalidRequest},
 			{"nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 0 }), purser.InvalidRequest},
+			{"more than any hold", atLocal, change(func(c *purser.Charge) { c.AmountMinor = 1 << 60 }), purser.InvalidRequest},
+			{"no currency", atLocal, change(func(c *purser.Charge) { c.Currency = "us\x00" }), purser.InvalidRequest},
 			{"less than nothing", atLocal, change(func(c *purser.Charge) { c.AmountMinor = -1 }), purser.InvalidRequest},
 			{"an unknown token", atLocal, change(func(c *purser.Charge) { c.Token = "sbx_x" }), purser.TokenInvalid},
 			{"no key", atLocal, purser.Charge{Token: token, AmountMinor: 1200, Currency: "USD"}, purser.InvalidRequest},
@@ -119,6 +121,59 @@ func TestAChargeIsRefusedForEachReasonWithItsOwnCode(t *testing.T) {
 		t.Errorf("after the order is settled: got %v", explainOrNil(err))
 	}
 	h.charged(1, 1200)
+}
+
+// RULES 10: a refused charge keeps its key, unless time, a stop or a newer token of the
+// hold can change that; and who charges has one space of keys.
+func TestAChargesKeyIsOneOfItsProviders(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.inCall(func(token, order string) {
+			in := purser.Charge{Token: token, AmountMinor: 1201, Currency: "USD", IdempotencyKey: "k", ResourceID: "r\x00"}
+			records := h.counted("charge", "refused")
+			for range 2 { // a replay decides nothing
+				_, err := h.charge(atLocal, in)
+				refused(t, err, purser.TokenLimit)
+			}
+			in.AmountMinor = 1200
+			_, err := h.charge(atLocal, in)
+			refused(t, err, purser.KeyReused)
+			if n := h.counted("charge", "refused") - records; n != 2 {
+				t.Errorf("%d refusals on record, want that of the amount and that of the key", n)
+			}
+
+			in.IdempotencyKey = "k2"
+			for code, change := range map[purser.Code][2]string{
+				purser.TokenRevoked: {"state = 'revoked'", "state = 'active'"},
+				purser.TokenExpired: {"expires_at = expires_at - 7200000000", "expires_at = expires_at + 7200000000"},
+			} {
+				h.sql("UPDATE payment_tokens SET " + change[0])
+				_, err = h.charge(atLocal, in)
+				refused(t, err, code)
+				h.sql("UPDATE payment_tokens SET " + change[1])
+			}
+			charged, err := h.charge(atLocal, in)
+			if err != nil {
+				t.Fatal(explain(err))
+			}
+			_, err = h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charged.ID, AmountMinor: 100, IdempotencyKey: "k2"})
+			refused(t, err, purser.KeyReused)
+			in.AmountMinor, in.IdempotencyKey = 1, "k3"
+			refund := purser.RefundCharge{Charge: charged.ID, AmountMinor: 100, IdempotencyKey: "k3"}
+			if _, err = h.ops["refund"].Do(h.ctx, atLocal, refund); err != nil {
+				t.Error(explain(err))
+			}
+			_, err = h.charge(atLocal, in)
+			refused(t, err, purser.KeyReused)
+		})
+		for _, r := range h.records() {
+			if r.Action == "charge" && r.Money == nil {
+				t.Errorf("record %d does not say how much: %+v", r.Seq, r)
+			}
+		}
+		h.charged(1, 1200)
+	})
 }
 
 // RULES 2: a token dies before its hold goes back, and outlives it never.

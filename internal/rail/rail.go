@@ -44,8 +44,6 @@ func (t Token) Forbids(provider string, amount purser.Money, now time.Time) *pur
 		return purser.Errorf(purser.TokenInvalid, "the payment token was used up")
 	case !now.Before(t.ExpiresAt):
 		return purser.Errorf(purser.TokenExpired, "the payment token ran out at %s", t.ExpiresAt.Format(time.RFC3339))
-	case amount.Amount <= 0:
-		return purser.Errorf(purser.InvalidRequest, "a charge of %s", amount)
 	case t.Currency != amount.Currency:
 		return purser.Errorf(purser.TokenLimit, "the payment token is for %s, the charge is in %s", t.Currency, amount.Currency)
 	case amount.Amount > t.Left:

@@ -302,18 +302,23 @@ func (s *State) one(r *Request) Outcome {
 
 // Sticky reports that a key keeps a refusal: all that were decided for good.
 // Anything that a person, time or another try can change is not stored, and the
-// same key goes on (RULES 10); a fault of ours is no decision.
+// same key goes on (RULES 10). A fault of ours is no decision.
 func Sticky(code purser.Code) bool {
-	fault := code == purser.Internal || code == purser.BooksBroken || code == purser.NewerDatabase
-	return code.Info().Class == purser.ClassFinal && !fault
+	switch code {
+	case purser.Internal, purser.BooksBroken, purser.NewerDatabase:
+		return false
+	case purser.TokenExpired, purser.TokenRevoked: // a new token of the same hold comes with the same key
+		return false
+	}
+	return code.Info().Class == purser.ClassFinal
 }
 
 // replay answers as the first time, with the epoch of now: a replay is no
 // permission to act (SPEND.md section 2).
 func (s *State) replay(r *Request, kept Kept) Outcome {
 	if kept.Hash != r.Hash {
-		return Outcome{Err: purser.Errorf(purser.KeyReused, "the idempotency key %q was used for another request", r.By.Key).
-			WithHint("use a new key for a new request")}
+		return s.refuse(r, audit.Record{}, purser.Errorf(purser.KeyReused, "the idempotency key %q was used for another request", r.By.Key).
+			WithHint("use a new key for a new request"))
 	}
 	out := Outcome{Hold: kept.Hold, Err: kept.Err, Seq: kept.Seq, Replay: true}
 	if kept.Made != nil {

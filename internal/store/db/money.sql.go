@@ -251,39 +251,6 @@ func (q *Queries) Charge(ctx context.Context, arg ChargeParams) (Charge, error) 
 	return i, err
 }
 
-const chargeByKey = `-- name: ChargeByKey :one
-SELECT organization, id, provider, provider_key, request_hash, token, hold, currency, amount, refunded, status, resource, receipt, seq, created_at FROM charges WHERE organization = $1 AND provider = $2 AND provider_key = $3
-`
-
-type ChargeByKeyParams struct {
-	Organization string
-	Provider     string
-	ProviderKey  string
-}
-
-func (q *Queries) ChargeByKey(ctx context.Context, arg ChargeByKeyParams) (Charge, error) {
-	row := q.db.QueryRowContext(ctx, chargeByKey, arg.Organization, arg.Provider, arg.ProviderKey)
-	var i Charge
-	err := row.Scan(
-		&i.Organization,
-		&i.ID,
-		&i.Provider,
-		&i.ProviderKey,
-		&i.RequestHash,
-		&i.Token,
-		&i.Hold,
-		&i.Currency,
-		&i.Amount,
-		&i.Refunded,
-		&i.Status,
-		&i.Resource,
-		&i.Receipt,
-		&i.Seq,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
 const closePaymentTokens = `-- name: ClosePaymentTokens :execrows
 UPDATE payment_tokens SET state = $3 WHERE organization = $1 AND hold = $2 AND state = 'active'
 `

@@ -87,9 +87,6 @@ UPDATE payment_tokens SET state = $3 WHERE organization = $1 AND hold = $2 AND s
 INSERT INTO charges (organization, id, provider, provider_key, request_hash, token, hold, currency, amount, status, resource, receipt, seq, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
--- name: ChargeByKey :one
-SELECT * FROM charges WHERE organization = $1 AND provider = $2 AND provider_key = $3;
-
 -- name: Charge :one
 SELECT * FROM charges WHERE id = $1 AND provider = $2;
 
