@@ -104,3 +104,37 @@ func TestAFinalRefusalIsKeptAndOnTheRecord(t *testing.T) {
 		}
 	})
 }
+
+// Promise 5: that a key was used for another request is a refusal like all others, on
+// the record wherever it was said.
+func TestAReusedKeyIsOnTheRecord(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(5000)
+	limit := func(cents int64) any { return purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(cents)} }
+	plan := func(purpose string) any {
+		return purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}, Purpose: purpose}
+	}
+	for _, c := range []struct {
+		op           string
+		by           purser.Actor
+		first, other any
+	}{
+		{"charge_usage", agent, usage(1), usage(2)}, // decided in a batch
+		{"set_budget", h.owner, limit(4000), limit(3000)},
+		{"plan", agent, plan("one"), plan("another")}, // looked for before its turn
+	} {
+		c.by.Key = c.op
+		if _, err := h.ops[c.op].Do(h.ctx, c.by, c.first); err != nil {
+			t.Fatal(explain(err))
+		}
+		_, err := h.ops[c.op].Do(h.ctx, c.by, c.other)
+		refused(t, err, purser.KeyReused)
+		all := h.records()
+		r := all[len(all)-1]
+		if r.Action != c.op || r.Outcome != audit.Refused || r.IdempotencyKey != c.op || r.Policy == nil || r.Policy.Reasons[0] != string(purser.KeyReused) {
+			t.Errorf("%s: the last record is %+v", c.op, r)
+		}
+	}
+	h.verify()
+}

@@ -25,6 +25,9 @@ func once[In, Out any](ctx context.Context, o *Office, by purser.Actor, operatio
 	decide := func(f func(*store.Turn) (Out, error)) error {
 		return o.turn(ctx, by.Organization, func(t *store.Turn) error {
 			out, err = onceIn(ctx, o, t, by, hash, func() (Out, error) { return f(t) })
+			if purser.CodeOf(err) == purser.KeyReused { // a refusal as all others are: on the record
+				err = o.refuse(t, recordOf(by, operation, targetOf(in)), asError(err))
+			}
 			return err
 		})
 	}

@@ -66,6 +66,11 @@ func replayed[Out any, In any](ctx context.Context, o *Office, by purser.Actor, 
 		return out, true, err
 	}
 	out, err = replay[Out](o, by.Organization, by, row, hash)
+	if purser.CodeOf(err) == purser.KeyReused {
+		err = o.turn(ctx, by.Organization, func(t *store.Turn) error {
+			return o.refuse(t, recordOf(by, operation, targetOf(in)), asError(err))
+		})
+	}
 	return out, true, err
 }
 
