@@ -137,6 +137,16 @@ func stopOf(target string) Record {
 	}
 }
 
+// resumeOf lifts the stop of stopOf.
+func resumeOf(t testing.TB, target string) Record {
+	t.Helper()
+	doc := act.Document{
+		Organization: org, Operation: "resume", RequestDigest: digest, Approver: "per_1",
+		Nonce: "nonce-of-a-resume", NotAfter: start + 10, Origin: "http://localhost:7777",
+	}
+	return Record{TS: start, Org: org, Actor: Actor{Kind: "person", ID: "per_1"}, Action: "resume", Target: "stp_" + target, Outcome: Accepted, Attach: signedAct(t, doc)}
+}
+
 var person = sync.OnceValue(func() act.Signer {
 	s, err := act.Derive([]byte("correct horse battery staple"), act.KDF{Name: "argon2id", Salt: []byte("0123456789abcdef"), Time: 2, MemoryKiB: 19 << 10, Threads: 1})
 	if err != nil {

@@ -218,7 +218,7 @@ func movements(rng *rand.Rand, n int) []Record {
 		case kind == 3 && h.captured > h.refunded:
 			amount := part(h.captured - h.refunded)
 			h.refunded += amount
-			r.Action, use.Refunded, add = "refund", use.Refunded+amount, -amount
+			r.Action, r.Actor.Kind, use.Refunded, add = "refund", "provider", use.Refunded+amount, -amount
 		case kind == 4 && use.Use()+100 <= limit:
 			amount := part(100)
 			open = append(open, held{captured: amount})

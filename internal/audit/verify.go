@@ -41,10 +41,11 @@ type VerifyOptions struct {
 // each leaf has its hash; seq is dense from 1; ts never decreases; each
 // checkpoint, in its place, is signed and has the root of all records before it;
 // the last line is a checkpoint over all records; each attached act is signed,
-// belongs to its record, was in time and is used once; plans are approved by
-// such an act only; an accepted decision that raised use left it within the
-// limit; what was captured above a hold was told by who captured, and stopped what it
-// came from.
+// belongs to its record, was in time and is used once; plans are approved, runs and
+// their like made, and stops lifted by such an act only; an accepted decision that raised
+// use left it within the limit, and was made under no stop of its organization, project
+// or run; what was given back, or captured above a hold, was told by who captured, and the
+// latter stopped what it came from.
 //
 // The error is a *Fault for a bad export, naming the first bad record, or the
 // range between two checkpoints if who changed it recomputed the hashes but has
@@ -89,6 +90,7 @@ type verifier struct {
 	acts          map[[16]byte]struct{}
 	books         books
 	overruns      overruns
+	stops         stops
 	report        Report
 
 	// What the record at hand is read into, and the methods that do it, made
@@ -104,7 +106,10 @@ func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key: %w", err)
 	}
-	v := &verifier{opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}}, overruns: overruns{inForce: map[string]string{}, above: map[string]int64{}}}
+	v := &verifier{
+		opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}},
+		overruns: overruns{above: map[string]int64{}}, stops: stops{inForce: map[string]string{}, covers: map[string]int{}},
+	}
 	v.briefMember, v.budgetMember = v.brief.member, v.budget.member
 	if v.witnesses, err = readWitnesses(opt.Witness, n); err != nil {
 		return nil, fmt.Errorf("reading the witness file: %w", err)

@@ -13,10 +13,11 @@ import (
 // brief holds what is checked of every record, as written in the leaf. Decoding
 // the whole record is ten times slower, and only a few need it.
 type brief struct {
-	seq, ts              int64
-	org, action, outcome []byte
-	budgets, attach      []byte
-	money                []byte
+	seq, ts                  int64
+	actor, org, project, run []byte
+	action, outcome          []byte
+	budgets, attach, money   []byte
+	raises                   bool // the use of a budget
 }
 
 func (b *brief) member(key, value []byte) (err error) {
@@ -25,8 +26,14 @@ func (b *brief) member(key, value []byte) (err error) {
 		b.seq, err = strconv.ParseInt(string(value), 10, 64)
 	case "ts":
 		b.ts, err = strconv.ParseInt(string(value), 10, 64)
+	case "actor":
+		b.actor = value
 	case "org":
 		b.org = value
+	case "project":
+		b.project = value
+	case "run":
+		b.run = value
 	case "action":
 		b.action = value
 	case "outcome":
@@ -73,16 +80,95 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 	if err := v.checkBudgets(b.budgets, accepted); err != nil {
 		return err
 	}
-	approves := accepted && string(b.action) == `"`+ActionApprove+`"`
-	if b.attach == nil && approves {
-		return v.fault("approval", "a plan is approved without a person's signed act")
+	if !accepted {
+		if b.attach == nil && v.opt.Each == nil {
+			return nil
+		}
+		return v.checkWhole(leaf)
+	}
+	if err := v.checkWho(b); err != nil {
+		return err
+	}
+	if begins := string(b.action) == `"begin"` || string(b.action) == `"begin_hold"`; b.raises || begins {
+		if by := v.stops.over(b); by != "" {
+			return v.fault("stop", fmt.Sprintf("%s was accepted, and %s was stopped", b.action, by))
+		}
 	}
 	// What is above a hold, and what stops and resumes, is rare.
-	weighs := accepted && (string(b.action) == `"stop"` || string(b.action) == `"resume"` || bytes.Contains(b.money, []byte(`"overrun":`)))
+	weighs := string(b.action) == `"stop"` || string(b.action) == `"resume"` || bytes.Contains(b.money, []byte(`"overrun":`))
 	if b.attach == nil && v.opt.Each == nil && !weighs {
 		return nil
 	}
 	return v.checkWhole(leaf)
+}
+
+// checkWho holds an accepted record to who may do that: what loosens is signed by a
+// person, and a refund is told by the party that captured (RULES 1, 2). A limit, labels,
+// a removal are signed where they loosen only, which one record does not say.
+func (v *verifier) checkWho(b *brief) error {
+	by := ""
+	switch string(b.action) {
+	case `"approve"`:
+		if b.attach == nil {
+			return v.fault("approval", "a plan is approved without a person's signed act")
+		}
+	case `"create_run"`, `"extend_run"`, `"grant"`, `"allow_repeat"`, `"resume"`, `"create_platform"`, `"invite"`, `"set_role"`, `"set_two_people"`,
+		`"first_passkey"`, `"recovery"`, `"open"`, `"inform"`, `"resolve"`, `"record_conformance"`:
+		if b.attach == nil {
+			return v.fault("approval", fmt.Sprintf("%s was accepted without a person's signed act", b.action))
+		}
+	case `"refund"`:
+		by = "provider"
+	case `"refund_hold"`:
+		by = "platform"
+	}
+	if by != "" && !bytes.Contains(b.actor, []byte(`"kind":"`+by+`"`)) {
+		return v.fault("refund", fmt.Sprintf("%s comes from the %s that captured, and from nobody else", b.action, by))
+	}
+	return nil
+}
+
+// stops follows those in force.
+type stops struct {
+	inForce map[string]string // by id: what it stops
+	covers  map[string]int    // how many stop it
+	key     []byte
+}
+
+func (s *stops) see(r Record) {
+	switch {
+	case r.Action == "stop":
+		s.inForce[r.Detail["stop"]] = r.Target
+		s.covers[r.Target]++
+	case r.Action == "resume":
+		if target, ok := s.inForce[r.Target]; ok {
+			delete(s.inForce, r.Target)
+			if s.covers[target]--; s.covers[target] == 0 {
+				delete(s.covers, target)
+			}
+		}
+	}
+}
+
+// over finds a stop that a record was written under, by what it says of its place:
+// organization, project and run (RULES 21).
+func (s *stops) over(b *brief) string {
+	if len(s.inForce) == 0 {
+		return ""
+	}
+	for _, place := range [...]struct {
+		scope string
+		id    []byte
+	}{{"organization:", b.org}, {"project:", b.project}, {"run:", b.run}} {
+		if len(place.id) <= len(`""`) {
+			continue
+		}
+		s.key = append(append(s.key[:0], place.scope...), place.id[1:len(place.id)-1]...)
+		if s.covers[string(s.key)] > 0 {
+			return string(s.key)
+		}
+	}
+	return ""
 }
 
 // checkWhole does what needs the decoded record.
@@ -97,7 +183,8 @@ func (v *verifier) checkWhole(leaf []byte) error {
 		}
 	}
 	if r.Outcome == Accepted {
-		if err := v.overruns.see(r); err != nil {
+		v.stops.see(r)
+		if err := v.overruns.see(r, v.stops.covers); err != nil {
 			return v.fault("books", err.Error())
 		}
 	}
@@ -113,18 +200,11 @@ func (v *verifier) checkWhole(leaf []byte) error {
 // back at most once, and stops what it came from in the record after it, unless that is
 // stopped already (RULES 2, 5).
 type overruns struct {
-	inForce map[string]string // stops, by id: what they stop
-	above   map[string]int64  // by hold: captured above it, and not given back
-	due     string            // what the next record must stop
+	above map[string]int64 // by hold: captured above it, and not given back
+	due   string           // what the next record must stop
 }
 
-func (o *overruns) see(r Record) error {
-	switch {
-	case r.Action == "stop":
-		o.inForce[r.Detail["stop"]] = r.Target
-	case r.Action == "resume":
-		delete(o.inForce, r.Target)
-	}
+func (o *overruns) see(r Record, stopped map[string]int) error {
 	if r.Money == nil || r.Money.Overrun == nil {
 		return nil
 	}
@@ -141,13 +221,9 @@ func (o *overruns) see(r Record) error {
 		return nil
 	}
 	o.above[r.Target] += amount
-	from := "run:" + r.Run
-	for _, stopped := range o.inForce {
-		if stopped == from {
-			return nil
-		}
+	if from := "run:" + r.Run; stopped[from] == 0 {
+		o.due = from
 	}
-	o.due = from
 	return nil
 }
 
@@ -205,7 +281,9 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 		}
 		l := &v.budget
 		opens := accepted && string(v.brief.action) == `"set_budget"`
-		if accepted && !opens && l.Change > 0 && l.Use() > l.Limit {
+		raises := accepted && !opens && l.Change > 0
+		v.brief.raises = v.brief.raises || raises
+		if raises && l.Use() > l.Limit {
 			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
 		}
 		if v.opt.Books {

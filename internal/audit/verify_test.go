@@ -249,12 +249,32 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"an overrun at the end that stops nothing", []Record{hold(1), change(overrun("platform", 5), func(r *Record) { r.TS++ })}, "books", 3},
 		{"an overrun that stops another run", []Record{overrun("platform", 5), stopOf("run:run_2")}, "books", 2},
 		{"an overrun after the resume", []Record{
-			overrun("platform", 5), stopOf("run:run_1"), change(stopOf("stp_run:run_1"), func(r *Record) { r.Action, r.Detail = "resume", nil }), overrun("platform", 5), hold(1),
+			overrun("platform", 5), stopOf("run:run_1"), resumeOf(t, "run:run_1"), overrun("platform", 5), hold(1),
 		}, "books", 5},
 		{"an agent's overrun", []Record{overrun("agent", 5), stopOf("run:run_1")}, "books", 1},
 		{"an overrun above what was captured", []Record{overrun("platform", 51), stopOf("run:run_1")}, "books", 1},
 		{"an overrun comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 5), func(r *Record) { r.Action = "refund_hold" })}, "", 0},
 		{"more comes back", []Record{overrun("platform", 5), stopOf("run:run_1"), change(overrun("platform", 6), func(r *Record) { r.Action = "refund_hold" })}, "books", 3},
+		{"a hold under a stop of the organization", []Record{stopOf("organization:org_1"), hold(1)}, "stop", 2},
+		{"a hold under a stop of its project", []Record{stopOf("project:prj_1"), change(hold(1), func(r *Record) { r.Project = "prj_1" })}, "stop", 2},
+		{"a hold under a stop of its run", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Run = "run_1" })}, "stop", 2},
+		{"an effect that begins under a stop", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Action, r.Run, r.Budgets = "begin_hold", "run_1", nil })}, "stop", 2},
+		{"a hold under one of two stops", []Record{
+			stopOf("organization:org_1"), change(stopOf("organization:org_1"), func(r *Record) { r.Detail = map[string]string{"stop": "stp_2"} }),
+			resumeOf(t, "organization:org_1"), hold(1),
+		}, "stop", 4},
+		{"a hold beside the stop of another run", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Run = "run_2" })}, "", 0},
+		{"a hold after the resume", []Record{stopOf("organization:org_1"), resumeOf(t, "organization:org_1"), hold(1)}, "", 0},
+		{"a hold that a stop refuses", []Record{stopOf("organization:org_1"), change(hold(1), func(r *Record) { r.Outcome, r.Budgets = Refused, nil })}, "", 0},
+		{"a first limit under a stop", []Record{stopOf("organization:org_1"), firstLimit(1, 60)}, "", 0},
+		{"an agent lifts a stop", []Record{stopOf("run:run_1"), change(resumeOf(t, "run:run_1"), func(r *Record) { r.Actor, r.Attach = Actor{Kind: "agent", ID: "agt_1"}, nil })}, "approval", 2},
+		{"a run that nobody signed", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "create_run", nil })}, "approval", 1},
+		{"more time that nobody signed", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "extend_run", nil })}, "approval", 1},
+		{"a repeat that nobody signed", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "allow_repeat", nil })}, "approval", 1},
+		{"a refused run", []Record{change(hold(1), func(r *Record) { r.Action, r.Outcome, r.Budgets = "create_run", Refused, nil })}, "", 0},
+		{"an agent's refund of its hold", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "refund_hold", nil })}, "refund", 1},
+		{"an agent's refund of a charge", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "refund", nil })}, "refund", 1},
+		{"a provider's refund of a charge", []Record{change(hold(1), func(r *Record) { r.Action, r.Actor.Kind, r.Budgets = "refund", "provider", nil })}, "", 0},
 		{"a first limit and what was spent before it", []Record{firstLimit(1, 60)}, "", 0},
 		{"the window of a first limit is there already", []Record{hold(1), change(firstLimit(1, 60), func(r *Record) { r.TS = start + 1 })}, "books", 2},
 		{"a first limit tells another change", []Record{change(firstLimit(1, 60), func(r *Record) { r.Budgets[0].Change = 59 })}, "books", 1},
@@ -412,7 +432,8 @@ type stand struct {
 func (v *verifier) clone() *verifier {
 	c := *v
 	c.tree.nodes, c.scratch, c.acts = slices.Clone(v.tree.nodes), nil, maps.Clone(v.acts)
-	c.overruns.inForce, c.overruns.above = maps.Clone(v.overruns.inForce), maps.Clone(v.overruns.above)
+	c.overruns.above = maps.Clone(v.overruns.above)
+	c.stops.inForce, c.stops.covers, c.stops.key = maps.Clone(v.stops.inForce), maps.Clone(v.stops.covers), nil
 	c.report.Approvers = slices.Clone(v.report.Approvers)
 	c.briefMember, c.budgetMember = c.brief.member, c.budget.member
 	return &c
