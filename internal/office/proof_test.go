@@ -316,6 +316,34 @@ func (h *house) covered() {
 	}
 }
 
+// Who comes after a thousand others is counted with the rest of them, and has to wait
+// as they do.
+func TestASourceAfterAThousandOthersIsThrottledToo(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t), standing)
+	for i := range 1000 {
+		h.o.CountRefusal(fmt.Sprintf("198.51.%d.%d", i/250, i%250), "rate_limited")
+	}
+	ask := func(source string) error {
+		_, err := do[purser.Challenge](h, purser.Actor{Source: source}, "ask_sign_in", purser.AskSignIn{Email: "ada@example.org"})
+		return err
+	}
+	for range 10 {
+		if err := ask("192.0.2.1"); err != nil {
+			t.Fatal(explain(err))
+		}
+		_, _ = h.o.Authenticate(h.ctx, "rubbish", "192.0.2.1")
+	}
+	refused(t, ask("192.0.2.1"), purser.TooManyTries)
+	if err := ask("198.51.0.1"); err != nil {
+		t.Errorf("one that is counted by itself: %v", explain(err))
+	}
+	h.later(time.Minute)
+	if err := ask("192.0.2.1"); err != nil {
+		t.Errorf("in the next minute: %v", explain(err))
+	}
+}
+
 // Strangers' refusals are counted: one record a source and minute, whatever comes.
 func TestRefusalsOfStrangersAreCountedNotListed(t *testing.T) {
 	t.Parallel()

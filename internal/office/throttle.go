@@ -41,7 +41,7 @@ const (
 func (o *Office) throttle(source string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f, minute := o.failures.now[source], o.Now().Truncate(time.Minute)
+	f, minute := o.failures.now[o.failures.counted(source)], o.Now().Truncate(time.Minute)
 	if f == nil || !f.minute.Equal(minute) || f.total < most {
 		return nil
 	}
@@ -84,15 +84,21 @@ func (o *Office) CountRefusal(source, what string) {
 	o.failureOf(source).counts[what]++
 }
 
+// counted is the name that a source is counted under.
+func (f *failures) counted(source string) string {
+	if f.now[source] == nil && len(f.now) >= mostSources {
+		return others
+	}
+	return source
+}
+
 // failureOf is the count of a source in this minute.
 func (o *Office) failureOf(source string) *failure {
 	all, minute := &o.failures, o.Now().Truncate(time.Minute)
 	if all.now == nil {
 		all.now = map[string]*failure{}
 	}
-	if all.now[source] == nil && len(all.now) >= mostSources {
-		source = others
-	}
+	source = all.counted(source)
 	f := all.now[source]
 	if f != nil && f.minute.Equal(minute) {
 		return f
