@@ -218,7 +218,7 @@ func (o *Office) forecast(ctx context.Context, q *db.Queries, org string, now ti
 	for _, h := range holds {
 		held.add(h.Currency, h.Amount)
 	}
-	subs, err := q.ActiveSubscriptions(ctx, org)
+	subs, err := q.RecurringSubscriptions(ctx, org)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func (o *Office) overviewMoney(ctx context.Context, q *db.Queries, zone *time.Lo
 	for _, h := range holds {
 		held.add(h.Currency, h.Amount)
 	}
-	subs, err := q.ActiveSubscriptions(ctx, org)
+	subs, err := q.RecurringSubscriptions(ctx, org)
 	if err != nil {
 		return err
 	}

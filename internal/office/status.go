@@ -84,7 +84,7 @@ func ofProject(orders []db.Order, project string) []db.Order {
 func runRate(subs []purser.Subscription) []purser.Money {
 	rate := sums{}
 	for _, s := range subs {
-		if s.State == SubscriptionActive {
+		if s.State == SubscriptionActive || s.State == SubscriptionUnpaid { // tried again by itself
 			rate.add(s.Amount.Currency, perMonth(s.Amount.Amount, s.Amount.Currency, s.Interval))
 		}
 	}

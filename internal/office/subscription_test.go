@@ -2,6 +2,7 @@ package office_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -80,6 +81,9 @@ func TestARenewalIsToldOnceAndChargedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if n := h.counted("announce_renewal", "accepted"); n != 2 { // nobody was told of this date before
+			t.Errorf("told %d times, want twice: a renewal is never a surprise", n)
+		}
 		after := h.subscription(s.ID)
 		if after.State != "active" || after.NextAt == nil || !after.NextAt.After(time.Now().Add(20*24*time.Hour)) {
 			t.Errorf("after the renewal: %+v", after)
@@ -133,6 +137,11 @@ func TestARenewalThatIsRefusedIsNotPaid(t *testing.T) {
 			}
 			if n := h.counted("renew", "refused"); n != 1 {
 				t.Errorf("%d refusals on record, want 1", n)
+			}
+			// It is tried again by itself, so it is part of what comes.
+			rate := must[purser.Status](h, h.owner, "status", purser.AskStatus{}).RunRate
+			if now := must[purser.Overview](h, h.owner, "overview", purser.None{}).RunRate; len(rate) != 1 || rate[0].Amount < 500 || !slices.Equal(rate, now) {
+				t.Errorf("committed: %v and %v", rate, now)
 			}
 			h.saysHowMuch("renew")
 			h.charged(2, 1700)

@@ -151,11 +151,20 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	if err != nil || s.State != SubscriptionActive && s.State != SubscriptionUnpaid {
 		return err
 	}
+	if s.NextAt > store.Micro(t.Now.Add(renewalNotice)) {
+		return nil // somebody else decided this date meanwhile
+	}
 	if s.NextAt > store.Micro(t.Now) {
 		return o.announce(ctx, t, s)
 	}
 	if outlives(s, t.Now) {
 		return o.runOut(ctx, t, s)
+	}
+	if s.State == SubscriptionActive && s.ToldAt != s.NextAt { // nobody was there to tell of it a week before
+		if err := o.announce(ctx, t, s); err != nil {
+			return err
+		}
+		s.ToldAt = s.NextAt
 	}
 	r := recordOf(system, "renew", s.ID)
 	r.Project, r.PlanDigest, r.Detail = s.Project, s.PlanDigest, map[string]string{"what": s.What}

@@ -9,52 +9,6 @@ import (
 	"context"
 )
 
-const activeSubscriptions = `-- name: ActiveSubscriptions :many
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state = 'active' ORDER BY next_at
-`
-
-func (q *Queries) ActiveSubscriptions(ctx context.Context, organization string) ([]Subscription, error) {
-	rows, err := q.db.QueryContext(ctx, activeSubscriptions, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Subscription{}
-	for rows.Next() {
-		var i Subscription
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Resource,
-			&i.What,
-			&i.Provider,
-			&i.Project,
-			&i.Category,
-			&i.Currency,
-			&i.Amount,
-			&i.Interval,
-			&i.Maximum,
-			&i.PlanDigest,
-			&i.Cap,
-			&i.State,
-			&i.StartedAt,
-			&i.NextAt,
-			&i.ToldAt,
-			&i.EndsAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const countActiveRuns = `-- name: CountActiveRuns :one
 SELECT COUNT(*) FROM runs WHERE organization = $1 AND ended_at = 0 AND expires_at > $2
 `
@@ -451,6 +405,53 @@ func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettled
 			&i.Hold.Target,
 			&i.Hold.Overrun,
 			&i.Hold.Returned,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const recurringSubscriptions = `-- name: RecurringSubscriptions :many
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') ORDER BY next_at
+`
+
+// RecurringSubscriptions are charged by themselves: one that was refused is tried again.
+func (q *Queries) RecurringSubscriptions(ctx context.Context, organization string) ([]Subscription, error) {
+	rows, err := q.db.QueryContext(ctx, recurringSubscriptions, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Subscription{}
+	for rows.Next() {
+		var i Subscription
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Resource,
+			&i.What,
+			&i.Provider,
+			&i.Project,
+			&i.Category,
+			&i.Currency,
+			&i.Amount,
+			&i.Interval,
+			&i.Maximum,
+			&i.PlanDigest,
+			&i.Cap,
+			&i.State,
+			&i.StartedAt,
+			&i.NextAt,
+			&i.ToldAt,
+			&i.EndsAt,
 		); err != nil {
 			return nil, err
 		}

@@ -13,8 +13,9 @@ WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown
 -- name: HeldNow :many
 SELECT currency, CAST(SUM(amount - captured - released) AS BIGINT) AS amount FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') GROUP BY currency ORDER BY currency;
 
--- name: ActiveSubscriptions :many
-SELECT * FROM subscriptions WHERE organization = $1 AND state = 'active' ORDER BY next_at;
+-- name: RecurringSubscriptions :many
+-- RecurringSubscriptions are charged by themselves: one that was refused is tried again.
+SELECT * FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') ORDER BY next_at;
 
 -- name: MovementsAfter :many
 SELECT * FROM movements WHERE organization = $1 AND seq > sqlc.arg(after) ORDER BY seq, n LIMIT sqlc.arg(row_limit);
