@@ -100,6 +100,26 @@ func TestAnOrderThatWasChargedIsNotCalledFailed(t *testing.T) {
 			h.inDoubt(plan)
 		})
 	}
+	t.Run("but its provider gave all of it back", func(t *testing.T) {
+		t.Parallel()
+		h, agent, plan := chargedAndLost(t, aDB(t), nil)
+		h.seller.create = func(c create) (app.Resource, error) {
+			in := purser.Charge{Token: c.req.Payment.Token, AmountMinor: 1200, Currency: "USD", IdempotencyKey: "k"}
+			charge, err := h.charge(atLocal, in)
+			if err == nil {
+				_, err = h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charge.ID, AmountMinor: 1200, IdempotencyKey: "r"})
+			}
+			if err != nil {
+				t.Error(explain(err))
+			}
+			return app.Resource{}, purser.Errorf(purser.NotAvailable, "somebody has it")
+		}
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.NotAvailable)
+		if order := h.order(plan); order.State != purser.OrderFailed {
+			t.Errorf("the order is %s", order.State)
+		}
+	})
 	t.Run("a person says so", func(t *testing.T) {
 		t.Parallel()
 		h, agent, plan := chargedAndLost(t, aDB(t), errLost)

@@ -122,16 +122,17 @@ func (o *Office) settleDown(ctx context.Context, t *store.Turn, b begun, coded *
 	return t.TakeBackOrder(ctx, db.TakeBackOrderParams{Organization: t.Org, ID: b.order.ID, Error: toJSON(coded), UpdatedAt: store.Micro(t.Now)})
 }
 
-// charged reports that an order was paid for, at least in part. None such is called
-// failed by us alone, by whichever door: some call did reach the provider, whatever
-// came of the last one and however often the order was taken back to placed.
-func charged(h db.Hold) bool { return h.Captured > 0 }
+// charged reports that an order was paid for, at least in part, and not all of it was
+// given back. None such is called failed by us alone, by whichever door: some call did
+// reach the provider, whatever came of the last one and however often the order was
+// taken back to placed.
+func charged(h db.Hold) bool { return h.Captured > h.Refunded }
 
 // doubt is why nobody knows what became of an order: its call was lost or charged
 // for, and why speaks against it.
 func doubt(order db.Order, h db.Hold, why *purser.Error) *purser.Error {
 	if charged(h) {
-		took := purser.Money{Amount: h.Captured, Currency: h.Currency}
+		took := purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency}
 		return purser.Errorf(purser.OutcomeUnknown, "%s charged %s, and then: %s", order.Provider, took, why.Detail).
 			WithHint("look at %s yourself, then: purser resolve %s", order.Provider, order.ID).WithCause(why)
 	}

@@ -110,7 +110,7 @@ func (o *Office) tellOrder(ctx context.Context, t *store.Turn, order db.Order, w
 	}
 	return o.tell(ctx, t, words(notice.Order{
 		ID: order.ID, What: order.What, Provider: order.Provider, Project: order.Project, Run: order.Run,
-		Held: purser.Money{Amount: left(h), Currency: h.Currency}, Charged: purser.Money{Amount: h.Captured, Currency: h.Currency},
+		Held: purser.Money{Amount: left(h), Currency: h.Currency}, Charged: purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency},
 	}))
 }
 
