@@ -294,6 +294,9 @@ func (o *Office) budgetTarget(ctx context.Context, q *db.Queries, by purser.Acto
 		if in.ID == "" {
 			return "", "", purser.Errorf(purser.InvalidRequest, "which category?").WithHint("purser catalog lists them")
 		}
+		if !validTarget(in.ID) { // a catalog's may be several words
+			return "", "", purser.Errorf(purser.InvalidRequest, "%.40q is no category's name", in.ID).WithHint("purser catalog lists them")
+		}
 		return in.Scope, in.ID, nil
 	case purser.ScopeLabel:
 		if err := guard.CheckLabel(in.ID); err != nil {

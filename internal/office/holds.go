@@ -37,7 +37,7 @@ func validPayee(name string) bool {
 	return len(name) >= 1 && len(name) <= 64
 }
 
-// validTarget reports whether an order can be for a thing of this name.
+// validTarget reports whether an order can be for a thing of this name: one line.
 func validTarget(name string) bool { return len(name) <= 200 && name == catalog.Plain(name, 200) }
 
 // canName reports whether a text can be the name of a thing here. What cannot is never

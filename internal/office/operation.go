@@ -2,11 +2,14 @@ package office
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/oauth"
 )
 
@@ -31,12 +34,66 @@ func On[In, Out any](name string, do func(context.Context, purser.Actor, In) (Ou
 					if err := admit(op, by); err != nil {
 						return nil, err
 					}
+					if member, why := odd(reflect.ValueOf(in), mostOf(op)); why != "" {
+						return nil, purser.Errorf(purser.InvalidRequest, "%s: %s", member, why)
+					}
 					return do(ctx, by, in.(In))
 				},
 			}
 		}
 	}
 	panic("office: no operation is called " + name)
+}
+
+// mostText is the longest text of a request, in bytes: a record repeats some of them
+// and holds few of that length. A provider's manifest is longer.
+const (
+	mostText     = 16 << 10
+	mostManifest = 1 << 20
+)
+
+func mostOf(op purser.Operation) int {
+	if op.Name == "add_provider" || op.Name == "ask_act" { // which is asked of it too
+		return mostManifest
+	}
+	return mostText
+}
+
+// odd finds a text or a number in a request that no database or no record takes, so that
+// whoever looks for it or writes it down need not ask. It says which member and why.
+func odd(v reflect.Value, most int) (member, why string) {
+	switch v.Kind() {
+	case reflect.String:
+		if s := v.String(); len(s) > most || strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+			why = fmt.Sprintf("a text of UTF-8 without NUL, of at most %d bytes", most)
+		}
+	case reflect.Int, reflect.Int64:
+		if n := v.Int(); n > canonical.MaxInteger || n < -canonical.MaxInteger {
+			why = fmt.Sprintf("a number of at most %d", int64(canonical.MaxInteger))
+		}
+	case reflect.Pointer, reflect.Interface:
+		return odd(v.Elem(), most)
+	case reflect.Struct:
+		for i := 0; i < v.NumField() && why == ""; i++ {
+			if !v.Field(i).CanInterface() { // not of the request
+				continue
+			}
+			if member, why = odd(v.Field(i), most); why != "" && member == "" {
+				member, _, _ = strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			}
+		}
+	case reflect.Slice:
+		for i := 0; v.Type().Elem().Kind() != reflect.Uint8 && i < v.Len() && why == ""; i++ {
+			member, why = odd(v.Index(i), most)
+		}
+	case reflect.Map:
+		for each := v.MapRange(); why == "" && each.Next(); {
+			if member, why = odd(each.Key(), most); why == "" {
+				member, why = odd(each.Value(), most)
+			}
+		}
+	}
+	return member, why
 }
 
 // admit checks who may call an operation. What a person must sign is checked by

@@ -1,0 +1,83 @@
+package office_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/purser-dev/purser"
+)
+
+// members calls f with each text and each number of a request, and makes what there is
+// none of.
+func members(v reflect.Value, path string, f func(path string, v reflect.Value)) {
+	switch v.Kind() {
+	case reflect.String, reflect.Int, reflect.Int64:
+		f(path, v)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; name != "Act" {
+				members(v.Field(i), path+"."+name, f)
+			}
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		members(v.Elem(), path, f)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		members(v.Index(0), path+"[]", f)
+	}
+}
+
+// What no record and no database takes is an invalid request, in whatever member of
+// whatever operation it stands, and never a fault of the program.
+func TestNoMemberOfARequestIsTooOddToRefuse(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(5000)
+		meter := h.platform()
+		plain := map[string]string{"Run": run.ID, "Scope": "category", "Provider": "local", "Currency": "USD", "IdempotencyKey": "k", "Reason": "why", "Env": "production"}
+		odd := []string{"a\x00b", "a\nb", "\xff", strings.Repeat("x", 300<<10)}
+		for name, op := range h.ops {
+			by := h.owner
+			switch {
+			case op.Spends():
+				by = meter
+			case op.Who == purser.Agents:
+				by = agent
+			case op.Who == purser.Providers:
+				by = atLocal
+			}
+			var paths []string
+			members(reflect.New(op.In).Elem(), "", func(p string, _ reflect.Value) { paths = append(paths, p) })
+			for _, path := range paths {
+				for i, text := range odd {
+					in := reflect.New(op.In).Elem()
+					members(in, "", func(p string, v reflect.Value) {
+						switch {
+						case v.CanInt() && p == path:
+							v.SetInt([]int64{1 << 53, 1 << 62, -1 << 53, -1 << 62}[i])
+						case v.CanInt():
+							v.SetInt(1)
+						case p == path:
+							v.SetString(text)
+						default:
+							v.SetString(plain[p[strings.LastIndex(p, ".")+1:]])
+						}
+					})
+					_, err := h.ops[name].Do(h.ctx, by, in.Interface())
+					if err != nil && purser.CodeOf(err) == purser.Internal {
+						t.Errorf("%s, %s %.9q: %.200s", name, path, text, explain(err))
+					}
+				}
+			}
+		}
+		for _, id := range odd {
+			_, err := do[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: id, Limit: usd(0)})
+			refused(t, err, purser.InvalidRequest)
+		}
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: "Web hosting", Limit: usd(0)})
+		h.verify()
+	})
+}
