@@ -232,12 +232,13 @@ func TestARenewalThatItsEndForbidsIsNotAnnounced(t *testing.T) {
 	}
 }
 
-// Months that nobody was there for are decided one by one, and none is passed over.
+// Months that nobody was there for are decided one by one, and none is passed over; those
+// that were refused are not paid for afterwards.
 func TestRenewalsThatNobodyWasThereForAreDecidedEach(t *testing.T) {
 	t.Parallel()
 	inTurn(t, func(t *testing.T, database string) {
 		h, _, s := subscribed(t, database)
-		began := time.Now().AddDate(0, -3, -2)
+		began := time.Now().AddDate(0, 0, -95) // three months, and less than four
 		h.sql("UPDATE subscriptions SET started_at = $1, next_at = $2 WHERE id = $3", began.UnixMicro(), began.AddDate(0, 1, 0).UnixMicro(), s.ID)
 		for range 5 {
 			h.tick()
@@ -246,6 +247,11 @@ func TestRenewalsThatNobodyWasThereForAreDecidedEach(t *testing.T) {
 			t.Errorf("the next one: %+v", got)
 		}
 		h.charged(5, 1700+3*500)
+		h.sql("UPDATE subscriptions SET state = 'payment_required', told_at = 0, next_at = $1 WHERE id = $2", began.AddDate(0, 1, 1).UnixMicro(), s.ID)
+		for range 5 {
+			h.tick()
+		}
+		h.charged(6, 1700+4*500)
 	})
 }
 

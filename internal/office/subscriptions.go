@@ -196,7 +196,8 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 }
 
 // paid holds and captures a renewal in one turn, and sets the next date: the one after
-// this, even where that has passed. Each that nobody was there for is decided on its own.
+// this, even where that has passed, so that each which nobody was there for is decided on
+// its own. What was refused meanwhile was not had, and is not paid for afterwards.
 func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, amount purser.Money, budgets []guard.Budget) error {
 	hold, err := o.hold(ctx, t, wanted{
 		subscription: s.ID, project: s.Project, provider: s.Provider, category: s.Category, amount: amount, budgets: budgets, expires: t.Now.Add(time.Hour),
@@ -232,7 +233,11 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 	if err != nil {
 		return err
 	}
-	next, err := nextDate(store.Time(s.StartedAt), store.Time(s.NextAt), s.Interval, t.Zone)
+	after := store.Time(s.NextAt)
+	if s.State == SubscriptionUnpaid {
+		after = t.Now
+	}
+	next, err := nextDate(store.Time(s.StartedAt), after, s.Interval, t.Zone)
 	if err != nil {
 		return err
 	}
