@@ -130,7 +130,7 @@ func TestAChargesKeyIsOneOfItsProviders(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		h.inCall(func(token, order string) {
-			in := purser.Charge{Token: token, AmountMinor: 1201, Currency: "USD", IdempotencyKey: "k", ResourceID: "r\x00"}
+			in := purser.Charge{Token: token, AmountMinor: 1201, Currency: "USD", IdempotencyKey: "k", ResourceID: "r"}
 			records := h.counted("charge", "refused")
 			for range 2 { // a replay decides nothing
 				_, err := h.charge(atLocal, in)
