@@ -101,8 +101,9 @@ func (o *Office) latched(r *spend.Request) *latch {
 	if f, ok := o.facts.Load(run); ok && path.Project == "" {
 		path.Project = f.(store.RunFacts).Project
 	}
+	blind := r.Op == spend.Begin && r.By.Kind != purser.Agent // a platform's hold may be of any run
 	for l := range o.latches.all {
-		if l.organization == path.Organization && path.Covered(l.scope, l.target) {
+		if l.organization == path.Organization && (blind || path.Covered(l.scope, l.target)) {
 			return l
 		}
 	}

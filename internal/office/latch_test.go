@@ -19,6 +19,9 @@ func TestAStopIsLatchedWhileTheDatabaseIsAway(t *testing.T) {
 		run, agent := h.run(1000)
 		other, neighbour := h.run(1000)
 		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		meter, placed := h.platform(), holdOf(1)
+		placed.Run = run.ID
+		held := must[purser.Hold](h, meter, "place_hold", placed)
 		away := errors.New("the database is away")
 		h.watch(func(_ int64, statement string) error {
 			if strings.Contains(statement, "stops") {
@@ -32,6 +35,8 @@ func TestAStopIsLatchedWhileTheDatabaseIsAway(t *testing.T) {
 			t.Errorf("the answer says %q", e.Detail)
 		}
 		_, err = do[purser.Hold](h, agent, "charge_usage", usage(1))
+		refused(t, err, purser.Stopped)
+		_, err = do[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: held.ID}) // which does not name the run
 		refused(t, err, purser.Stopped)
 		h.watch(nil)
 		must[purser.Hold](h, neighbour, "charge_usage", usage(1)) // of another run
