@@ -34,8 +34,10 @@ func On[In, Out any](name string, do func(context.Context, purser.Actor, In) (Ou
 					if err := admit(op, by); err != nil {
 						return nil, err
 					}
-					if member, why := odd(reflect.ValueOf(in), mostOf(op)); why != "" {
-						return nil, purser.Errorf(purser.InvalidRequest, "%s: %s", member, why)
+					if !op.Spends() { // which look at each of their members themselves
+						if member, why := odd(reflect.ValueOf(in), mostOf(op)); why != "" {
+							return nil, purser.Errorf(purser.InvalidRequest, "%s: %s", member, why)
+						}
 					}
 					return do(ctx, by, in.(In))
 				},
