@@ -180,7 +180,7 @@ func TestAStopDoesNotCallAChargedOrderFailed(t *testing.T) {
 func TestAnOrderThatIsChargedAfterAStopIsNotCalledFailed(t *testing.T) {
 	t.Parallel()
 	h, plan := placedAnew(t, aDB(t))
-	h.sql("UPDATE holds SET captured = 0 WHERE captured = 1200") // as if it were still on its way
+	h.sqlInTurn("UPDATE holds SET captured = 0 WHERE captured = 1200") // as if it were still on its way
 	h.watch(func(_ int64, statement string) error {
 		if strings.Contains(statement, "UPDATE stop_effects") {
 			return errDead
@@ -188,7 +188,7 @@ func TestAnOrderThatIsChargedAfterAStopIsNotCalledFailed(t *testing.T) {
 		return nil
 	})
 	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
-	h.sql("UPDATE holds SET captured = 1200 WHERE amount = 1200")
+	h.sqlInTurn("UPDATE holds SET captured = 1200 WHERE amount = 1200")
 	h.watch(nil)
 	h.inDoubt(plan)
 	effects := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}).Effects
@@ -210,4 +210,29 @@ func (h *house) order(plan purser.Plan) purser.Order {
 	h.t.Helper()
 	orders := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: plan.ID}).Orders
 	return orders[len(orders)-1]
+}
+
+// sqlInTurn is sql between turns, as all that changes money is: what follows a stop looks at
+// it meanwhile.
+func (h *house) sqlInTurn(statement string) {
+	h.t.Helper()
+	h.touched = true
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	tx, err := conn.BeginTx(h.ctx, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, s := range []string{"UPDATE organizations SET turn = turn + 1 WHERE id = '" + h.owner.Organization + "'", statement} {
+		if _, err := tx.ExecContext(h.ctx, s); err != nil {
+			h.t.Fatalf("%s: %v", s, err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		h.t.Fatal(err)
+	}
 }
