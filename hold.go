@@ -61,7 +61,8 @@ type CaptureHold struct {
 	Hold        string `json:"hold"`
 	AmountMinor int64  `json:"amount_minor"` // of this part; platforms: 0 with final, nothing more was used
 	Final       bool   `json:"final,omitempty"`
-	Made        bool   `json:"made,omitempty"` // platforms: it was captured already, and is booked whatever the hold covers
+	Currency    string `json:"currency,omitempty"` // of the amount; another than the hold's is refused
+	Made        bool   `json:"made,omitempty"`     // platforms: it was captured already, and is booked whatever the hold covers
 }
 
 // HoldRef names a hold. Of release_hold: what it still covers is given back. One
@@ -77,6 +78,7 @@ type HoldRef struct {
 type ResolveHold struct {
 	Hold          string     `json:"hold"`
 	CapturedMinor int64      `json:"captured_minor,omitempty"` // of what was still held
+	Currency      string     `json:"currency,omitempty"`       // of that; another than the hold's is refused
 	Act           *Signature `json:"act,omitempty"`
 }
 
@@ -86,6 +88,7 @@ type ResolveHold struct {
 type RefundHold struct {
 	Hold        string `json:"hold"`
 	AmountMinor int64  `json:"amount_minor"`
+	Currency    string `json:"currency,omitempty"` // of the amount; another than the hold's is refused
 }
 
 // Hold is a hold as one decision left it.

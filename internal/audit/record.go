@@ -99,7 +99,9 @@ type Money struct {
 }
 
 // Amounts are what was expected, the most that was allowed and what was paid or given
-// back. Captured is what a person said that a hold had cost, who gave the rest of it back. Overrun is what of that lies above the hold, and so outside all budgets (RULES 5).
+// back. Captured is what a hold had cost by the word of the person who gave the rest of
+// it back. Overrun is what of what was paid lies above the hold, and so outside all
+// budgets (RULES 5).
 type Amounts struct {
 	Expected *Money `json:"expected,omitempty"`
 	Ceiling  *Money `json:"ceiling,omitempty"`

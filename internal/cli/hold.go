@@ -129,7 +129,7 @@ func (s *session) holdResolve() *cobra.Command {
 					return h, err
 				}
 			}
-			return signedIfAsked(ctx, s, c, "resolve_hold", purser.ResolveHold{Hold: id, CapturedMinor: cost.Amount},
+			return signedIfAsked(ctx, s, c, "resolve_hold", purser.ResolveHold{Hold: id, CapturedMinor: cost.Amount, Currency: cost.Currency},
 				func(in *purser.ResolveHold, a *purser.Signature) { in.Act = a }, c.ResolveHold)
 		})
 	cmd.Flags().StringVar(&captured, "captured", "", "what of it was spent, 0.12 or \"0.12 USD\"; the rest goes back (default: nothing was)")
@@ -154,8 +154,8 @@ func (s *session) onHold(verb, short string, call func(context.Context, *client.
 func (s *session) holdCapture() *cobra.Command {
 	var sum, currency string
 	var final, made bool
-	cmd := s.onAmount("capture", "Say what the effect of a begun hold has cost", &sum, &currency, func(ctx context.Context, c *client.Client, id string, minor int64) (purser.Hold, error) {
-		return c.CaptureHold(ctx, purser.CaptureHold{Hold: id, AmountMinor: minor, Final: final, Made: made})
+	cmd := s.onAmount("capture", "Say what the effect of a begun hold has cost", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
+		return c.CaptureHold(ctx, purser.CaptureHold{Hold: id, AmountMinor: part.Amount, Currency: part.Currency, Final: final, Made: made})
 	})
 	cmd.Flags().BoolVar(&final, "final", false, "nothing more will follow: the rest goes back")
 	cmd.Flags().BoolVar(&made, "made", false, "it was captured already: above the hold too, which stops the run (platforms)")
@@ -164,13 +164,13 @@ func (s *session) holdCapture() *cobra.Command {
 
 func (s *session) holdRefund() *cobra.Command {
 	var sum, currency string
-	return s.onAmount("refund", "Record that captured money was given back (platforms)", &sum, &currency, func(ctx context.Context, c *client.Client, id string, minor int64) (purser.Hold, error) {
-		return c.RefundHold(ctx, purser.RefundHold{Hold: id, AmountMinor: minor})
+	return s.onAmount("refund", "Record that captured money was given back (platforms)", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
+		return c.RefundHold(ctx, purser.RefundHold{Hold: id, AmountMinor: part.Amount, Currency: part.Currency})
 	})
 }
 
 // onAmount is a command about an amount of one hold.
-func (s *session) onAmount(verb, short string, sum, currency *string, call func(context.Context, *client.Client, string, int64) (purser.Hold, error)) *cobra.Command {
+func (s *session) onAmount(verb, short string, sum, currency *string, call func(context.Context, *client.Client, string, purser.Money) (purser.Hold, error)) *cobra.Command {
 	cmd := s.changing(&cobra.Command{
 		Use: verb + " HOLD", Short: short, Args: needs("HOLD"), Example: "  purser hold " + verb + " hld_01jd... --amount 0.12",
 	})
@@ -188,7 +188,7 @@ func (s *session) onAmount(verb, short string, sum, currency *string, call func(
 		if err != nil {
 			return h, err
 		}
-		return call(ctx, c, args[0], money.Amount)
+		return call(ctx, c, args[0], money)
 	}, holdShown)
 	return cmd
 }

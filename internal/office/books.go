@@ -54,7 +54,7 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 }
 
 const (
-	booksPage   = 1500 // rows in memory at a time
+	booksPage   = 1000 // rows in memory at a time
 	booksFaults = 20   // rows that one kind of fault names
 	booksMarks  = 5000 // lists of windows whose marks are kept
 )

@@ -187,11 +187,11 @@ func (h *house) mustSQL(tb testing.TB, statement string) {
 // The walk keeps no rows: what it holds in memory does not grow with the books.
 func TestTheWalkOfTheBooksNeedsNoMemoryForThem(t *testing.T) {
 	if testing.Short() {
-		t.Skip("walks 20,000 holds and collects garbage all the while: run without -short")
+		t.Skip("walks 40,000 holds and collects garbage all the while: run without -short")
 	}
 	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
 	run, _ := h.run(5000)
-	h.million(t, 20_000, run)
+	h.million(t, 40_000, run)
 	live := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -217,11 +217,12 @@ func TestTheWalkOfTheBooksNeedsNoMemoryForThem(t *testing.T) {
 		}
 	}
 	b := <-done
-	if !b.OK || b.Holds < 20_000 || b.Movements < 20_000 {
+	if !b.OK || b.Holds < 40_000 || b.Movements < 40_000 {
 		t.Errorf("%+v", b)
 	}
-	// 20,000 holds with their movements are over 15 MB as rows.
-	if most > before+8<<20 {
+	// 40,000 holds with their movements are over 30 MB as rows. What the walk throws away
+	// while garbage is collected counts too, and on a busy machine that is some megabytes.
+	if most > before+12<<20 {
 		t.Errorf("the walk held %d KiB", (most-before)>>10)
 	}
 }

@@ -90,7 +90,7 @@ func (o *Office) completed(r *spend.Request) (err error) {
 	case r.Amount.Amount <= 0 || r.Amount.Amount > mostMinor:
 		return invalid("amount_minor: from 1 to %d", int64(mostMinor))
 	case !purser.ValidCurrency(r.Amount.Currency):
-		return invalid("currency: three capital letters, like USD")
+		return noCurrency()
 	case !validPayee(r.Provider):
 		return invalid("provider: 1 to 64 letters, digits and . _ - / name who is paid")
 	case r.Category != "" && !validPayee(r.Category):
@@ -107,6 +107,10 @@ func (o *Office) completed(r *spend.Request) (err error) {
 	return err
 }
 
+func noCurrency() error {
+	return purser.Errorf(purser.InvalidRequest, "currency: three capital letters, like USD")
+}
+
 // BeginHold asks leave to act on a hold.
 func (o *Office) BeginHold(ctx context.Context, by purser.Actor, in purser.BeginHold) (purser.Hold, error) {
 	return o.await(ctx, spend.Request{Op: spend.Begin, By: by, Hold: in.Hold})
@@ -117,7 +121,11 @@ func (o *Office) CaptureHold(ctx context.Context, by purser.Actor, in purser.Cap
 	if in.AmountMinor < 0 || in.AmountMinor == 0 && !in.Final || in.AmountMinor > mostMinor {
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d, or 0 with final", int64(mostMinor))
 	}
+	if in.Currency != "" && !purser.ValidCurrency(in.Currency) {
+		return purser.Hold{}, noCurrency()
+	}
 	r := spend.Request{Op: spend.Capture, By: by, Hold: in.Hold, Part: in.AmountMinor, Final: in.Final, Made: in.Made}
+	r.Amount.Currency = in.Currency
 	if in.Made {
 		if in.AmountMinor == 0 {
 			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: above 0, of what was made already")
@@ -140,7 +148,10 @@ func (o *Office) RefundHold(ctx context.Context, by purser.Actor, in purser.Refu
 	if in.AmountMinor <= 0 || in.AmountMinor > mostMinor {
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "amount_minor: from 1 to %d", int64(mostMinor))
 	}
-	return o.await(ctx, spend.Request{Op: spend.Refund, By: by, Hold: in.Hold, Part: in.AmountMinor})
+	if in.Currency != "" && !purser.ValidCurrency(in.Currency) {
+		return purser.Hold{}, noCurrency()
+	}
+	return o.await(ctx, spend.Request{Op: spend.Refund, By: by, Hold: in.Hold, Part: in.AmountMinor, Amount: purser.Money{Currency: in.Currency}})
 }
 
 // ResolveHold is a person's word that nothing more will be charged on a hold. One
@@ -149,8 +160,11 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 	if in.CapturedMinor < 0 || in.CapturedMinor > mostMinor {
 		return out, purser.Errorf(purser.InvalidRequest, "captured_minor: from 0 to %d", int64(mostMinor))
 	}
+	if in.Currency != "" && !purser.ValidCurrency(in.Currency) {
+		return out, noCurrency()
+	}
 	return once(ctx, o, by, "resolve_hold", in, func(t *store.Turn) (purser.Hold, error) {
-		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold, Part: in.CapturedMinor}
+		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold, Part: in.CapturedMinor, Amount: purser.Money{Currency: in.Currency}}
 		r.By.Key, r.By.Token = "", "" // the key is kept by once
 		if in.Act != nil {
 			if r.Signed, err = o.signed(ctx, t, by, "resolve_hold", in, in.Act); err != nil {

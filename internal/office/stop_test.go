@@ -491,6 +491,12 @@ func settled(t *testing.T, database string, want purser.Code, end func(*testing.
 		}
 		return do[purser.Hold](h, h.owner, "resolve_hold", in)
 	}
+	for operation, in := range map[string]any{ // the amount of another currency is another amount
+		"capture_hold": purser.CaptureHold{Hold: lost, AmountMinor: 1, Currency: "JPY"}, "refund_hold": purser.RefundHold{Hold: mine, AmountMinor: 1, Currency: "dollars"},
+	} {
+		_, err = do[purser.Hold](h, agent, operation, in)
+		refused(t, err, purser.InvalidRequest)
+	}
 	_, err = resolve(lost, 301, true)
 	refused(t, err, purser.InvalidState)
 	_, err = resolve(waiting, 1, true) // it cost nothing: it never began

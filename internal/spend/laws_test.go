@@ -268,8 +268,8 @@ func TestTheScriptsReachEveryAnswer(t *testing.T) {
 		spend.Capture: "begun,captured,released,unknown,stopped,forbidden,invalid_state,not_found, again," +
 			"overrun held,overrun captured,overrun released,overrun expired",
 		spend.Release: "released,captured,forbidden,invalid_state,not_found, again",
-		spend.Resolve: "released,captured,forbidden,invalid_state,needs_person,not_found",
-		spend.Refund:  "begun,captured,forbidden,invalid_state,not_found, again,overrun captured",
+		spend.Resolve: "released,captured,forbidden,invalid_state,needs_person,not_found,invalid_request",
+		spend.Refund:  "begun,captured,forbidden,invalid_state,not_found,invalid_request, again,overrun captured",
 		spend.Expire:  "expired,unknown, nothing", spend.Void: "released, nothing",
 	} {
 		for answer := range strings.SplitSeq(answers, ",") {

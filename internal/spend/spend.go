@@ -40,7 +40,7 @@ type Request struct {
 	By   purser.Actor
 	Hash string // of the request, for the key (RULES 10)
 
-	// Of Place and Charge.
+	// Of Place and Charge; of the others, if it is said, the currency of Part.
 	ID                 string // the new hold's
 	Run                string
 	Provider, Category string
@@ -375,6 +375,9 @@ func (s *State) decide(r *Request) Outcome {
 	h := s.Holds[r.Hold]
 	if h == nil || r.By.Kind == purser.Agent && h.Run != r.By.Run {
 		return s.refuse(r, audit.Record{}, purser.Errorf(purser.NotFound, "no hold is called %q here", r.Hold))
+	}
+	if c := r.Amount.Currency; c != "" && c != h.Currency { // who leaves it out takes the hold's
+		return s.refuse(r, audit.Record{}, purser.Errorf(purser.InvalidRequest, "hold %s is in %s, not in %s", h.ID, h.Currency, c))
 	}
 	switch r.Op {
 	case Begin:

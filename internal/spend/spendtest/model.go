@@ -288,6 +288,9 @@ func (m *Model) fresh(r *spend.Request) Answer {
 	if h == nil || r.By.Kind == purser.Agent && h.run != r.By.Run {
 		return Answer{Code: purser.NotFound}
 	}
+	if c := r.Amount.Currency; c != "" && c != h.currency {
+		return Answer{Code: purser.InvalidRequest}
+	}
 	open := h.open()
 	no := purser.Code("")
 	switch r.Op {

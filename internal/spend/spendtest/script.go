@@ -499,6 +499,9 @@ func (s *Script) onHold() spend.Request {
 	default:
 		r.Op, r.By = spend.Void, purser.Actor{Kind: purser.System, ID: "purser", Organization: Org}
 	}
+	if r.Part > 0 && s.chance(10) {
+		r.Amount.Currency = pick(s.dice, []string{"USD", "EUR"})
+	}
 	return r
 }
 
