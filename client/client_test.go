@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -166,8 +167,11 @@ func TestAProblemComesBackWhole(t *testing.T) {
 }
 
 func TestALostAnswerIsAskedAgainUnderTheSameKey(t *testing.T) {
+	var mu sync.Mutex // each try comes on a connection of its own
 	var keys []string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		if keys = append(keys, r.Header.Get("Idempotency-Key")); len(keys) < 3 {
 			panic(http.ErrAbortHandler)
 		}
@@ -177,6 +181,8 @@ func TestALostAnswerIsAskedAgainUnderTheSameKey(t *testing.T) {
 	if err != nil || plan.ID != "pln_9" {
 		t.Fatalf("%v, %v", plan.ID, err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if len(keys) != 3 || keys[0] == "" || keys[1] != keys[0] || keys[2] != keys[0] {
 		t.Errorf("keys %q", keys)
 	}
