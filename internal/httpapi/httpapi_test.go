@@ -308,10 +308,11 @@ func TestTheAnswerToAChargeIsToldOfWhenItHasLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(New(Config{Office: o, Gate: g}))
-	defer s.Close()
+	door := New(Config{Office: o, Gate: g})
 	for n, path := range []string{"/v1/charges", "/v1/rail/charges"} {
+		s := httptest.NewServer(door)
 		ask(t, "POST", s.URL+path, `{}`, kind, jsonDoc)
+		s.Close() // after it, the request is over
 		if sent := o.sent.Load(); sent != int64(n+1) {
 			t.Errorf("after %s %d answers are told of", path, sent)
 		}

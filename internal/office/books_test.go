@@ -57,6 +57,7 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 		h.once(1200)
 		must[purser.Hold](h, agent, "charge_usage", usage(7))
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "test"})
+		h.carriedOut() // no turn comes between what a case keeps and puts back
 		h.books()
 		h.disarm()
 		for _, c := range cases {

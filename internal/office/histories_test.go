@@ -488,9 +488,7 @@ func TestNumbersAreTheOrderOfDecisions(t *testing.T) {
 				}
 				return money(r, n, holds, sent)
 			}))
-			l.eventually("what followed the stops is done", func() bool {
-				return l.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0
-			})
+			l.carriedOut()
 			out, system := l.numbered(events)
 			if err := inOrder(out, system); err != nil {
 				t.Error(err)

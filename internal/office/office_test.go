@@ -521,6 +521,12 @@ func (h *house) eventually(what string, holds func() bool) {
 	}
 }
 
+// carriedOut waits until what follows the stops is done, and on the record.
+func (h *house) carriedOut() {
+	h.t.Helper()
+	h.eventually("what follows the stops is done", func() bool { return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0 })
+}
+
 // seller is a provider that counts, and can lose its answers, answer late, twice
 // and lie. What it sold stays sold, whatever the answer was.
 type seller struct {

@@ -305,7 +305,7 @@ func TestWhatFollowsAStopIsRecordedOnce(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	h.eventually("all is carried out", func() bool { return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0 })
+	h.carriedOut()
 	h.stop() // whoever is still at it has ended
 	h.start()
 	seen := map[string]int{}
