@@ -30,7 +30,7 @@ type Config struct {
 	Organizations int           // that the load is spread over
 	Time          time.Duration // of each measurement
 	Pairs         int           // of a measurement and its baselines, one after the other
-	Rows          int64         // records that are there before a second series; 0: no second series
+	Rows          int64         // records that are there before a second series, beside an empty database; 0: none
 	Stops         int           // cycles of load, stop, load
 	InProcess     bool          // calls the office in this process instead of a server
 	Say           func(format string, args ...any)
@@ -235,30 +235,35 @@ func (m *measurement) fresh(ctx context.Context) error {
 	return err
 }
 
-// series measures in pairs. Which goes first alternates, so that a machine that
-// slows down or warms up favours neither.
+// series measures beside the baselines.
 func (m *measurement) series(ctx context.Context) (all []Pair, err error) {
 	for i := range m.Pairs {
 		var p Pair
-		steps := []func() error{
-			func() error { return m.baselines(ctx, &p) },
-			func() error { return m.measure(ctx, &p) },
-		}
-		if i%2 == 1 {
-			slices.Reverse(steps)
-		}
-		for _, step := range steps {
-			if err := m.settle(ctx); err != nil {
-				return nil, err
-			}
-			if err := step(); err != nil {
-				return nil, err
-			}
+		err := m.paired(ctx, i, func() error { return m.baselines(ctx, &p) }, func() error { return m.measure(ctx, &p) })
+		if err != nil {
+			return nil, err
 		}
 		m.Say("pair %d of %d: %.0f decisions/s, p99 %.1f ms; pgbench -N %.0f/s, fdatasync %.0f/s", i+1, m.Pairs, p.PerSecond, p.P99, p.Pgbench, p.Fdatasync)
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// paired takes both measurements of pair i. Which goes first alternates, so that a
+// machine that slows down or warms up favours neither.
+func (m *measurement) paired(ctx context.Context, i int, steps ...func() error) error {
+	if i%2 == 1 {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := m.settle(ctx); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle lets no measurement pay for the pages that the one before it left dirty.
@@ -302,11 +307,37 @@ func (m *measurement) measure(ctx context.Context, p *Pair) error {
 	return nil
 }
 
-// loaded is the second series, on a database that holds a number of records.
-func (m *measurement) loaded(ctx context.Context) error {
+// loaded is the second series: a database that holds a number of records, beside
+// one that was made for it and holds next to none.
+func (m *measurement) loaded(ctx context.Context) (err error) {
 	if m.Rows == 0 {
 		return nil
 	}
+	if err := m.fill(ctx); err != nil {
+		return err
+	}
+	empty := &measurement{Config: m.Config, report: Report{Durable: map[string]string{}}}
+	defer func() { err = errors.Join(err, empty.close()) }()
+	if err := empty.open(ctx); err != nil {
+		return err
+	}
+	var rates, ratios []float64
+	for i := range m.Pairs {
+		var full, fresh Pair
+		err := m.paired(ctx, i, func() error { return m.measure(ctx, &full) }, func() error { return empty.measure(ctx, &fresh) })
+		if err != nil {
+			return err
+		}
+		m.Say("pair %d of %d: %.0f decisions/s with %d records, %.0f with next to none", i+1, m.Pairs, full.PerSecond, m.report.Rows, fresh.PerSecond)
+		rates, ratios = append(rates, full.PerSecond), append(ratios, full.PerSecond/fresh.PerSecond)
+	}
+	ratio := median(ratios)
+	m.report.RowsRate, m.report.RatioFresh = median(rates), &ratio
+	return nil
+}
+
+// fill loads until there are as many records as are asked for.
+func (m *measurement) fill(ctx context.Context) error {
 	for {
 		_, records, err := turns(ctx, m.store)
 		if err != nil {
@@ -314,21 +345,13 @@ func (m *measurement) loaded(ctx context.Context) error {
 		}
 		if records >= m.Rows {
 			m.report.Rows = records
-			break
+			return nil
 		}
 		m.Say("filling: %d of %d records", records, m.Rows)
 		if _, err := m.house.Load(ctx, Order{Callers: 256, For: 10 * time.Second, Lanes: m.lanes}); err != nil {
 			return err
 		}
 	}
-	all, err := m.series(ctx)
-	if err != nil {
-		return err
-	}
-	m.report.RowsRate = median(column(all, func(p Pair) float64 { return p.PerSecond }))
-	ratio := m.report.RowsRate / median(column(m.report.Each, func(p Pair) float64 { return p.PerSecond }))
-	m.report.RatioFresh = &ratio
-	return nil
 }
 
 // stops is the load around stops: each on a run of its own.
