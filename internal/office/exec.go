@@ -39,6 +39,11 @@ func (o *Office) Exec(ctx context.Context, by purser.Actor, in purser.Exec) (pur
 			}
 		}
 		for _, row := range rows {
+			if no, err := o.stopFor(ctx, t, by, row); err != nil {
+				return err
+			} else if no != nil && by.Kind == purser.Agent {
+				return o.refuse(t, r, no)
+			}
 			if err := o.reveal(ctx, t, row, allowed, &out); err != nil {
 				return err
 			}
@@ -85,15 +90,6 @@ func (o *Office) revealed(ctx context.Context, t *store.Turn, by purser.Actor) (
 	run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: by.Run})
 	if err != nil {
 		return nil, err
-	}
-	if stops, err := o.stopsFor(ctx, t.Queries, t.Org); err != nil {
-		return nil, err
-	} else {
-		for _, s := range stops {
-			if pathOf(by).Covered(s.Scope, s.Target) {
-				return nil, stoppedBy(s)
-			}
-		}
 	}
 	return fromJSON[[]string](run.Reveal)
 }

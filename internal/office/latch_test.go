@@ -8,6 +8,8 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
+	"github.com/purser-dev/purser/internal/oauth"
+	"github.com/purser-dev/purser/internal/office"
 )
 
 // SPEND.md K4: a stop that the database does not answer to is latched: this server
@@ -135,6 +137,41 @@ func TestALatchedStopHoldsOrdersBack(t *testing.T) {
 		h.latch(local)
 		stands(h, agent, plan, 0)
 		h.charged(0, 0)
+	})
+	t.Run("a plan that is made", func(t *testing.T) {
+		t.Parallel()
+		h, agent, _ := ready(t)
+		h.latch(local)
+		_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		refused(t, err, purser.Stopped)
+	})
+	t.Run("credentials", func(t *testing.T) {
+		t.Parallel()
+		h, agent, _ := ready(t)
+		_, agent = h.run(100, func(in *purser.CreateRun) { in.Reveal = []string{"runtime", "operator"} })
+		id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
+		must[purser.Variables](h, agent, "exec", purser.Exec{Resource: id})
+		h.latch(local)
+		_, err := do[purser.Variables](h, agent, "exec", purser.Exec{Resource: id})
+		refused(t, err, purser.Stopped)
+		_, err = do[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+		refused(t, err, purser.Stopped)
+		if h.counted("exec", "refused") != 1 || h.counted("rotate", "refused") != 1 {
+			t.Error("no record of it")
+		}
+		if h.exec(id) == nil { // the person's own are not withheld
+			t.Error("the owner sees nothing")
+		}
+	})
+	t.Run("an access token", func(t *testing.T) {
+		t.Parallel()
+		h, _, _ := ready(t)
+		c := h.connect()
+		first := h.redeem(c)
+		h.latch(purser.Stop{Scope: "run", ID: c.granted.Run.ID})
+		_, err := h.o.RefreshGrant(h.ctx, stranger, office.Refreshment{Presented: c.public(), Refresh: first.Refresh.Reveal()})
+		inOAuth(t, err, oauth.InvalidGrant)
+		refused(t, err, purser.Stopped)
 	})
 	t.Run("a renewal", func(t *testing.T) {
 		t.Parallel()

@@ -55,18 +55,25 @@ func (o *Office) beginRotation(ctx context.Context, t *store.Turn, by purser.Act
 	if by.Kind == purser.Agent && inProduction(row.Env) {
 		return o.refuse(t, r, purser.Errorf(purser.NeedsPerson, "%s is in %s: a person rotates its credentials", row.Name, row.Env).WithHint("purser rotate %s", row.ID))
 	}
-	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
-	if err != nil {
+	if no, err := o.stopFor(ctx, t, by, row); err != nil {
 		return err
-	}
-	path := pathOf(by)
-	path.Organization, path.Project, path.Provider = t.Org, row.Project, row.Provider
-	if no := (guard.Stops{}).Forbids(guard.Spend{Stops: stops, Path: path}); no != nil {
+	} else if no != nil {
 		return o.refuse(t, r, no)
 	}
 	t.Record(r)
 	_, err = t.BeginRotation(ctx, db.BeginRotationParams{Organization: t.Org, ID: id, Rotating: key}) // one that is under way keeps its key
 	return err
+}
+
+// stopFor finds a stop of whoever wants something of a resource, or of its provider.
+func (o *Office) stopFor(ctx context.Context, t *store.Turn, by purser.Actor, row db.Resource) (*purser.Error, error) {
+	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
+	if err != nil {
+		return nil, err
+	}
+	path := pathOf(by)
+	path.Organization, path.Project, path.Provider = t.Org, row.Project, row.Provider
+	return guard.Stops{}.Forbids(guard.Spend{Stops: stops, Path: path}), nil
 }
 
 // rotation carries out the rotation that is stored with a resource. An uncertain
