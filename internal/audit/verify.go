@@ -43,8 +43,8 @@ type VerifyOptions struct {
 // the last line is a checkpoint over all records; each attached act is signed,
 // belongs to its record, was in time and is used once; plans are approved, runs and
 // their like made, and stops lifted by such an act only; an accepted decision that raised
-// use left it within the limit, and was made under no stop of its organization, project
-// or run; what was given back, or captured above a hold, was told by who captured, and the
+// use left it within the limit, and was made under no stop of its organization, project,
+// run, agent or payee; what was given back, or captured above a hold, was told by who captured, and the
 // latter stopped what it came from.
 //
 // The error is a *Fault for a bad export, naming the first bad record, or the

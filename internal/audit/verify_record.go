@@ -17,7 +17,8 @@ type brief struct {
 	actor, org, project, run []byte
 	action, outcome          []byte
 	budgets, attach, money   []byte
-	raises                   bool // the use of a budget
+	raises                   bool   // the use of a budget
+	payee                    string // as a budget's scope names it, where that is stopped
 }
 
 func (b *brief) member(key, value []byte) (err error) {
@@ -151,15 +152,16 @@ func (s *stops) see(r Record) {
 }
 
 // over finds a stop that a record was written under, by what it says of its place:
-// organization, project and run (RULES 21).
+// organization, project and run, of the agent who acted, and of who is paid, whom its
+// budgets name (RULES 21).
 func (s *stops) over(b *brief) string {
-	if len(s.inForce) == 0 {
-		return ""
+	if len(s.inForce) == 0 || b.payee != "" {
+		return b.payee
 	}
 	for _, place := range [...]struct {
 		scope string
 		id    []byte
-	}{{"organization:", b.org}, {"project:", b.project}, {"run:", b.run}} {
+	}{{"organization:", b.org}, {"project:", b.project}, {"run:", b.run}, {"agent:", b.agent()}} {
 		if len(place.id) <= len(`""`) {
 			continue
 		}
@@ -169,6 +171,15 @@ func (s *stops) over(b *brief) string {
 		}
 	}
 	return ""
+}
+
+// agent is the id of the agent who acted, in its quotes, or nil.
+func (b *brief) agent() []byte {
+	_, id, found := bytes.Cut(b.actor, []byte(`"id":`))
+	if !found || !bytes.Contains(b.actor, []byte(`"kind":"agent"`)) {
+		return nil
+	}
+	return id[:1+bytes.IndexByte(id[1:], '"')+1]
 }
 
 // checkWhole does what needs the decoded record.
@@ -283,6 +294,9 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 		opens := accepted && string(v.brief.action) == `"set_budget"`
 		raises := accepted && !opens && l.Change > 0
 		v.brief.raises = v.brief.raises || raises
+		if payee := bytes.Trim(l.scope, `"`); raises && bytes.HasPrefix(payee, []byte("provider:")) && v.stops.covers[string(payee)] > 0 {
+			v.brief.payee = string(payee)
+		}
 		if raises && l.Use() > l.Limit {
 			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
 		}

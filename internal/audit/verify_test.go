@@ -258,6 +258,15 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"a hold under a stop of the organization", []Record{stopOf("organization:org_1"), hold(1)}, "stop", 2},
 		{"a hold under a stop of its project", []Record{stopOf("project:prj_1"), change(hold(1), func(r *Record) { r.Project = "prj_1" })}, "stop", 2},
 		{"a hold under a stop of its run", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Run = "run_1" })}, "stop", 2},
+		{"a hold under a stop of its agent", []Record{stopOf("agent:agt_1"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "agent", ID: "agt_1", DelegatedBy: "per_1"} })}, "stop", 2},
+		{"a hold beside the stop of another agent", []Record{stopOf("agent:agt_2"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "agent", ID: "agt_1"} })}, "", 0},
+		{"a hold of a person with an agent's name", []Record{stopOf("agent:agt_1"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "person", ID: "agt_1"} })}, "", 0},
+		{"a hold under a stop of who is paid", []Record{stopOf("provider:local"), change(hold(1), func(r *Record) { r.Budgets[0].Scope = "provider:local" })}, "stop", 2},
+		{"a hold beside the stop of another provider", []Record{stopOf("provider:local"), change(hold(1), func(r *Record) { r.Budgets[0].Scope = "provider:local2" })}, "", 0},
+		{"a release under a stop of who is paid", []Record{
+			change(hold(1), func(r *Record) { r.Budgets[0].Scope = "provider:local" }), change(stopOf("provider:local"), func(r *Record) { r.TS = start + 1 }),
+			change(hold(0), func(r *Record) { r.TS, r.Budgets[0].Scope, r.Budgets[0].Change = start+2, "provider:local", -1 }),
+		}, "", 0},
 		{"an effect that begins under a stop", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Action, r.Run, r.Budgets = "begin_hold", "run_1", nil })}, "stop", 2},
 		{"a hold under one of two stops", []Record{
 			stopOf("organization:org_1"), change(stopOf("organization:org_1"), func(r *Record) { r.Detail = map[string]string{"stop": "stp_2"} }),
