@@ -281,7 +281,13 @@ type Status struct {
 	Subscribed   []Subscription `json:"subscriptions"`
 	Untold       []Notice       `json:"untold"`              // what people could not be told of within a day, of the last week
 	Witnesses    []WitnessState `json:"witnesses,omitempty"` // for people; empty: checkpoints are kept here only
+	// ClockSkew is how far the server's clock is from the database's, or behind the log's,
+	// in microseconds; for people.
+	ClockSkew int64 `json:"clock_skew_us,omitempty"`
 }
+
+// MostClockSkew is the skew beyond which nothing is spent (RULES 19).
+const MostClockSkew = 5 * time.Second
 
 // WitnessState is how far a place outside is with the copies of the log's checkpoints.
 type WitnessState struct {

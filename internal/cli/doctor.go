@@ -101,7 +101,13 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicUR
 	if err != nil || who.Kind != purser.Person {
 		return
 	}
-	diagnoseWitness(ctx, c, add)
+	status, err := c.Status(ctx, purser.AskStatus{})
+	diagnoseWitness(status, err, add)
+	skew := time.Duration(status.ClockSkew) * time.Microsecond
+	if err == nil && skew.Abs() > purser.MostClockSkew {
+		err = purser.Errorf(purser.ClockUnsafe, "the server's clock and the database's differ by %v: nothing is spent", skew.Round(time.Second))
+	}
+	add("clocks", "set the clocks (NTP)", err, "the server's and the database's agree")
 	told, err := c.ListNotices(ctx, purser.Page{Limit: 1})
 	ways := "by no way: people see what waits only when they look"
 	if len(told.Ways) > 0 {
@@ -125,8 +131,7 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicUR
 const witnessPatience = 6
 
 // diagnoseWitness looks whether copies of the log's checkpoints leave this place.
-func diagnoseWitness(ctx context.Context, c *client.Client, add func(what, hint string, err error, good string, args ...any)) {
-	status, err := c.Status(ctx, purser.AskStatus{})
+func diagnoseWitness(status purser.Status, err error, add func(what, hint string, err error, good string, args ...any)) {
 	if err != nil || len(status.Witnesses) == 0 {
 		add("witness", "purser status", err, "none: set audit.witness.file or audit.witness.url, or nobody can tell that the log was rolled back")
 		return

@@ -185,7 +185,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	o.guards = guard.Set{
 		guard.Stops{},
-		guard.Clock{Most: 5 * time.Second},
+		guard.Clock{Most: purser.MostClockSkew},
 		guard.OpenRun{},
 		guard.AllowedProvider{},
 		guard.Budgeted{},

@@ -489,7 +489,7 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 		return purser.Errorf(purser.Internal, "the stops cannot be read").WithCause(err)
 	}
 	sp := guard.Spend{Now: t.Now, Skew: t.Skew, Stops: stops, Run: guardRun(run), Path: guardPath(run, order.Provider), Provider: order.Provider}
-	for _, g := range []guard.Guard{guard.Stops{}, guard.Clock{Most: 5 * time.Second}, guard.OpenRun{}} {
+	for _, g := range []guard.Guard{guard.Stops{}, guard.Clock{Most: purser.MostClockSkew}, guard.OpenRun{}} {
 		if no := g.Forbids(sp); no != nil {
 			return no
 		}

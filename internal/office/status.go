@@ -66,7 +66,11 @@ func (o *Office) Status(ctx context.Context, by purser.Actor, in purser.AskStatu
 	if err != nil || by.Kind != purser.Person {
 		return out, err
 	}
-	out.Witnesses, err = o.witnesses(ctx, q, by.Organization)
+	if out.Witnesses, err = o.witnesses(ctx, q, by.Organization); err != nil {
+		return out, err
+	}
+	skew, err := o.Store.ClockSkew(ctx, by.Organization)
+	out.ClockSkew = skew.Microseconds()
 	return out, err
 }
 

@@ -85,11 +85,23 @@ func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
 		_, agent := h.run(2000)
 		h.link(agent)
 		plan := h.planned(agent, domain("superseal.club"))
+		skew := func() time.Duration {
+			return time.Duration(must[purser.Status](h, h.owner, "status", purser.AskStatus{}).ClockSkew) * time.Microsecond
+		}
+		if got := skew(); got.Abs() > time.Second {
+			t.Errorf("the clocks agree, and the status says %v", got)
+		}
 		h.later(10 * time.Second)
+		if got := skew(); got < 8*time.Second || got > 11*time.Second {
+			t.Errorf("ten seconds ahead, the status says %v", got)
+		}
 		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		refused(t, err, purser.ClockUnsafe)
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "clocks"})
 		h.later(-20 * time.Second) // behind the last turn
+		if got := skew(); got > -8*time.Second {
+			t.Errorf("behind, the status says %v", got)
+		}
 		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "clocks"})
 		h.later(-time.Hour)
 		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization", Reason: "clocks"})

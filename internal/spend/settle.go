@@ -54,8 +54,8 @@ func (s *State) begin(r *Request, h *Hold) Outcome {
 		return s.refuse(r, audit.Record{}, no)
 	}
 	switch {
-	case (guard.Clock{Most: maxSkew}).Forbids(guard.Spend{Skew: s.Skew}) != nil:
-		return s.refuse(r, audit.Record{}, guard.Clock{Most: maxSkew}.Forbids(guard.Spend{Skew: s.Skew}))
+	case (guard.Clock{Most: purser.MostClockSkew}).Forbids(guard.Spend{Skew: s.Skew}) != nil:
+		return s.refuse(r, audit.Record{}, guard.Clock{Most: purser.MostClockSkew}.Forbids(guard.Spend{Skew: s.Skew}))
 	case h.State == purser.HoldBegun:
 		return s.refuse(r, audit.Record{}, purser.Errorf(purser.InvalidState, "the effect of hold %s was begun already", h.ID).
 			WithHint("one hold, one effect: place another hold"))
@@ -74,9 +74,6 @@ func (s *State) begin(r *Request, h *Hold) Outcome {
 	seq := s.write(s.record(r, h))
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
 }
-
-// maxSkew is how far clocks may differ (RULES 19).
-const maxSkew = 5 * time.Second
 
 func over(h *Hold) *purser.Error {
 	return purser.Errorf(purser.InvalidState, "hold %s is %s", h.ID, h.State)

@@ -187,6 +187,16 @@ func (s *Store) zone(name string) (*time.Location, error) {
 	return z, err
 }
 
+// ClockSkew is what a turn of an organization would find between the clocks now.
+func (s *Store) ClockSkew(ctx context.Context, org string) (time.Duration, error) {
+	asked := s.now()
+	row, err := s.Read().Clocks(ctx, org)
+	if err != nil {
+		return 0, fmt.Errorf("reading the clocks: %w", err)
+	}
+	return skewOf(asked, s.now().UTC().Truncate(time.Microsecond), Time(row.Clock), row.DatabaseTime)
+}
+
 // skewOf is how far this machine's clock is from the database's, which has a
 // resolution of one second, or behind the clock of the last turn. The database
 // read its clock at some time between asked and now, however long the turn had to

@@ -35,6 +35,22 @@ func (q *Queries) Challenge(ctx context.Context, arg ChallengeParams) (Challenge
 	return i, err
 }
 
+const clocks = `-- name: Clocks :one
+SELECT clock, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_time FROM organizations WHERE id = $1
+`
+
+type ClocksRow struct {
+	Clock        int64
+	DatabaseTime string
+}
+
+func (q *Queries) Clocks(ctx context.Context, id string) (ClocksRow, error) {
+	row := q.db.QueryRowContext(ctx, clocks, id)
+	var i ClocksRow
+	err := row.Scan(&i.Clock, &i.DatabaseTime)
+	return i, err
+}
+
 const countPeople = `-- name: CountPeople :one
 SELECT COUNT(*) FROM people
 `

@@ -4,6 +4,9 @@ INSERT INTO organizations (id, name, timezone, created_at) VALUES ($1, $2, $3, $
 -- name: Organization :one
 SELECT * FROM organizations WHERE id = $1;
 
+-- name: Clocks :one
+SELECT clock, CAST(CURRENT_TIMESTAMP AS TEXT) AS database_time FROM organizations WHERE id = $1;
+
 -- name: Organizations :many
 SELECT * FROM organizations ORDER BY id;
 
