@@ -19,16 +19,17 @@ type Who int
 const (
 	Anyone     Who = iota
 	People         // a person's token
-	Spenders       // an agent's or a platform's token, which the deciding turn looks at again
-	Settlers       // a spender's token, and an agent's that a stop or the end of its run took: the deciding turn looks at the hold
+	Spenders       // an agent's or a platform's token, which the deciding turn looks at again, also where a stop or the end of its run took it
 	Agents         // a person's or an agent's token
 	Providers      // a provider's key, at the rail
 	MayApprove     // a person with the role owner or approver
 	Owners         // a person with the role owner
 )
 
-// Spends reports that who calls it spends: its deciding turn looks at the token again.
-func (o Operation) Spends() bool { return o.Who == Spenders || o.Who == Settlers }
+// Spends reports that who calls it spends: its deciding turn looks at the token again,
+// answers from memory what was decided under a key, and lets one that a stop or the end of
+// its run took do no more than say what its begun holds cost (RULES 10, 21).
+func (o Operation) Spends() bool { return o.Who == Spenders }
 
 // Operations is the one list; a test compares each door with it.
 func Operations() []Operation { return operations }
@@ -146,7 +147,7 @@ var operations = []Operation{
 	{"place_hold", "Reserve money for something that is about to be used.", "POST", "/v1/holds", Spenders, false, true, true},
 	{"list_holds", "List holds that are not over.", "GET", "/v1/holds", Agents, false, false, true},
 	{"begin_hold", "Ask leave to act on a hold, now.", "POST", "/v1/holds/{hold}/begin", Spenders, false, true, true},
-	{"capture_hold", "Say what the effect of a begun hold has cost.", "POST", "/v1/holds/{hold}/capture", Settlers, false, true, true},
+	{"capture_hold", "Say what the effect of a begun hold has cost.", "POST", "/v1/holds/{hold}/capture", Spenders, false, true, true},
 	{"release_hold", "Give back what a hold still covers.", "POST", "/v1/holds/{hold}/release", Spenders, false, true, true},
 	{"resolve_hold", "Say that nothing more will be charged on a hold.", "POST", "/v1/holds/{hold}/resolve", MayApprove, true, true, false},
 	{"charge_usage", "Reserve and spend at once, for metered use.", "POST", "/v1/charges", Spenders, false, true, true},

@@ -69,7 +69,8 @@ func (o *Office) Authenticate(_ context.Context, bearer, _ string) (purser.Actor
 	case Provider:
 		return purser.Actor{Kind: purser.Provider, ID: "prv_1", Organization: "org_1"}, nil
 	case Halted:
-		return purser.Actor{}, purser.Errorf(purser.Stopped, "a stop of this run is in force").WithHint("ask a person to resume")
+		return purser.Actor{Kind: purser.Agent, ID: "agt_1", Organization: "org_1", Run: "run_1", DelegatedBy: "per_1"},
+			purser.Errorf(purser.Stopped, "a stop of this run is in force").WithHint("ask a person to resume")
 	}
 	return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "this credential is not valid").WithHint("purser login")
 }

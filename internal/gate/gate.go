@@ -22,7 +22,8 @@ import (
 // address. A token that is not valid is not_signed_in; one in whose scope a
 // stop is in force is stopped.
 type Authenticator interface {
-	// Authenticate finds who holds a credential. With stopped and run_ended it says who held it.
+	// Authenticate finds who holds a credential. Of one that has ended and may still settle
+	// what began before, it says beside the error who held it.
 	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
 	// Known is Authenticate from memory: the credential may have ended since.
 	Known(bearer string) (purser.Actor, bool)
@@ -352,14 +353,14 @@ func (g *Gate) trusts(a netip.Addr) bool {
 // so nobody is locked out by a neighbour.
 func (g *Gate) Admit(r *http.Request) (purser.Actor, error) { return g.admit(r, false, false) }
 
-// AdmitKnown is Admit for an operation whose deciding turn looks at the credential
-// again, so that one of a short time ago does: no question to the database stands
-// before the decision.
-func (g *Gate) AdmitKnown(r *http.Request) (purser.Actor, error) { return g.admit(r, true, false) }
+// AdmitSpender is Admit for an operation whose deciding turn looks at the credential
+// again: one of a short time ago does, so that no question to the database stands before
+// the decision, and one that a stop or the end of its run took, with Ended in its actor.
+func (g *Gate) AdmitSpender(r *http.Request) (purser.Actor, error) { return g.admit(r, true, true) }
 
-// AdmitEnded is AdmitKnown for an operation whose deciding turn knows what a credential may
-// still do that a stop or the end of its run took.
-func (g *Gate) AdmitEnded(r *http.Request) (purser.Actor, error) { return g.admit(r, true, true) }
+// AdmitToAsk is Admit for a door that finds out later what is asked: an actor whose
+// credential has ended gets that as the answer to all but what AdmitSpender is for.
+func (g *Gate) AdmitToAsk(r *http.Request) (purser.Actor, error) { return g.admit(r, false, true) }
 
 func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, error) {
 	source := g.Source(r)
@@ -372,8 +373,8 @@ func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, err
 		if !known {
 			by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source)
 		}
-		if code := purser.CodeOf(err); ended && by.ID != "" && (code == purser.Stopped || code == purser.RunEnded) {
-			err = nil
+		if ended && by.ID != "" {
+			by.Ended, err = err, nil
 		}
 		if err == nil {
 			by.Source = source

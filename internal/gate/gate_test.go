@@ -27,6 +27,9 @@ func (keeper) Authenticate(_ context.Context, bearer, source string) (purser.Act
 	if bearer == "good" {
 		return purser.Actor{Kind: purser.Agent, ID: "agt_1"}, nil
 	}
+	if bearer == "ended_not_signed_in" { // for itself
+		return purser.Actor{}, purser.Errorf(purser.NotSignedIn, "it was good once")
+	}
 	if code, ok := strings.CutPrefix(bearer, "ended_"); ok {
 		return purser.Actor{Kind: purser.Agent, ID: "agt_1"}, purser.Errorf(purser.Code(code), "it was good once")
 	}
@@ -369,13 +372,13 @@ func TestAnEndedCredentialSettlesAndNothingElse(t *testing.T) {
 		settles bool
 	}{{"ended_stopped", true}, {"ended_run_ended", true}, {"ended_not_signed_in", false}, {"bad", false}} {
 		r := request("POST", "purser.example", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+c.bearer) })
-		if by, err := g.AdmitEnded(r); (err == nil) != c.settles || (by.ID != "") != c.settles {
-			t.Errorf("%s: %+v, %v", c.bearer, by, err)
-		}
-		for name, admit := range map[string]func(*http.Request) (purser.Actor, error){"Admit": g.Admit, "AdmitKnown": g.AdmitKnown} {
-			if by, err := admit(r); err == nil || by.ID != "" {
-				t.Errorf("%s lets %s in as %q", name, c.bearer, by.ID)
+		for _, admit := range []func(*http.Request) (purser.Actor, error){g.AdmitSpender, g.AdmitToAsk} {
+			if by, err := admit(r); (err == nil) != c.settles || (by.ID != "") != c.settles || (by.Ended != nil) != c.settles {
+				t.Errorf("%s: %+v, %v", c.bearer, by, err)
 			}
+		}
+		if by, err := g.Admit(r); err == nil || by.ID != "" {
+			t.Errorf("%s is let in as %q", c.bearer, by.ID)
 		}
 	}
 }

@@ -214,9 +214,7 @@ func (d *door) actor(r *http.Request) (purser.Actor, error) {
 	case purser.Anyone:
 		return d.gate.Anonymous(r)
 	case purser.Spenders:
-		return d.gate.AdmitKnown(r)
-	case purser.Settlers:
-		return d.gate.AdmitEnded(r)
+		return d.gate.AdmitSpender(r)
 	}
 	return d.gate.Admit(r)
 }

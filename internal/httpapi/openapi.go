@@ -56,8 +56,7 @@ type document struct {
 var who = map[purser.Who]string{
 	purser.Anyone:     "Needs no credential.",
 	purser.People:     "Needs a person's credential.",
-	purser.Spenders:   "Needs an agent's or a platform's credential.",
-	purser.Settlers:   "Needs an agent's or a platform's credential; an agent's that a stop or the end of its run took does for a hold that was begun.",
+	purser.Spenders:   "Needs an agent's or a platform's credential. An agent's that a stop or the end of its run took gets the answers of before, and says what a begun hold cost.",
 	purser.Agents:     "Needs a person's or an agent's credential.",
 	purser.Providers:  "Needs a provider's key.",
 	purser.MayApprove: "Needs the credential of a person with the role owner or approver.",

@@ -59,13 +59,16 @@ func New(c Config) http.Handler {
 	plain, stream := handler(true), handler(false)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gate.EntryOf(r.Context()).Name("mcp")
-		by, err := c.Gate.Admit(r)
-		if code := purser.CodeOf(err); err != nil && code != purser.Stopped && code != purser.RunEnded {
+		by, err := c.Gate.AdmitToAsk(r)
+		if err == nil && by.Ended != nil && purser.CodeOf(by.Ended) == purser.NotSignedIn { // a client signs in again
+			err = by.Ended
+		}
+		if err != nil {
 			gate.Problem(w, r, err)
 			return
 		}
 		// A stopped agent may still speak: each of its calls tells it that it was
-		// stopped, which a broken transport would not.
+		// stopped, which a broken transport would not, and it can settle what it began.
 		h := plain
 		if asksForProgress(w, r) {
 			h = stream
@@ -79,15 +82,14 @@ func New(c Config) http.Handler {
 			// What is written here leaves before sent is called.
 			defer func() { _ = http.NewResponseController(w).Flush() }()
 		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerOf{}, caller{by, err, end})))
+		h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerOf{}, caller{by, end})))
 	})
 }
 
-// caller is who sends a request, or why it may do nothing.
+// caller is who sends a request.
 type caller struct {
-	actor   purser.Actor
-	refused error
-	end     context.CancelFunc // of the request
+	actor purser.Actor
+	end   context.CancelFunc // of the request
 }
 
 type callerOf struct{}
@@ -175,11 +177,8 @@ func (t *tool) call(ctx context.Context, req *mcp.CallToolRequest) (result *mcp.
 
 func (t *tool) do(ctx context.Context, arguments json.RawMessage, key *string) (any, error) {
 	from, ok := ctx.Value(callerOf{}).(caller)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, purser.Errorf(purser.NotSignedIn, "there is no credential")
-	case from.refused != nil:
-		return nil, from.refused
 	}
 	members, err := form.Parse(arguments)
 	if err != nil {

@@ -48,7 +48,7 @@ var slow = map[string]bool{
 func (t *tool) report(ctx context.Context, req *mcp.CallToolRequest) (silence func()) {
 	from, _ := ctx.Value(callerOf{}).(caller)
 	token := req.Params.GetProgressToken()
-	if t.events == nil || token == nil || !slow[t.op.Name] || from.refused != nil || from.actor.Kind != purser.Agent {
+	if t.events == nil || token == nil || !slow[t.op.Name] || from.actor.Ended != nil || from.actor.Kind != purser.Agent {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -107,11 +107,8 @@ func (r *resources) read(ctx context.Context, uri string) (string, error) {
 	}
 	gate.EntryOf(ctx).Name(k.operation)
 	from, ok := ctx.Value(callerOf{}).(caller)
-	switch {
-	case !ok:
+	if !ok {
 		return "", purser.Errorf(purser.NotSignedIn, "there is no credential")
-	case from.refused != nil:
-		return "", from.refused
 	}
 	op := r.operations[k.operation]
 	in, err := form.Fill(op.In, map[string]any{k.member: id})

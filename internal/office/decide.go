@@ -266,7 +266,7 @@ func (o *Office) standStill(ctx context.Context, org string) {
 	}
 }
 
-// overdue ends holds whose time is over, and those that a stop made void.
+// overdue ends holds whose time is over, and those that a stop or the end of their run made void.
 func (o *Office) overdue(ctx context.Context, org string) error {
 	for {
 		rows, err := o.Store.Read().OverdueHolds(ctx, db.OverdueHoldsParams{Organization: org, Now: store.Micro(o.Now())})

@@ -136,11 +136,14 @@ func (l *lawHouse) do(s spendtest.Step) []spendtest.Answer {
 		l.sql("UPDATE repeats SET expires_at = 9000000000000000") // a day is no part of the model
 	case s.Revoke != "":
 		turn(func(t *store.Turn) error {
-			_, err := t.RevokeToken(l.ctx, db.RevokeTokenParams{Organization: org, ID: l.name(s.Revoke), Now: store.Micro(t.Now)})
+			_, err := t.RevokeToken(l.ctx, db.RevokeTokenParams{Organization: org, ID: l.name(s.Revoke), RevokedBy: map[bool]string{true: "stop"}[s.Taken], Now: store.Micro(t.Now)})
 			return err
 		})
 	case s.End != "":
 		must[purser.Run](l.house, l.owner, "end_run", purser.RunRef{Run: l.name(s.End)})
+		if err := l.o.Overdue(l.ctx, org); err != nil {
+			l.t.Fatal(explain(err))
+		}
 	case s.Skew != nil:
 		l.skew = *s.Skew
 	}
@@ -179,18 +182,19 @@ func after(e *spendtest.Engine, s spendtest.Step, stops int) error {
 	if s.End != "" {
 		for _, r := range spendtest.Runs() {
 			if r.ID == s.End {
-				_, err := e.Do(spendtest.Step{Revoke: r.Token})
-				return err
+				if _, err := e.Do(spendtest.Step{Revoke: r.Token, Taken: true}); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	if len(e.Stops) == stops {
+	if len(e.Stops) == stops && s.End == "" {
 		return nil
 	}
 	for _, stop := range e.Stops[stops:] { // a step's own, or those of its overruns
 		for _, r := range spendtest.Runs() {
 			if covered := stop.Target; covered == spendtest.Org || covered == r.Project || covered == r.Agent || covered == r.ID {
-				if _, err := e.Do(spendtest.Step{Revoke: r.Token}); err != nil {
+				if _, err := e.Do(spendtest.Step{Revoke: r.Token, Taken: true}); err != nil {
 					return err
 				}
 			}

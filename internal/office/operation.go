@@ -104,6 +104,8 @@ func admit(op purser.Operation, by purser.Actor) error {
 	switch {
 	case op.Who == purser.Anyone:
 		return nil
+	case by.Ended != nil && !op.Spends():
+		return by.Ended
 	case by.Kind == "":
 		return purser.Errorf(purser.NotSignedIn, "%s needs a credential", op.Name).WithHint("purser login")
 	case by.Kind == purser.Agent && op.Loosens && op.Who != purser.Agents:

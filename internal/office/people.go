@@ -305,7 +305,8 @@ func (o *Office) Whoami(ctx context.Context, by purser.Actor, _ purser.None) (pu
 
 // Authenticate finds who holds a credential: a person's or an agent's token, or
 // a provider's key. What belongs in a cookie is none. A token that a stop ended answers stopped, not
-// not_signed_in (RULES 21); with that, and with run_ended, comes who held it.
+// not_signed_in (RULES 21); with that, with run_ended, and of one that a stop took which was
+// lifted since, comes who held it.
 func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error) {
 	// A link to the database that is silent must not keep a stop waiting for ever.
 	ctx, cancel := context.WithTimeout(ctx, lookUpMost)
@@ -315,7 +316,7 @@ func (o *Office) Authenticate(ctx context.Context, bearer, source string) (purse
 	if err == nil {
 		o.remember(bearer, by)
 	} else if !errors.As(err, &coded) {
-		err = purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err)
+		by, err = purser.Actor{}, purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err)
 	}
 	return by, err
 }
@@ -370,8 +371,11 @@ func (o *Office) personOf(ctx context.Context, by purser.Actor) (purser.Actor, e
 	if err == nil && person.RemovedAt != 0 {
 		err = o.ended(by.Source, "this person was removed")
 	}
+	if err != nil {
+		return purser.Actor{}, err
+	}
 	by.Name, by.Role = person.Name, purser.Role(person.Role)
-	return by, err
+	return by, nil
 }
 
 // ended is the answer to a credential that was good once: it is on the record
@@ -397,6 +401,10 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 		return purser.Actor{}, notFound(err, "agent", by.ID)
 	}
 	by.Name, by.Project, by.DelegatedBy = a.Name, run.Project, run.Person
+	who := by
+	if token.RevokedAt != 0 && token.RevokedBy == "" {
+		who = purser.Actor{} // revoked for itself: it settles nothing
+	}
 	// A stop counts from its own turn, not from the revocations that follow it.
 	stops, err := o.stopsInForce(ctx, q, by.Organization)
 	if err != nil {
@@ -404,13 +412,15 @@ func (o *Office) agent(ctx context.Context, by purser.Actor, token db.Token) (pu
 	}
 	for _, s := range stops {
 		if s.Scope != "provider" && pathOf(by).Covered(s.Scope, s.Target) {
-			return by, stoppedBy(s)
+			return who, stoppedBy(s)
 		}
 	}
 	switch {
 	case run.EndedAt != 0 || store.Micro(o.Now()) >= run.ExpiresAt:
-		return by, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
+		return who, purser.Errorf(purser.RunEnded, "run %s is over, and its token with it", run.ID).
 			WithHint("a person can create another: purser run create --budget 20")
+	case token.RevokedBy != "":
+		return who, notSignedIn("a stop took the agent's token; it was lifted since, and revives nothing").WithHint("a person can create another run: purser run create --budget 20")
 	case token.RevokedAt != 0 || store.Micro(o.Now()) >= token.ExpiresAt:
 		return purser.Actor{}, o.ended(by.Source, "the agent's token was revoked").WithHint("a person can create another run: purser run create --budget 20")
 	}

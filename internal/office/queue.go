@@ -87,6 +87,9 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 		case d.err != nil:
 			return purser.Hold{}, d.err
 		case d.outcome.Err != nil:
+			if r.By.Ended != nil && !d.outcome.Replay { // on no record of its own
+				o.CountRefusal(r.By.Source, "ended_credential")
+			}
 			return purser.Hold{}, d.outcome.Err
 		}
 		return d.outcome.Hold, nil

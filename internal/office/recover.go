@@ -144,11 +144,13 @@ func (o *Office) Due(ctx context.Context) error {
 	}))
 }
 
-// Errands does what nobody waits for: resources whose grace is over, old catalogs,
-// old notices. It is called each minute or so, which is how often a
+// Errands does what nobody waits for: resources whose grace is over, holds of runs that
+// were ended, old catalogs, old notices. It is called each minute or so, which is how often a
 // provider that fails is asked again.
 func (o *Office) Errands(ctx context.Context) error {
-	return errors.Join(o.eachOrganization(ctx, func(org string) error { return o.removals(ctx, org) }), o.refreshCatalogs(ctx), o.prune(ctx))
+	return errors.Join(o.eachOrganization(ctx, func(org string) error {
+		return errors.Join(o.removals(ctx, org), o.overdue(ctx, org))
+	}), o.refreshCatalogs(ctx), o.prune(ctx))
 }
 
 func (o *Office) eachOrganization(ctx context.Context, f func(org string) error) error {

@@ -317,7 +317,7 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		state := effectDone
 		switch e.Kind {
 		case effectToken:
-			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, Now: store.Micro(t.Now)})
+			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, RevokedBy: "stop", Now: store.Micro(t.Now)})
 			t.Record(r)
 		case effectHolds:
 			t.Record(r)

@@ -510,3 +510,119 @@ func settled(t *testing.T, database string, want purser.Code, end func(*testing.
 		t.Errorf("the run has captured %d, want 320", b.Captured)
 	}
 }
+
+// A token that a stop took settles after the stop was lifted too, and gets its answers of
+// before; a token that was revoked for itself does not, whatever ends afterwards (RULES 10, 21).
+func TestWhatAnEndedTokenMayStillDo(t *testing.T) {
+	t.Parallel()
+	begun := func(h *house, agent purser.Actor) string {
+		id := must[purser.Hold](h, agent, "place_hold", holdOf(300)).ID
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: id})
+		return id
+	}
+	capture := func(h *house, by purser.Actor, hold string) (purser.Hold, error) {
+		return do[purser.Hold](h, by, "capture_hold", purser.CaptureHold{Hold: hold, AmountMinor: 120, Final: true})
+	}
+	t.Run("after its stop was lifted", func(t *testing.T) {
+		t.Parallel()
+		inTurn(t, func(t *testing.T, database string) {
+			h := open(t, database)
+			run, agent := h.run(2000)
+			hold, lost := begun(h, agent), agent
+			lost.Key = "charge-1"
+			first := must[purser.Hold](h, lost, "charge_usage", usage(7))
+			stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "it loops"})
+			h.carriedOut()
+			h.resume(stop)
+			by, err := h.o.Authenticate(h.ctx, run.Token, "test")
+			if by.ID != agent.ID {
+				t.Fatalf("the token was %q's, want %q", by.ID, agent.ID)
+			}
+			by.Ended, by.Key = refused(t, err, purser.NotSignedIn), "charge-1" // as the gate does
+			if again := must[purser.Hold](h, by, "charge_usage", usage(7)); again.ID != first.ID || !again.Replay {
+				t.Errorf("the answer of before is %+v", again)
+			}
+			records := len(h.records())
+			for operation, in := range map[string]any{
+				"charge_usage": usage(8), "capture_hold": purser.CaptureHold{Hold: "hld_none", AmountMinor: 1}, "release_hold": purser.HoldRef{Hold: hold},
+			} {
+				by.Key = "other-" + operation
+				_, err := do[purser.Hold](h, by, operation, in)
+				refused(t, err, purser.NotSignedIn)
+			}
+			_, err = do[purser.Hold](h, by, "capture_hold", purser.CaptureHold{Hold: hold, AmountMinor: 301})
+			refused(t, err, purser.InvalidState)
+			_, err = do[purser.Status](h, by, "status", purser.AskStatus{})
+			refused(t, err, purser.NotSignedIn)
+			if n := len(h.records()) - records; n != 0 { // who has lost the right to ask fills no log
+				t.Errorf("%d refusals have a record each: %+v", n, h.records()[records:])
+			}
+			by.Key = "settle-1"
+			if out, err := capture(h, by, hold); err != nil || out.CapturedMinor != 120 || out.State != purser.HoldCaptured {
+				t.Errorf("captured %+v, %v", out, explainOrNil(err))
+			}
+			h.books()
+			h.verify()
+		})
+	})
+	for name, end := range map[string]func(*house, purser.Actor){
+		"the run ends": func(h *house, agent purser.Actor) {
+			must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: agent.Run})
+		},
+		"a stop comes": func(h *house, agent purser.Actor) {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "it loops"})
+			h.carriedOut()
+		},
+	} {
+		for _, order := range []string{"after it was revoked", "before it is revoked"} {
+			t.Run(name+" "+order, func(t *testing.T) {
+				t.Parallel()
+				h := open(t, aDB(t))
+				c := h.connect()
+				issued := h.redeem(c)
+				agent, err := h.agentOf(issued.Access)
+				if err != nil {
+					t.Fatal(explain(err))
+				}
+				hold := begun(h, agent)
+				if order == "before it is revoked" {
+					end(h, agent)
+				}
+				must[purser.Grant](h, h.owner, "revoke_grant", purser.GrantRef{Grant: c.granted.Grant.ID})
+				if order == "after it was revoked" {
+					end(h, agent)
+				}
+				if by, err := h.agentOf(issued.Access); err == nil || by.ID != "" {
+					t.Errorf("the door knows %q: %v", by.ID, explainOrNil(err))
+				}
+				if _, err = capture(h, agent, hold); err == nil {
+					t.Error("it captured")
+				}
+				if n := h.ask("SELECT SUM(captured) FROM holds"); n != 0 {
+					t.Errorf("%d was captured", n)
+				}
+			})
+		}
+	}
+}
+
+// K6: what never began can begin no more when its run was ended, so it is given back.
+func TestTheEndOfARunGivesUnbegunHoldsBack(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		waits, begun := must[purser.Hold](h, agent, "place_hold", holdOf(300)), must[purser.Hold](h, agent, "place_hold", holdOf(200))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: begun.ID})
+		must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID})
+		h.tick()
+		if held := h.ask("SELECT held FROM windows WHERE scope = 'run' AND target = $1", run.ID); held != 200 {
+			t.Errorf("%d is held, want that of the begun hold alone", held)
+		}
+		if n := h.ask("SELECT COUNT(*) FROM holds WHERE id = '" + waits.ID + "' AND state = 'released'"); n != 1 {
+			t.Error("the hold that never began is still there")
+		}
+		h.books()
+		h.verify()
+	})
+}

@@ -288,7 +288,7 @@ func (s *State) refund(r *Request, h *Hold) Outcome {
 func (s *State) end(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	due := r.Op == Expire && !s.Now.Before(h.ExpiresAt)
-	void := r.Op == Void && h.State == purser.HoldHeld && s.stopped(h) != nil
+	void := r.Op == Void && h.State == purser.HoldHeld && (s.stopped(h) != nil || s.Runs[h.Run].over())
 	switch {
 	case h.Principal == "" || !h.Open() || !due && !void:
 		return Outcome{Hold: s.show(h, 0)} // it changed meanwhile: nothing to do

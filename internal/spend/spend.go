@@ -28,7 +28,7 @@ const (
 	Refund  Op = "refund_hold"
 	Resolve Op = "resolve_hold" // a person's Release
 	Expire  Op = "expire_hold"  // by the system: its time is over
-	Void    Op = "void_hold"    // by the system: a stop came before its effect began
+	Void    Op = "void_hold"    // by the system: a stop, or the end of its run, came before its effect began
 )
 
 // Opens reports that it makes a hold: all others change one.
@@ -130,8 +130,12 @@ type period struct {
 // Token is a credential as the turn found it.
 type Token struct {
 	Revoked   bool
+	Taken     bool // revoked by a stop, or with its run, and not for itself
 	ExpiresAt time.Time
 }
+
+// over reports that somebody ended the run: one whose time is up can be given more.
+func (r *Run) over() bool { return r != nil && r.Ended }
 
 // Run is a run with what its spends are decided by.
 type Run struct {
@@ -294,7 +298,7 @@ func (s *State) one(r *Request) Outcome {
 		return s.refuse(r, audit.Record{}, no)
 	}
 	out := s.decide(r)
-	if out.Keep = r.By.Key != "" && (out.Err == nil || Sticky(out.Err.Code)); out.Keep {
+	if out.Keep = r.By.Key != "" && out.Seq != 0 && (out.Err == nil || Sticky(out.Err.Code)); out.Keep {
 		s.Keys[key] = Kept{Hash: r.Hash, Hold: out.Hold, Err: out.Err, Seq: out.Seq}
 	}
 	return out
@@ -360,11 +364,13 @@ func (s *State) credential(r *Request) *purser.Error {
 }
 
 // settles reports a capture within a hold of its own whose effect began, by an agent
-// whose token a stop or the end of its run took since: what was spent is booked, and
-// nothing more can be (RULES 21). Who holds a token that was revoked says nothing.
+// whose token a stop, lifted since or not, or the end of its run took: what was spent is
+// booked, and nothing more can be (RULES 21). Who holds a token that was revoked for
+// itself says nothing, whatever came afterwards.
 func (s *State) settles(r *Request, no purser.Code) bool {
-	h := s.Holds[r.Hold]
-	return r.Op == Capture && (no == purser.Stopped || no == purser.RunEnded) && h != nil && h.Principal == r.By.ID && h.Run == r.By.Run &&
+	h, t := s.Holds[r.Hold], s.Tokens[r.By.Token]
+	over := t.Taken || !t.Revoked && (no == purser.Stopped || no == purser.RunEnded)
+	return r.Op == Capture && over && h != nil && h.Principal == r.By.ID && h.Run == r.By.Run &&
 		(h.State == purser.HoldBegun || h.State == purser.HoldUnknown)
 }
 
@@ -412,8 +418,13 @@ func (s *State) write(r audit.Record) int64 {
 	return s.Seq
 }
 
-// refuse records a no. rec is the record as far as it was known, or empty.
+// refuse records a no. rec is the record as far as it was known, or empty. Whose
+// credential has ended could fill the log with them; those are counted elsewhere
+// (RULES 22).
 func (s *State) refuse(r *Request, rec audit.Record, no *purser.Error) Outcome {
+	if r.By.Ended != nil {
+		return Outcome{Err: no}
+	}
 	if rec.Action == "" {
 		rec = s.record(r, s.Holds[r.Hold])
 	}

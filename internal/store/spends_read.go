@@ -16,7 +16,7 @@ import (
 var (
 	selectStops = lookUp("v.column1, s.id, s.scope, s.target, s.reason, s.epoch, s.seq, s.at, s.lifted_at", "t",
 		join{table: "stops", as: "s", on: "s.organization = v.column1 AND s.lifted_at = 0"})
-	selectTokens = lookUp("v.column1, t.id, t.revoked_at, t.expires_at", "tt",
+	selectTokens = lookUp("v.column1, t.id, t.revoked_at, t.revoked_by, t.expires_at", "tt",
 		join{table: "tokens", as: "t", on: "t.organization = v.column1 AND t.id = v.column2"})
 	selectRuns = lookUp("v.column1, r.id, r.project, r.agent, r.threshold, r.currency, r.providers, r.labels, r.expires_at, r.ended_at, p.labels", "tt",
 		join{table: "runs", as: "r", on: "r.organization = v.column1 AND r.id = v.column2"},
@@ -170,11 +170,11 @@ func (p *part) addStop(s purser.StopInfo, at, lifted int64) {
 }
 
 func (l *loading) token(scan func(...any) error) error {
-	var org, id string
+	var org, id, by string
 	var revoked, expires int64
-	err := scan(&org, &id, &revoked, &expires)
+	err := scan(&org, &id, &revoked, &by, &expires)
 	if err == nil {
-		l.of[org].state.Tokens[id] = spend.Token{Revoked: revoked != 0, ExpiresAt: Time(expires)}
+		l.of[org].state.Tokens[id] = spend.Token{Revoked: revoked != 0, Taken: by != "", ExpiresAt: Time(expires)}
 	}
 	return err
 }

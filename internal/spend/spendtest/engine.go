@@ -123,9 +123,10 @@ func (e *Engine) Do(s Step) ([]Answer, error) {
 	case s.Allow != nil:
 		e.Meant[*s.Allow]++
 	case s.Revoke != "":
-		t := e.Tokens[s.Revoke]
-		t.Revoked = true
-		e.Tokens[s.Revoke] = t
+		if t := e.Tokens[s.Revoke]; !t.Revoked {
+			t.Revoked, t.Taken = true, s.Taken
+			e.Tokens[s.Revoke] = t
+		}
 	case s.End != "":
 		e.Runs[s.End].Ended = true
 	case s.Skew != nil:

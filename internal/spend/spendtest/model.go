@@ -68,6 +68,7 @@ type Model struct {
 	first   int64 // monthly limit of a provider, USD
 	runs    map[string]*modelRun
 	tokens  map[string]string // its run; absent: revoked
+	taken   map[string]bool   // those that were revoked by a stop or with their run
 	budgets []spend.Budget
 	used    map[string]int64 // by budget and window
 	holds   map[string]*modelHold
@@ -110,7 +111,7 @@ type modelKept struct {
 // NewModel is the world at its start.
 func NewModel(now time.Time, zone *time.Location, first int64) *Model {
 	m := &Model{
-		now: now, zone: zone, first: first, runs: map[string]*modelRun{}, tokens: map[string]string{"tok_plt_0": "", "tok_plt_1": ""}, used: map[string]int64{},
+		now: now, zone: zone, first: first, runs: map[string]*modelRun{}, tokens: map[string]string{"tok_plt_0": "", "tok_plt_1": ""}, taken: map[string]bool{}, used: map[string]int64{},
 		holds: map[string]*modelHold{}, keys: map[string]modelKept{}, meant: map[spend.Repeat]int{},
 	}
 	for _, r := range Runs() {
@@ -137,6 +138,7 @@ func (m *Model) WithOrder() *Model {
 // Clone is a model that goes its own way.
 func (m *Model) Clone() *Model {
 	c := *m
+	c.taken = maps.Clone(m.taken)
 	c.runs, c.tokens, c.used, c.keys, c.meant = map[string]*modelRun{}, maps.Clone(m.tokens), maps.Clone(m.used), maps.Clone(m.keys), maps.Clone(m.meant)
 	for id, r := range m.runs {
 		r := *r
@@ -177,6 +179,9 @@ func (m *Model) Do(s Step) []Answer {
 	case s.Allow != nil:
 		m.meant[*s.Allow]++
 	case s.Revoke != "":
+		if _, good := m.tokens[s.Revoke]; good {
+			m.taken[s.Revoke] = s.Taken
+		}
 		delete(m.tokens, s.Revoke)
 	case s.End != "":
 		m.runs[s.End].ended = true
@@ -242,17 +247,21 @@ func (m *Model) Decide(r *spend.Request) Answer {
 		return Answer{Code: code}
 	}
 	a := m.fresh(r)
-	if r.By.Key != "" && (a.Code == "" || slices.Contains(sticky, a.Code)) {
+	if r.By.Key != "" && (a.Code == "" || r.By.Ended == nil && slices.Contains(sticky, a.Code)) {
 		m.keys[key] = modelKept{r.Hash, a}
 	}
 	return a
 }
 
-// books lets an agent that was stopped, or whose run is over, say what its begun hold cost.
+// books lets an agent that was stopped, or whose run is over, say what its begun hold cost,
+// unless its token was revoked for itself.
 func (m *Model) books(r *spend.Request, code purser.Code) bool {
 	h := m.holds[r.Hold]
 	mine := h != nil && h.owner == r.By.ID && h.run == r.By.Run
-	return mine && code != purser.NotSignedIn && r.Op == spend.Capture && (h.state == "begun" || h.state == "unknown")
+	if _, good := m.tokens[r.By.Token]; !good && !m.taken[r.By.Token] || good && code == purser.NotSignedIn {
+		return false
+	}
+	return mine && r.Op == spend.Capture && (h.state == "begun" || h.state == "unknown")
 }
 
 func (m *Model) signedIn(r *spend.Request) purser.Code {
@@ -343,7 +352,7 @@ func (m *Model) fresh(r *spend.Request) Answer {
 			m.use(h, outside-r.Part)
 		}
 	case spend.Expire, spend.Void:
-		due := r.Op == spend.Expire && !m.now.Before(h.expires) || r.Op == spend.Void && h.stopped && h.state == "held"
+		due := r.Op == spend.Expire && !m.now.Before(h.expires) || r.Op == spend.Void && h.state == "held" && (h.stopped || h.run != "" && m.runs[h.run].ended)
 		switch {
 		case h.owner == "" || !open || !due || h.state == "unknown":
 			a := m.show(h)

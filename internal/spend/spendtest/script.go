@@ -24,6 +24,7 @@ type Step struct {
 	Limit   *spend.Budget
 	Allow   *spend.Repeat // a person says that an order is meant once more
 	Revoke  string        // a token
+	Taken   bool          // it was revoked by a stop, or with its run
 	End     string        // a run
 	Skew    *time.Duration
 	Advance time.Duration
@@ -171,7 +172,7 @@ func (s *Script) revoke() Step {
 		s.owners[r.ID] = r.By
 		s.steps = []Step{{Stop: &spend.Scope{Scope: purser.ScopeAgent, Target: run.Agent}}, {Batch: []spend.Request{s.keyed(r)}}}
 	}
-	return Step{Revoke: run.Token}
+	return Step{Revoke: run.Token, Taken: s.keys%2 == 0}
 }
 
 // end ends a run between a platform's hold and the beginning of its effect.
@@ -338,6 +339,9 @@ func (s *Script) keyed(r spend.Request) spend.Request {
 	if r.By.Kind != purser.System && r.Op != spend.Resolve && s.chance(60) {
 		s.keys++
 		r.By.Key = fmt.Sprintf("key-%d", s.keys)
+		if r.By.Kind == purser.Agent && s.keys%16 == 0 { // its credential had ended at the door
+			r.By.Ended = purser.Errorf(purser.Stopped, "its token was taken")
+		}
 	}
 	r.Hash = hash(&r)
 	if r.By.Key != "" {

@@ -624,6 +624,7 @@ type Token struct {
 	Label        string
 	SeenAt       int64
 	GrantID      string
+	RevokedBy    string
 }
 
 type TwoPerson struct {

@@ -686,7 +686,7 @@ func (q *Queries) RevokeGrant(ctx context.Context, arg RevokeGrantParams) (int64
 }
 
 const revokeTokensOfGrant = `-- name: RevokeTokensOfGrant :execrows
-UPDATE tokens SET revoked_at = $3 WHERE organization = $1 AND grant_id = $2 AND revoked_at = 0
+UPDATE tokens SET revoked_at = $3, revoked_by = '' WHERE organization = $1 AND grant_id = $2 AND (revoked_at = 0 OR revoked_by <> '')
 `
 
 type RevokeTokensOfGrantParams struct {

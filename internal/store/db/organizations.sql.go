@@ -437,17 +437,23 @@ func (q *Queries) PersonByEmail(ctx context.Context, email string) (Person, erro
 }
 
 const revokeToken = `-- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = $3 WHERE organization = $1 AND id = $2 AND revoked_at = 0
+UPDATE tokens SET revoked_at = $3, revoked_by = $4 WHERE organization = $1 AND id = $2 AND revoked_at = 0
 `
 
 type RevokeTokenParams struct {
 	Organization string
 	ID           string
 	Now          int64
+	RevokedBy    string
 }
 
 func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, revokeToken, arg.Organization, arg.ID, arg.Now)
+	result, err := q.db.ExecContext(ctx, revokeToken,
+		arg.Organization,
+		arg.ID,
+		arg.Now,
+		arg.RevokedBy,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -455,7 +461,7 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64
 }
 
 const revokeTokensOfPrincipal = `-- name: RevokeTokensOfPrincipal :execrows
-UPDATE tokens SET revoked_at = $3 WHERE organization = $1 AND principal = $2 AND revoked_at = 0
+UPDATE tokens SET revoked_at = $3, revoked_by = '' WHERE organization = $1 AND principal = $2 AND (revoked_at = 0 OR revoked_by <> '')
 `
 
 type RevokeTokensOfPrincipalParams struct {
@@ -473,7 +479,7 @@ func (q *Queries) RevokeTokensOfPrincipal(ctx context.Context, arg RevokeTokensO
 }
 
 const revokeTokensOfRun = `-- name: RevokeTokensOfRun :execrows
-UPDATE tokens SET revoked_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0
+UPDATE tokens SET revoked_at = $3, revoked_by = 'run' WHERE organization = $1 AND run = $2 AND revoked_at = 0
 `
 
 type RevokeTokensOfRunParams struct {
@@ -508,7 +514,7 @@ func (q *Queries) SetInstallationValue(ctx context.Context, arg SetInstallationV
 }
 
 const tokenByHash = `-- name: TokenByHash :one
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE hash = $1
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id, revoked_by FROM tokens WHERE hash = $1
 `
 
 func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
@@ -528,6 +534,7 @@ func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
 		&i.Label,
 		&i.SeenAt,
 		&i.GrantID,
+		&i.RevokedBy,
 	)
 	return i, err
 }

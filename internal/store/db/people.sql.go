@@ -661,7 +661,7 @@ func (q *Queries) SawToken(ctx context.Context, arg SawTokenParams) error {
 }
 
 const sessionsOfPerson = `-- name: SessionsOfPerson :many
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE organization = $1 AND principal = $2 AND kind = 'person' AND revoked_at = 0 AND expires_at > $3 ORDER BY id
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id, revoked_by FROM tokens WHERE organization = $1 AND principal = $2 AND kind = 'person' AND revoked_at = 0 AND expires_at > $3 ORDER BY id
 `
 
 type SessionsOfPersonParams struct {
@@ -693,6 +693,7 @@ func (q *Queries) SessionsOfPerson(ctx context.Context, arg SessionsOfPersonPara
 			&i.Label,
 			&i.SeenAt,
 			&i.GrantID,
+			&i.RevokedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -769,7 +770,7 @@ func (q *Queries) SpendChallenge(ctx context.Context, arg SpendChallengeParams) 
 }
 
 const token = `-- name: Token :one
-SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id FROM tokens WHERE organization = $1 AND id = $2
+SELECT organization, id, hash, kind, principal, run, created_at, expires_at, revoked_at, form, label, seen_at, grant_id, revoked_by FROM tokens WHERE organization = $1 AND id = $2
 `
 
 type TokenParams struct {
@@ -794,6 +795,7 @@ func (q *Queries) Token(ctx context.Context, arg TokenParams) (Token, error) {
 		&i.Label,
 		&i.SeenAt,
 		&i.GrantID,
+		&i.RevokedBy,
 	)
 	return i, err
 }

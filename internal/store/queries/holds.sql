@@ -3,12 +3,13 @@ SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unkn
   AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT)) AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
 
 -- name: OverdueHolds :many
--- OverdueHolds are those whose time is over, and those that no effect began of
--- while a stop came after them: whether it covers them is decided in the turn.
+-- OverdueHolds are those whose time is over, and those that no effect began of while
+-- their run was ended, or a stop came after them: whether it covers them is decided in the turn.
 SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
-  AND h.state <> 'unknown'   AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND EXISTS (
+  AND h.state <> 'unknown'   AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND (EXISTS (
     SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch
-      AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))))
+      AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))
+    OR EXISTS (SELECT 1 FROM runs r WHERE r.organization = h.organization AND r.id = h.run AND r.ended_at <> 0))))
 ORDER BY h.expires_at LIMIT 256;
 
 -- name: HoldsAtStop :many

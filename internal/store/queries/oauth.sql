@@ -52,7 +52,7 @@ UPDATE oauth_grants SET used_at = $3 WHERE organization = $1 AND id = $2;
 UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
 -- name: RevokeTokensOfGrant :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND grant_id = $2 AND revoked_at = 0;
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = '' WHERE organization = $1 AND grant_id = $2 AND (revoked_at = 0 OR revoked_by <> '');
 
 -- name: InsertGrantedToken :exec
 INSERT INTO tokens (organization, id, hash, kind, principal, run, grant_id, created_at, expires_at) VALUES ($1, $2, $3, 'agent', $4, $5, $6, $7, $8);

@@ -41,13 +41,13 @@ INSERT INTO tokens (organization, id, hash, kind, principal, run, created_at, ex
 SELECT * FROM tokens WHERE hash = $1;
 
 -- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = sqlc.arg(revoked_by) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
 -- name: RevokeTokensOfRun :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND run = $2 AND revoked_at = 0;
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'run' WHERE organization = $1 AND run = $2 AND revoked_at = 0;
 
 -- name: RevokeTokensOfPrincipal :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND principal = $2 AND revoked_at = 0;
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = '' WHERE organization = $1 AND principal = $2 AND (revoked_at = 0 OR revoked_by <> '');
 
 -- name: ExtendTokensOfRun :execrows
 UPDATE tokens SET expires_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0;
