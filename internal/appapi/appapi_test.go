@@ -55,7 +55,7 @@ func (d *desk) ConfirmFlow(_ context.Context, _ purser.Actor, id string, read fu
 }
 
 // Authenticate knows a provider and a person.
-func (d *desk) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
+func (d *desk) Known(string, time.Duration) (purser.Actor, bool) { return purser.Actor{}, false }
 
 func (d *desk) Authenticate(_ context.Context, bearer, _ string) (purser.Actor, error) {
 	switch bearer {

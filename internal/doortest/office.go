@@ -55,7 +55,7 @@ func (o *Office) Made() []Call {
 func (o *Office) Answering(ctx context.Context) (context.Context, func()) { return ctx, func() {} }
 
 // Known knows nobody.
-func (o *Office) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
+func (o *Office) Known(string, time.Duration) (purser.Actor, bool) { return purser.Actor{}, false }
 
 // Authenticate knows the tokens above.
 func (o *Office) Authenticate(_ context.Context, bearer, _ string) (purser.Actor, error) {

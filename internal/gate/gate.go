@@ -25,8 +25,9 @@ type Authenticator interface {
 	// Authenticate finds who holds a credential. Of one that has ended and may still settle
 	// what began before, it says beside the error who held it.
 	Authenticate(ctx context.Context, bearer, source string) (purser.Actor, error)
-	// Known is Authenticate from memory: the credential may have ended since.
-	Known(bearer string) (purser.Actor, bool)
+	// Known is Authenticate from memory, of at most so long ago: the credential may have
+	// ended since.
+	Known(bearer string, ago time.Duration) (purser.Actor, bool)
 }
 
 // Sessions finds out whose a browser's cookie is; errors as of Authenticator.
@@ -358,6 +359,36 @@ func (g *Gate) Admit(r *http.Request) (purser.Actor, error) { return g.admit(r, 
 // the decision, and one that a stop or the end of its run took, with Ended in its actor.
 func (g *Gate) AdmitSpender(r *http.Request) (purser.Actor, error) { return g.admit(r, true, true) }
 
+// How long a credential is taken from memory: where the deciding turn looks at it again,
+// and where the database does not answer and nothing but a stop is asked for.
+const (
+	knownFor    = 10 * time.Second
+	knownToStop = 12 * time.Hour
+	stopPause   = time.Second // for the database to say whose it is, where memory knows
+)
+
+// AdmitToStop is Admit for what must work without a database (SPEND.md K4): whoever was
+// let in a while ago may stop, since that only refuses.
+func (g *Gate) AdmitToStop(r *http.Request) (purser.Actor, error) {
+	bearer, err := Bearer(r)
+	if err != nil {
+		return g.Admit(r)
+	}
+	by, known := g.config.Authenticator.Known(bearer, knownToStop)
+	if !known {
+		return g.Admit(r)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), stopPause)
+	defer cancel()
+	now, err := g.Admit(r.WithContext(ctx))
+	if purser.CodeOf(err) != purser.Unavailable {
+		return now, err
+	}
+	by.Source = g.Source(r)
+	EntryOf(r.Context()).Sent(by)
+	return by, nil
+}
+
 // AdmitToAsk is Admit for a door that finds out later what is asked: an actor whose
 // credential has ended gets that as the answer to all but what AdmitSpender is for.
 func (g *Gate) AdmitToAsk(r *http.Request) (purser.Actor, error) { return g.admit(r, false, true) }
@@ -368,7 +399,7 @@ func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, err
 	if err == nil {
 		by, known := purser.Actor{}, false
 		if fromMemory {
-			by, known = g.config.Authenticator.Known(bearer)
+			by, known = g.config.Authenticator.Known(bearer, knownFor)
 		}
 		if !known {
 			by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source)

@@ -21,7 +21,7 @@ import (
 
 type keeper struct{}
 
-func (keeper) Known(string) (purser.Actor, bool) { return purser.Actor{}, false }
+func (keeper) Known(string, time.Duration) (purser.Actor, bool) { return purser.Actor{}, false }
 
 func (keeper) Authenticate(_ context.Context, bearer, source string) (purser.Actor, error) {
 	if bearer == "good" {
@@ -379,6 +379,42 @@ func TestAnEndedCredentialSettlesAndNothingElse(t *testing.T) {
 		}
 		if by, err := g.Admit(r); err == nil || by.ID != "" {
 			t.Errorf("%s is let in as %q", c.bearer, by.ID)
+		}
+	}
+}
+
+// remembering is an authenticator without a database, who remembers one credential.
+type remembering struct {
+	keeper
+	says purser.Code
+}
+
+func (remembering) Known(bearer string, _ time.Duration) (purser.Actor, bool) {
+	return purser.Actor{Kind: purser.Person, ID: "per_1"}, bearer == "remembered"
+}
+
+func (a remembering) Authenticate(context.Context, string, string) (purser.Actor, error) {
+	return purser.Actor{}, purser.Errorf(a.says, "no")
+}
+
+// SPEND.md K4: who was let in a while ago may stop without a database, and may do nothing
+// else; who was revoked since may not.
+func TestAStopNeedsNoDatabase(t *testing.T) {
+	for _, c := range []struct {
+		bearer string
+		says   purser.Code
+		stops  bool
+	}{{"remembered", purser.Unavailable, true}, {"another", purser.Unavailable, false}, {"remembered", purser.NotSignedIn, false}} {
+		g, err := New(Config{Authenticator: remembering{says: c.says}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := request("POST", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+c.bearer) })
+		if by, err := g.AdmitToStop(r); (err == nil) != c.stops || (by.ID != "") != c.stops {
+			t.Errorf("%s, %s: %+v, %v", c.bearer, c.says, by, err)
+		}
+		if by, err := g.Admit(r); err == nil || by.ID != "" {
+			t.Errorf("%s, %s: %+v is let in", c.bearer, c.says, by)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (c *charging) Answering(ctx context.Context) (context.Context, func()) {
 	return context.WithValue(ctx, answeringKey{}, c), func() {}
 }
 
-func (c *charging) Known(bearer string) (purser.Actor, bool) {
+func (c *charging) Known(bearer string, _ time.Duration) (purser.Actor, bool) {
 	by, err := c.Authenticate(context.Background(), bearer, "")
 	return by, err == nil
 }

@@ -210,11 +210,13 @@ func (d *door) serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 }
 
 func (d *door) actor(r *http.Request) (purser.Actor, error) {
-	switch d.op.Who {
-	case purser.Anyone:
+	switch {
+	case d.op.Who == purser.Anyone:
 		return d.gate.Anonymous(r)
-	case purser.Spenders:
+	case d.op.Spends():
 		return d.gate.AdmitSpender(r)
+	case d.op.Name == "stop":
+		return d.gate.AdmitToStop(r)
 	}
 	return d.gate.Admit(r)
 }

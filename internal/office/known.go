@@ -8,47 +8,38 @@ import (
 	"github.com/purser-dev/purser"
 )
 
-// knownFor is how long a credential is taken from memory where the deciding turn
-// looks at it again; what is kept of it never changes while it lives.
-const (
-	knownFor  = 10 * time.Second
-	knownMost = 100_000
-)
+const knownMost = 100_000
 
-// known are credentials of spenders that were read a short time ago, by the hash
-// of the token.
+// known are credentials that were read a while ago, by the hash of the token. What is
+// kept of one never changes while it lives.
 type known struct {
 	mu  sync.RWMutex
 	all map[[sha256.Size]byte]knownActor
 }
 
 type knownActor struct {
-	by    purser.Actor
-	until time.Time
+	by purser.Actor
+	at time.Time
 }
 
-// Known finds the holder of a credential that was authenticated a short time ago.
-// It may have been revoked since: only an operation for Spenders, whose turn looks
-// at the token again, may take it from here.
-func (o *Office) Known(bearer string) (purser.Actor, bool) {
+// Known finds the holder of a credential that was authenticated at most so long ago.
+// It may have been revoked since.
+func (o *Office) Known(bearer string, ago time.Duration) (purser.Actor, bool) {
 	hash := hashBearer(bearer)
 	o.known.mu.RLock()
 	k, ok := o.known.all[hash]
 	o.known.mu.RUnlock()
-	return k.by, ok && o.Now().Before(k.until)
+	now := o.Now()
+	return k.by, ok && now.Sub(k.at) < ago && (k.by.ExpiresAt == nil || now.Before(*k.by.ExpiresAt))
 }
 
-// remember keeps a spender's credential for a short time.
 func (o *Office) remember(bearer string, by purser.Actor) {
-	if by.Kind != purser.Agent && by.Kind != purser.Platform {
-		return
-	}
 	o.known.mu.Lock()
 	defer o.known.mu.Unlock()
 	if o.known.all == nil || len(o.known.all) >= knownMost {
 		o.known.all = map[[sha256.Size]byte]knownActor{}
 	}
-	o.known.all[hashBearer(bearer)] = knownActor{by, o.Now().Add(knownFor)}
+	o.known.all[hashBearer(bearer)] = knownActor{by, o.Now()}
 }
 
 // hashBearer copies a token of usual length to the stack only.
