@@ -539,6 +539,32 @@ func TestARevokedTokenSpendsNothing(t *testing.T) {
 	})
 }
 
+// Names cost nothing: only who spends somewhere leaves a limit there.
+func TestARefusedSpendLeavesNoDefaultLimit(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(1000)
+		for i := range 5 {
+			in := usage(5000)
+			in.Provider = fmt.Sprintf("made-up-%d", i)
+			_, err := do[purser.Hold](h, agent, "charge_usage", in)
+			refused(t, err, purser.BudgetExceeded)
+		}
+		budgets := func() int64 { return h.ask("SELECT COUNT(*) FROM budgets WHERE scope = 'provider'") }
+		if n := budgets(); n != 0 {
+			t.Errorf("%d limits of providers that nobody paid", n)
+		}
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+		if n := budgets(); n != 1 || h.counted("default_budget", "accepted") != 1 {
+			t.Errorf("%d limits after two charges at one provider", n)
+		}
+		h.books()
+		h.verify()
+	})
+}
+
 // What can be no name and no amount is refused before its turn, which is everybody's:
 // no record takes it, and the batch would fail with it (RULES 20).
 func TestWhatNoRecordCanSayIsRefusedBeforeItsTurn(t *testing.T) {

@@ -68,6 +68,7 @@ func (s *State) place(r *Request) Outcome {
 	if no := s.forbidden(r, run, sp); no != nil {
 		return s.refuse(r, rec, no)
 	}
+	s.keepDefault(r.Provider)
 	h := &Hold{
 		ID: r.ID, Principal: r.By.ID, Agent: run.Agent, Run: run.ID, Project: run.Project, Provider: r.Provider, Category: r.Category, Kind: r.Kind,
 		Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount, Epoch: s.Epoch,
@@ -229,17 +230,29 @@ func (s *State) cover(scopes []Scope, currency string) *cover {
 	return c
 }
 
-// defaultLimit gives a provider the monthly limit of a first spend (CONTROLS, defaults).
+// defaultLimit is the monthly limit of a first spend at a provider (CONTROLS, defaults).
 func (s *State) defaultLimit(scope Scope) []*Budget {
 	limit := s.DefaultProvider
-	b := &Budget{Scope: scope, Period: purser.PeriodMonth, Currency: limit.Currency, Limit: limit.Amount, Thresholds: []int{50, 80, 100}}
+	b := &Budget{Scope: scope, Period: purser.PeriodMonth, Currency: limit.Currency, Limit: limit.Amount, Thresholds: []int{50, 80, 100}, unkept: true}
 	s.Budgets[scope] = []*Budget{b}
-	s.Default = append(s.Default, scope)
-	s.write(audit.Record{
-		Actor: audit.Actor{Kind: string(purser.System), ID: "purser"}, Action: "default_budget", Target: "provider:" + scope.Target, Outcome: audit.Accepted,
-		Detail: map[string]string{"limit": limit.String(), "period": purser.PeriodMonth},
-	})
 	return s.Budgets[scope]
+}
+
+// keepDefault keeps the limit that a provider gets with its first spend. Who is refused
+// leaves none: names cost nothing, and there would be no end of them.
+func (s *State) keepDefault(provider string) {
+	scope := Scope{purser.ScopeProvider, provider}
+	for _, b := range s.Budgets[scope] {
+		if !b.unkept {
+			continue
+		}
+		b.unkept = false
+		s.Default = append(s.Default, scope)
+		s.write(audit.Record{
+			Actor: audit.Actor{Kind: string(purser.System), ID: "purser"}, Action: "default_budget", Target: "provider:" + provider, Outcome: audit.Accepted,
+			Detail: map[string]string{"limit": s.DefaultProvider.String(), "period": b.Period},
+		})
+	}
 }
 
 func (s *State) window(k WindowKey, b *Budget) *Window {

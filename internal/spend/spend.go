@@ -154,6 +154,7 @@ type Budget struct {
 	Period, Currency string
 	Limit            int64
 	Thresholds       []int
+	unkept           bool // a provider's default, which nothing was spent under yet
 }
 
 // WindowKey names one window of one budget. A hold keeps those that it was decided

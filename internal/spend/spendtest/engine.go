@@ -295,6 +295,9 @@ func (e *Engine) Decide(requests []spend.Request) ([]spend.Outcome, error) {
 		return outcomes, err
 	}
 	for _, scope := range s.Default {
+		if len(e.Budgets[scope]) > 0 {
+			return outcomes, fmt.Errorf("%v gets a first limit, and has one", scope)
+		}
 		e.Budgets[scope] = []spend.Budget{*s.Budgets[scope][0]}
 	}
 	for _, list := range [][]*spend.Hold{s.Opened, s.Changed} {
