@@ -250,7 +250,7 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 		return "", err
 	}
 	if row.Service != b.step.Service || b.step.Price.Recurring > 0 {
-		if err := o.cancelOf(ctx, t, system, row.ID); err != nil {
+		if err := o.cancelOf(ctx, t, system, row.ID, false); err != nil {
 			return "", err
 		}
 	}

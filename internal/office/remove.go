@@ -134,7 +134,7 @@ func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id 
 			return out, err
 		}
 	} else {
-		if err := o.cancelOf(ctx, t, by, row.ID); err != nil {
+		if err := o.cancelOf(ctx, t, by, row.ID, in.Mode == retire); err != nil {
 			return out, err
 		}
 	}
@@ -155,7 +155,9 @@ func (o *Office) forget(ctx context.Context, t *store.Turn, row db.Resource) err
 	return t.ForgetAccess(ctx, db.ForgetAccessParams{Organization: t.Org, ID: row.ID, Access: nothing})
 }
 
-func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string) error {
+// cancelOf ends the recurring charge of a resource. What is retired may be restored, and
+// then its charge goes on in the state that it has now.
+func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string, retired bool) error {
 	s, err := t.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: t.Org, Resource: resource})
 	if missing(err) || err == nil && (s.State == SubscriptionCancelled || s.State == SubscriptionEnded) {
 		return nil
@@ -163,7 +165,11 @@ func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, r
 	if err != nil {
 		return err
 	}
-	_, err = o.cancelled(ctx, t, by, s)
+	from := ""
+	if retired {
+		from = s.State
+	}
+	_, err = o.cancelled(ctx, t, by, s, from)
 	return err
 }
 
@@ -235,8 +241,8 @@ func (o *Office) removals(ctx context.Context, org string) error {
 	return nil
 }
 
-// Restore brings a retired resource back. If it has a recurring charge, that is
-// taken up again as it was approved, and a person must sign.
+// Restore brings a retired resource back. If the retire cancelled a recurring charge,
+// that is taken up again as it was approved, and a person must sign.
 func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore) (purser.Resource, error) {
 	row, err := o.resource(ctx, o.Store.Read(), by, purser.ResourceRef{Resource: in.Resource, Project: in.Project, Env: in.Env})
 	if err != nil {
@@ -256,14 +262,14 @@ func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore
 		if err != nil && !missing(err) {
 			return purser.Resource{}, err
 		}
-		pays := err == nil && s.State == SubscriptionCancelled
+		pays := err == nil && s.RetiredFrom != ""
 		if pays || in.Act != nil { // a signature that is not needed is on the record too
 			if r.Attach, err = o.signed(ctx, t, by, "restore", in, in.Act); err != nil {
 				return purser.Resource{}, o.refuseAct(t, by, "restore", row.ID, err)
 			}
 		}
 		if pays {
-			if err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionActive, NextAt: s.NextAt, ToldAt: s.ToldAt}); err != nil {
+			if err := o.takeUp(ctx, t, s); err != nil {
 				return purser.Resource{}, err
 			}
 		}

@@ -38,8 +38,8 @@ func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
 		refused(t, err, purser.NeedsPerson)
 		in := purser.Restore{Resource: s.Resource}
 		in.Act = h.sign("restore", in)
-		if back := must[purser.Resource](h, h.owner, "restore", in); back.State != "live" || h.subscription(s.ID).State != "active" {
-			t.Errorf("restored it is %s, its subscription %s", back.State, h.subscription(s.ID).State)
+		if back, now := must[purser.Resource](h, h.owner, "restore", in), h.subscription(s.ID); back.State != "live" || now.State != "active" || !now.NextAt.Equal(*s.NextAt) {
+			t.Errorf("restored it is %s, its subscription %s, next at %v", back.State, now.State, now.NextAt)
 		}
 
 		// Its grace is over: deleted, once, and not to be restored.
@@ -81,6 +81,56 @@ func TestTheThreeWaysToRemoveDoWhatTheySay(t *testing.T) {
 		}
 		h.charged(2, 1700)
 	})
+}
+
+// RULES 25: a restore takes up what its retire cancelled, as that was. Months that nobody
+// paid for are not paid for afterwards, and what a person cancelled before stays so.
+func TestARestoreTakesUpOnlyWhatItsRetireCancelled(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		before func(*house, purser.Subscription)
+		state  string // of the charge, restored
+		paid   int    // renewals from then on
+		ends   string // the state after them
+	}{
+		{"active when it was retired", func(*house, purser.Subscription) {}, "active", 0, "active"},
+		{"refused for months: tried again, once for all of them", func(h *house, s purser.Subscription) {
+			h.sql("UPDATE subscriptions SET state = 'payment_required' WHERE id = $1", s.ID)
+		}, "payment_required", 1, "active"},
+		{"cancelled by a person before", func(h *house, s purser.Subscription) {
+			must[purser.Subscription](h, h.owner, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID})
+		}, "cancelled", 0, "cancelled"},
+		{"retired twice", func(h *house, s purser.Subscription) {
+			must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		}, "active", 0, "active"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			inTurn(t, func(t *testing.T, database string) {
+				h, _, s := subscribed(t, database)
+				tt.before(h, s)
+				must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+				began := time.Now().AddDate(0, 0, -125) // four months ago, and not yet five
+				h.sql("UPDATE subscriptions SET started_at = $1, next_at = $2 WHERE id = $3", began.UnixMicro(), began.AddDate(0, 1, 0).UnixMicro(), s.ID)
+				in := purser.Restore{Resource: s.Resource}
+				in.Act = h.sign("restore", in)
+				must[purser.Resource](h, h.owner, "restore", in)
+				if got := h.subscription(s.ID).State; got != tt.state {
+					t.Errorf("restored, its charge is %s, want %s", got, tt.state)
+				}
+				for range 5 {
+					h.tick()
+				}
+				got := h.subscription(s.ID)
+				if got.State != tt.ends || got.NextAt != nil && !got.NextAt.After(time.Now()) {
+					t.Errorf("after that it is %s, and charged next at %v", got.State, got.NextAt)
+				}
+				h.charged(2+tt.paid, 1700+500*int64(tt.paid))
+			})
+		})
+	}
 }
 
 // What was deleted at the vendor's own page is not there when we remove it.

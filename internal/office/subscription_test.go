@@ -10,8 +10,8 @@ import (
 )
 
 // subscribed is a house with a paid plan of 5.00 a month and a domain of 24.00 a year.
-func subscribed(t *testing.T, database string) (*house, purser.Actor, purser.Subscription) {
-	h := open(t, database)
+func subscribed(t *testing.T, database string, change ...func(*house)) (*house, purser.Actor, purser.Subscription) {
+	h := open(t, database, change...)
 	h.seller.pay = h.rail()
 	_, agent := h.run(2000)
 	plan := h.planned(agent, purser.StepRequest{Service: "local/hosting:pro"}, domain("superseal.club"))

@@ -103,17 +103,33 @@ func (o *Office) CancelSubscription(ctx context.Context, by purser.Actor, in pur
 		if err != nil {
 			return purser.Subscription{}, notFound(err, "subscription", in.Subscription)
 		}
-		return o.cancelled(ctx, t, by, s)
+		return o.cancelled(ctx, t, by, s, "")
 	})
 }
 
-func (o *Office) cancelled(ctx context.Context, t *store.Turn, by purser.Actor, s db.Subscription) (purser.Subscription, error) {
+// cancelled ends a recurring charge. Where its resource is retired, from is the state in
+// which a restore takes it up again.
+func (o *Office) cancelled(ctx context.Context, t *store.Turn, by purser.Actor, s db.Subscription, from string) (purser.Subscription, error) {
 	r := recordOf(by, "cancel_subscription", s.ID)
 	r.Project = s.Project
 	t.Record(r)
 	s.State = SubscriptionCancelled
-	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.ToldAt})
+	err := t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.State, NextAt: s.NextAt, ToldAt: s.ToldAt, RetiredFrom: from})
 	return showSubscription(s), err
+}
+
+// takeUp goes on with a recurring charge that its resource's retire cancelled, as it was
+// then. A date that has passed meanwhile was cancelled, and is not paid for afterwards;
+// one that was refused before is tried again, once, as it would have been.
+func (o *Office) takeUp(ctx context.Context, t *store.Turn, s db.Subscription) error {
+	next := store.Time(s.NextAt)
+	if s.RetiredFrom == SubscriptionActive && !next.After(t.Now) {
+		var err error
+		if next, err = nextDate(store.Time(s.StartedAt), t.Now, s.Interval, t.Zone); err != nil {
+			return err
+		}
+	}
+	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: s.RetiredFrom, NextAt: store.Micro(next), ToldAt: s.ToldAt})
 }
 
 // renewals decides each recurring charge that falls due, as the system, against

@@ -601,6 +601,7 @@ type Subscription struct {
 	NextAt       int64
 	ToldAt       int64
 	EndsAt       int64
+	RetiredFrom  string
 }
 
 type Term struct {

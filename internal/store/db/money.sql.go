@@ -270,7 +270,7 @@ func (q *Queries) ClosePaymentTokens(ctx context.Context, arg ClosePaymentTokens
 }
 
 const dueSubscriptions = `-- name: DueSubscriptions :many
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') AND next_at <= $2 ORDER BY next_at, id
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at, retired_from FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') AND next_at <= $2 ORDER BY next_at, id
 `
 
 type DueSubscriptionsParams struct {
@@ -306,6 +306,7 @@ func (q *Queries) DueSubscriptions(ctx context.Context, arg DueSubscriptionsPara
 			&i.NextAt,
 			&i.ToldAt,
 			&i.EndsAt,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -1006,7 +1007,7 @@ func (q *Queries) SetCeiling(ctx context.Context, arg SetCeilingParams) error {
 }
 
 const setSubscription = `-- name: SetSubscription :exec
-UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organization = $1 AND id = $2
+UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5, retired_from = $6 WHERE organization = $1 AND id = $2
 `
 
 type SetSubscriptionParams struct {
@@ -1015,6 +1016,7 @@ type SetSubscriptionParams struct {
 	State        string
 	NextAt       int64
 	ToldAt       int64
+	RetiredFrom  string
 }
 
 func (q *Queries) SetSubscription(ctx context.Context, arg SetSubscriptionParams) error {
@@ -1024,6 +1026,7 @@ func (q *Queries) SetSubscription(ctx context.Context, arg SetSubscriptionParams
 		arg.State,
 		arg.NextAt,
 		arg.ToldAt,
+		arg.RetiredFrom,
 	)
 	return err
 }
@@ -1196,7 +1199,7 @@ func (q *Queries) StandingBudgets(ctx context.Context, arg StandingBudgetsParams
 }
 
 const subscription = `-- name: Subscription :one
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND id = $2
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at, retired_from FROM subscriptions WHERE organization = $1 AND id = $2
 `
 
 type SubscriptionParams struct {
@@ -1226,12 +1229,13 @@ func (q *Queries) Subscription(ctx context.Context, arg SubscriptionParams) (Sub
 		&i.NextAt,
 		&i.ToldAt,
 		&i.EndsAt,
+		&i.RetiredFrom,
 	)
 	return i, err
 }
 
 const subscriptionOfResource = `-- name: SubscriptionOfResource :one
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND resource = $2 ORDER BY id DESC LIMIT 1
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at, retired_from FROM subscriptions WHERE organization = $1 AND resource = $2 ORDER BY id DESC LIMIT 1
 `
 
 type SubscriptionOfResourceParams struct {
@@ -1261,12 +1265,13 @@ func (q *Queries) SubscriptionOfResource(ctx context.Context, arg SubscriptionOf
 		&i.NextAt,
 		&i.ToldAt,
 		&i.EndsAt,
+		&i.RetiredFrom,
 	)
 	return i, err
 }
 
 const subscriptions = `-- name: Subscriptions :many
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 ORDER BY id
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at, retired_from FROM subscriptions WHERE organization = $1 ORDER BY id
 `
 
 func (q *Queries) Subscriptions(ctx context.Context, organization string) ([]Subscription, error) {
@@ -1297,6 +1302,7 @@ func (q *Queries) Subscriptions(ctx context.Context, organization string) ([]Sub
 			&i.NextAt,
 			&i.ToldAt,
 			&i.EndsAt,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}

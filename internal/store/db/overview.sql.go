@@ -420,7 +420,7 @@ func (q *Queries) NewestUnsettledOrders(ctx context.Context, arg NewestUnsettled
 }
 
 const recurringSubscriptions = `-- name: RecurringSubscriptions :many
-SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') ORDER BY next_at
+SELECT organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, told_at, ends_at, retired_from FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') ORDER BY next_at
 `
 
 // RecurringSubscriptions are charged by themselves: one that was refused is tried again.
@@ -452,6 +452,7 @@ func (q *Queries) RecurringSubscriptions(ctx context.Context, organization strin
 			&i.NextAt,
 			&i.ToldAt,
 			&i.EndsAt,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}

@@ -122,7 +122,7 @@ SELECT * FROM subscriptions WHERE organization = $1 ORDER BY id;
 SELECT * FROM subscriptions WHERE organization = $1 AND state IN ('active', 'payment_required') AND next_at <= sqlc.arg(now) ORDER BY next_at, id;
 
 -- name: SetSubscription :exec
-UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5 WHERE organization = $1 AND id = $2;
+UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5, retired_from = $6 WHERE organization = $1 AND id = $2;
 
 -- name: MovementSums :many
 SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1
