@@ -112,10 +112,13 @@ func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id 
 	}
 	r := recordOf(by, "remove", row.ID)
 	r.Project, r.Env, r.Detail = row.Project, row.Env, map[string]string{"mode": in.Mode, "what": row.Provider + "/" + row.Service + " " + row.Item}
-	state, removed, deletes := ResourceDetached, store.Micro(t.Now), int64(0)
+	state, removed, deletes, from := ResourceDetached, store.Micro(t.Now), int64(0), ""
 	switch in.Mode {
 	case retire:
-		state, removed, deletes = ResourceRetiring, 0, store.Micro(t.Now.Add(o.Defaults.Grace))
+		state, removed, deletes, from = ResourceRetiring, 0, store.Micro(t.Now.Add(o.Defaults.Grace)), row.State
+		if row.State == ResourceRetiring { // once more: a restore brings back what the first one found
+			from = row.RetiredFrom
+		}
 	case destroy:
 		if in.Confirm != row.Name {
 			return out, purser.Errorf(purser.NeedsPerson, "to destroy it, its name must be typed: %s", row.Name).WithHint("purser remove %s --destroy, in a terminal", row.ID)
@@ -126,7 +129,7 @@ func (o *Office) remove(ctx context.Context, t *store.Turn, by purser.Actor, id 
 		state, removed, deletes = ResourceDestroying, 0, store.Micro(t.Now)
 	}
 	t.Record(r)
-	if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: state, RemovedAt: removed, DeletesAt: deletes}); err != nil {
+	if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: state, RemovedAt: removed, DeletesAt: deletes, RetiredFrom: from}); err != nil {
 		return out, err
 	}
 	if in.Mode == detach {
@@ -241,7 +244,7 @@ func (o *Office) removals(ctx context.Context, org string) error {
 	return nil
 }
 
-// Restore brings a retired resource back. If the retire cancelled a recurring charge,
+// Restore brings a retired resource back, as it was. If the retire cancelled a recurring charge,
 // that is taken up again as it was approved, and a person must sign.
 func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore) (purser.Resource, error) {
 	row, err := o.resource(ctx, o.Store.Read(), by, purser.ResourceRef{Resource: in.Resource, Project: in.Project, Env: in.Env})
@@ -274,7 +277,7 @@ func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore
 			}
 		}
 		t.Record(r)
-		if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: ResourceLive}); err != nil {
+		if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: row.RetiredFrom}); err != nil {
 			return purser.Resource{}, err
 		}
 		if row, err = t.Resource(ctx, db.ResourceParams{Organization: t.Org, ID: row.ID}); err != nil {

@@ -133,6 +133,56 @@ func TestARestoreTakesUpOnlyWhatItsRetireCancelled(t *testing.T) {
 	}
 }
 
+// What was not paid for is not shown as live because it was retired and restored.
+func TestARestoredResourceIsAsItWasWhenItWasRetired(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	unpaid := func(h *house, s purser.Subscription) {
+		h.limit("category", "compute", usd(499))
+		h.due(s.ID, -time.Minute)
+		h.tick()
+	}
+	for _, tt := range []struct {
+		name    string
+		arrange func(*house, purser.Subscription)
+		want    string
+	}{
+		{"paid for", func(*house, purser.Subscription) {}, "live"},
+		{"its charge was refused", unpaid, "payment_required"},
+		{"its charge was refused, and then cancelled by a person", func(h *house, s purser.Subscription) {
+			unpaid(h, s)
+			must[purser.Subscription](h, h.owner, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID})
+		}, "payment_required"},
+		{"its approval had ended", func(h *house, s purser.Subscription) {
+			h.due(s.ID, -time.Minute)
+			h.sql("UPDATE subscriptions SET ends_at = $1 WHERE id = $2", time.Now().Add(-time.Hour).UnixMicro(), s.ID)
+			h.tick()
+		}, "payment_required"},
+		{"its charge was refused, and it was retired twice", func(h *house, s purser.Subscription) {
+			unpaid(h, s)
+			must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		}, "payment_required"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			inTurn(t, func(t *testing.T, database string) {
+				h, _, s := subscribed(t, database)
+				tt.arrange(h, s)
+				must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+				in := purser.Restore{Resource: s.Resource}
+				in.Act = h.sign("restore", in)
+				if got := must[purser.Resource](h, h.owner, "restore", in).State; got != tt.want {
+					t.Errorf("restored it is %s, want %s", got, tt.want)
+				}
+				h.tick()
+				if got := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: s.Resource}).State; got != tt.want {
+					t.Errorf("then it is %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // What was deleted at the vendor's own page is not there when we remove it.
 func TestWhatIsGoneAtTheProviderIsRemoved(t *testing.T) {
 	t.Parallel()

@@ -531,6 +531,7 @@ type Resource struct {
 	RemovedAt        int64
 	DeletesAt        int64
 	CredentialsUntil int64
+	RetiredFrom      string
 }
 
 type Run struct {

@@ -468,7 +468,7 @@ func (q *Queries) RecurringSubscriptions(ctx context.Context, organization strin
 }
 
 const resourcesBefore = `-- name: ResourcesBefore :many
-SELECT r.organization, r.id, r.project, r.env, r.name, r.provider, r.service, r.connection, r.provider_id, r.item, r.configuration, r.access, r.variables, r.state, r.order_id, r.manifest, r.url, r.cap, r.rotating, r.class, r.created_at, r.removed_at, r.deletes_at, r.credentials_until, CAST(COALESCE((SELECT MAX(s.id) FROM subscriptions s WHERE s.organization = r.organization AND s.resource = r.id), '') AS TEXT) AS subscription
+SELECT r.organization, r.id, r.project, r.env, r.name, r.provider, r.service, r.connection, r.provider_id, r.item, r.configuration, r.access, r.variables, r.state, r.order_id, r.manifest, r.url, r.cap, r.rotating, r.class, r.created_at, r.removed_at, r.deletes_at, r.credentials_until, r.retired_from, CAST(COALESCE((SELECT MAX(s.id) FROM subscriptions s WHERE s.organization = r.organization AND s.resource = r.id), '') AS TEXT) AS subscription
 FROM resources r WHERE r.organization = $1 AND r.id < $2
   AND (CAST($3 AS TEXT) = '' OR r.project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR r.env = CAST($4 AS TEXT))
   AND (CAST($5 AS BIGINT) = 1 OR r.state NOT IN ('removed', 'detached'))
@@ -530,6 +530,7 @@ func (q *Queries) ResourcesBefore(ctx context.Context, arg ResourcesBeforeParams
 			&i.Resource.RemovedAt,
 			&i.Resource.DeletesAt,
 			&i.Resource.CredentialsUntil,
+			&i.Resource.RetiredFrom,
 			&i.Subscription,
 		); err != nil {
 			return nil, err

@@ -98,7 +98,7 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 }
 
 const dueResources = `-- name: DueResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
 
 type DueResourcesParams struct {
@@ -140,6 +140,7 @@ func (q *Queries) DueResources(ctx context.Context, arg DueResourcesParams) ([]R
 			&i.RemovedAt,
 			&i.DeletesAt,
 			&i.CredentialsUntil,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -1059,7 +1060,7 @@ func (q *Queries) RecentOrders(ctx context.Context, arg RecentOrdersParams) ([]O
 }
 
 const resource = `-- name: Resource :one
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND id = $2
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND id = $2
 `
 
 type ResourceParams struct {
@@ -1095,12 +1096,13 @@ func (q *Queries) Resource(ctx context.Context, arg ResourceParams) (Resource, e
 		&i.RemovedAt,
 		&i.DeletesAt,
 		&i.CredentialsUntil,
+		&i.RetiredFrom,
 	)
 	return i, err
 }
 
 const resources = `-- name: Resources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR env = CAST($3 AS TEXT)) ORDER BY id
 `
 
 type ResourcesParams struct {
@@ -1143,6 +1145,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 			&i.RemovedAt,
 			&i.DeletesAt,
 			&i.CredentialsUntil,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -1158,7 +1161,7 @@ func (q *Queries) Resources(ctx context.Context, arg ResourcesParams) ([]Resourc
 }
 
 const resourcesOfProvider = `-- name: ResourcesOfProvider :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id
 `
 
 type ResourcesOfProviderParams struct {
@@ -1200,6 +1203,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 			&i.RemovedAt,
 			&i.DeletesAt,
 			&i.CredentialsUntil,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -1215,7 +1219,7 @@ func (q *Queries) ResourcesOfProvider(ctx context.Context, arg ResourcesOfProvid
 }
 
 const rotatingResources = `-- name: RotatingResources :many
-SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
+SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND rotating <> '' ORDER BY id
 `
 
 func (q *Queries) RotatingResources(ctx context.Context, organization string) ([]Resource, error) {
@@ -1252,6 +1256,7 @@ func (q *Queries) RotatingResources(ctx context.Context, organization string) ([
 			&i.RemovedAt,
 			&i.DeletesAt,
 			&i.CredentialsUntil,
+			&i.RetiredFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -1332,7 +1337,7 @@ func (q *Queries) SetResourceAccess(ctx context.Context, arg SetResourceAccessPa
 }
 
 const setResourceState = `-- name: SetResourceState :exec
-UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5 WHERE organization = $1 AND id = $2
+UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5, retired_from = $6 WHERE organization = $1 AND id = $2
 `
 
 type SetResourceStateParams struct {
@@ -1341,6 +1346,7 @@ type SetResourceStateParams struct {
 	State        string
 	RemovedAt    int64
 	DeletesAt    int64
+	RetiredFrom  string
 }
 
 func (q *Queries) SetResourceState(ctx context.Context, arg SetResourceStateParams) error {
@@ -1350,6 +1356,7 @@ func (q *Queries) SetResourceState(ctx context.Context, arg SetResourceStatePara
 		arg.State,
 		arg.RemovedAt,
 		arg.DeletesAt,
+		arg.RetiredFrom,
 	)
 	return err
 }

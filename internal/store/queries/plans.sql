@@ -75,7 +75,7 @@ SELECT * FROM resources WHERE organization = $1 AND (CAST(sqlc.arg(project) AS T
 SELECT * FROM resources WHERE organization = $1 AND provider = $2 ORDER BY id;
 
 -- name: SetResourceState :exec
-UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5 WHERE organization = $1 AND id = $2;
+UPDATE resources SET state = $3, removed_at = $4, deletes_at = $5, retired_from = $6 WHERE organization = $1 AND id = $2;
 
 -- name: SetDeployed :exec
 UPDATE resources SET manifest = $3, url = $4 WHERE organization = $1 AND id = $2;
