@@ -58,7 +58,7 @@ func (o *Office) removal(ctx context.Context, q *db.Queries, row db.Resource, mo
 		return out, purser.Errorf(purser.InvalidState, "resource %s is %s", row.Name, row.State)
 	}
 	s, err := q.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: row.Organization, Resource: row.ID})
-	pays := err == nil && s.State == SubscriptionActive
+	pays := err == nil && goesOn(s.State)
 	if err != nil && !missing(err) {
 		return out, err
 	}
@@ -162,7 +162,7 @@ func (o *Office) forget(ctx context.Context, t *store.Turn, row db.Resource) err
 // then its charge goes on in the state that it has now.
 func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string, retired bool) error {
 	s, err := t.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: t.Org, Resource: resource})
-	if missing(err) || err == nil && (s.State == SubscriptionCancelled || s.State == SubscriptionEnded) {
+	if missing(err) || err == nil && !goesOn(s.State) {
 		return nil
 	}
 	if err != nil {

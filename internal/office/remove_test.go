@@ -1,6 +1,8 @@
 package office_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,6 +225,26 @@ func TestWhatIsGoneAtTheProviderIsRemoved(t *testing.T) {
 				t.Errorf("recorded %d times", n)
 			}
 		})
+	}
+}
+
+// A charge that was refused is tried again by itself, so it counts as one that is paid.
+func TestARemovalTellsOfAChargeThatWasRefused(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, aDB(t))
+	h.limit("category", "compute", usd(499))
+	h.due(s.ID, -time.Minute)
+	h.tick()
+	told := func(mode string) purser.Removal {
+		return must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: mode, DryRun: true})
+	}
+	if out := told("detach"); len(out.StopsPaying) != 0 || !strings.Contains(strings.Join(out.Consequences, "\n"), "goes on: purser subscriptions cancel "+s.ID) {
+		t.Errorf("detached: %+v", out)
+	}
+	for _, mode := range []string{"retire", "destroy"} {
+		if out := told(mode); !slices.Equal(out.StopsPaying, []purser.Money{usd(500)}) {
+			t.Errorf("%s: %+v", mode, out)
+		}
 	}
 }
 

@@ -84,11 +84,11 @@ func ofProject(orders []db.Order, project string) []db.Order {
 	return out
 }
 
-// runRate is what the active subscriptions come to each month.
+// runRate is what the subscriptions that go on come to each month.
 func runRate(subs []purser.Subscription) []purser.Money {
 	rate := sums{}
 	for _, s := range subs {
-		if s.State == SubscriptionActive || s.State == SubscriptionUnpaid { // tried again by itself
+		if goesOn(s.State) {
 			rate.add(s.Amount.Currency, perMonth(s.Amount.Amount, s.Amount.Currency, s.Interval))
 		}
 	}

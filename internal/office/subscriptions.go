@@ -23,6 +23,10 @@ const (
 	SubscriptionEnded     = "ended" // what was approved is over
 )
 
+// goesOn reports that a recurring charge is made by itself: one that was refused is tried
+// again.
+func goesOn(state string) bool { return state == SubscriptionActive || state == SubscriptionUnpaid }
+
 // renewalNotice is how long before a renewal the person is told (RULES 8).
 const renewalNotice = 7 * 24 * time.Hour
 
@@ -164,7 +168,7 @@ func outlives(s db.Subscription, now time.Time) bool {
 
 func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	s, err := t.Subscription(ctx, db.SubscriptionParams{Organization: t.Org, ID: id})
-	if err != nil || s.State != SubscriptionActive && s.State != SubscriptionUnpaid {
+	if err != nil || !goesOn(s.State) {
 		return err
 	}
 	if s.NextAt > store.Micro(t.Now.Add(renewalNotice)) {
