@@ -109,7 +109,7 @@ func Ending(s purser.Subscription, due time.Time) Notice {
 	return Notice{
 		Kind: RenewalSoon, Mark: fmt.Sprintf("%s/%s/%d", RenewalSoon, s.ID, due.Unix()), About: s.ID, Project: s.Project,
 		Subject: fmt.Sprintf("Does not renew on %s: %s", due.UTC().Format(time.DateOnly), quoted(s.What)),
-		Facts:   append(ofSubscription(s), Fact{"Would be due", clock(due), false}, Fact{"Why", "its approval is over; to go on, approve it anew", false}),
+		Facts:   append(ofSubscription(s), Fact{"Would be due", clock(due), false}, Fact{"Why", "its approval is over by then; to go on, approve it anew", false}),
 	}
 }
 

@@ -478,11 +478,19 @@ func (d *draft) price(ctx context.Context, p Provider, entry catalog.Entry, offe
 		WithHint("set the most it may cost: --ceiling 10.00; a person then decides")
 }
 
-// limitRenewals gives a recurring charge its end: what is approved is a year of it,
-// and then a person is asked again (RULES 8).
+// doubtTime is how long a person may take to resolve an order whose outcome nobody knows,
+// before that costs the last renewal of its first year.
+const doubtTime = 7 * 24 * time.Hour
+
+// limitRenewals gives a recurring charge its last day: what is approved is a year of it,
+// and then a person is asked again (RULES 8). That year begins when it is bought, and its
+// last renewal falls due a year after: so late as a request may wait, its approval be
+// used, the plan run and its order be in doubt.
 func (d *draft) limitRenewals(step *purser.PlanStep) {
 	if step.Price.Recurring > 0 && step.Price.AutoRenew {
-		step.Price.Until = d.o.Now().UTC().AddDate(1, 0, 1).Format(time.DateOnly)
+		limits := d.o.Defaults
+		bought := d.o.Now().UTC().Add(limits.RequestTTL + limits.SignTTL + limits.PlanTTL + doubtTime)
+		step.Price.Until = bought.AddDate(1, 0, 0).Format(time.DateOnly)
 	}
 }
 

@@ -382,6 +382,6 @@ func (o *Office) subscribe(ctx context.Context, t *store.Turn, b begun, resource
 	return t.InsertSubscription(ctx, db.InsertSubscriptionParams{
 		Organization: t.Org, ID: id, Resource: resource, What: what(b.step), Provider: b.step.Provider, Project: b.order.Project, Category: b.step.Category,
 		Currency: p.Currency, Amount: p.Recurring, Interval: p.Interval, Maximum: p.Recurring, PlanDigest: b.plan.Digest, Cap: p.Cap, State: SubscriptionActive,
-		StartedAt: store.Micro(t.Now), NextAt: store.Micro(next), EndsAt: store.Micro(until),
+		StartedAt: store.Micro(t.Now), NextAt: store.Micro(next), EndsAt: store.Micro(until.AddDate(0, 0, 1)) - 1, // the end of the day that was approved
 	})
 }

@@ -215,6 +215,46 @@ func TestNothingRenewsAfterItsApprovedEnd(t *testing.T) {
 	}
 }
 
+// RULES 8: what is approved is a year of renewals, however long the plan waited before it
+// was bought. The day that the plan names is the last one, to its end.
+func TestAYearlyRenewalComesOnceHoweverLongItsPlanWaited(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		late  time.Duration // bought so long after it was planned
+		state string
+	}{
+		{"bought at once", 0, "active"},
+		{"approved the next day", 20 * time.Hour, "active"},
+		{"approved at the last moment, and its order resolved a week later", 8*24*time.Hour + 70*time.Minute, "active"},
+		{"its order resolved after that", 10 * 24 * time.Hour, "ended"},
+		{"a second one", 365 * 24 * time.Hour, "ended"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, aDB(t))
+			h.seller.pay = h.rail()
+			_, agent := h.run(2000)
+			plan := h.planned(agent, domain("superseal.club"))
+			must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			s := h.subscriptions()[0]
+			until := plan.Terms.Steps[len(plan.Terms.Steps)-1].Price.Until
+			if last := s.EndsAt.UTC(); last.Format(time.DateOnly) != until || last.Add(time.Second).Format(time.DateOnly) == until {
+				t.Errorf("it was approved until %s and ends at %v", until, last)
+			}
+			// The year goes by: all its dates move back, so that the renewal is due now.
+			year := time.Until(s.NextAt.Add(tt.late))
+			h.due(s.ID, -time.Second)
+			h.sql("UPDATE subscriptions SET ends_at = $1 WHERE id = $2", s.EndsAt.Add(-year).UnixMicro(), s.ID)
+			h.tick()
+			if got := h.subscription(s.ID).State; got != tt.state {
+				t.Errorf("it is %s, want %s", got, tt.state)
+			}
+		})
+	}
+}
+
 // Whoever is told a week before of a renewal that will not come is told so.
 func TestARenewalThatItsEndForbidsIsNotAnnounced(t *testing.T) {
 	t.Parallel()
