@@ -224,12 +224,13 @@ func (o *Office) forecast(ctx context.Context, q *db.Queries, org string, now ti
 	}
 	end := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, now.Location())
 	for _, s := range subs {
-		at := store.Time(s.NextAt)
-		for s.NextAt > 0 && at.Before(end) && (s.EndsAt == 0 || at.Before(store.Time(s.EndsAt))) {
+		for s.NextAt > 0 && s.NextAt < store.Micro(end) && !outlives(s, now) {
 			renewals.add(s.Currency, s.Amount)
-			if at, err = nextDate(store.Time(s.StartedAt), at, s.Interval, now.Location()); err != nil {
+			next, err := dateAfter(s, now, now.Location())
+			if err != nil {
 				break // an interval that we do not know falls due once
 			}
+			s.State, s.NextAt = SubscriptionActive, store.Micro(next)
 		}
 	}
 	all := sums{}

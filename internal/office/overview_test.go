@@ -55,6 +55,37 @@ func TestTheOverviewAndTheReportSayWhatTheLedgerSays(t *testing.T) {
 	})
 }
 
+// What a month is said to come to does not change when the charges that are due are made.
+func TestTheForecastCountsTheDueChargesThatWillBeMade(t *testing.T) {
+	t.Parallel()
+	began := time.Now().AddDate(0, 0, -125)
+	for _, tt := range []struct {
+		name, state string
+		ends        time.Time
+		paid        int
+	}{
+		{"months that nobody was there for, each", "active", time.Now().AddDate(1, 0, 0), 4},
+		{"months that were refused, once", "payment_required", time.Now().AddDate(1, 0, 0), 1},
+		{"months that were refused until their end, never", "payment_required", time.Now().Add(-time.Hour), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h, _, s := subscribed(t, aDB(t))
+			h.sql("UPDATE subscriptions SET state = $1, started_at = $2, next_at = $3, ends_at = $4 WHERE id = $5",
+				tt.state, began.UnixMicro(), began.AddDate(0, 1, 0).UnixMicro(), tt.ends.UnixMicro(), s.ID)
+			before := must[purser.Report](h, h.owner, "report", purser.AskReport{}).Forecast
+			for range 5 {
+				h.tick()
+			}
+			h.charged(2+tt.paid, 1700+500*int64(tt.paid))
+			after := must[purser.Report](h, h.owner, "report", purser.AskReport{}).Forecast
+			if before[0].Total != after[0].Total || before[0].Spent != 1700 {
+				t.Errorf("forecast: %+v, and after the renewals %+v", before, after)
+			}
+		})
+	}
+}
+
 func TestAReviewComparesWithThePurposeThePreviousPlanAndTheBudgetsOfNow(t *testing.T) {
 	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)

@@ -215,9 +215,7 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 	return o.paid(ctx, t, s, r, amount, budgets)
 }
 
-// paid holds and captures a renewal in one turn, and sets the next date: the one after
-// this, even where that has passed, so that each which nobody was there for is decided on
-// its own. What was refused meanwhile was not had, and is not paid for afterwards.
+// paid holds and captures a renewal in one turn, and sets the next date.
 func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r audit.Record, amount purser.Money, budgets []guard.Budget) error {
 	hold, err := o.hold(ctx, t, wanted{
 		subscription: s.ID, project: s.Project, provider: s.Provider, category: s.Category, amount: amount, budgets: budgets, expires: t.Now.Add(time.Hour),
@@ -253,11 +251,7 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 	if err != nil {
 		return err
 	}
-	after := store.Time(s.NextAt)
-	if s.State == SubscriptionUnpaid {
-		after = t.Now
-	}
-	next, err := nextDate(store.Time(s.StartedAt), after, s.Interval, t.Zone)
+	next, err := dateAfter(s, t.Now, t.Zone)
 	if err != nil {
 		return err
 	}
@@ -265,6 +259,17 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 		return err
 	}
 	return t.SetSubscription(ctx, db.SetSubscriptionParams{Organization: t.Org, ID: s.ID, State: SubscriptionActive, NextAt: store.Micro(next)})
+}
+
+// dateAfter is when a recurring charge falls due after the one that is due: on the date
+// after that, even where it has passed, so that each which nobody was there for is decided
+// on its own. What was refused meanwhile was not had, and is not paid for afterwards.
+func dateAfter(s db.Subscription, now time.Time, zone *time.Location) (time.Time, error) {
+	after := store.Time(s.NextAt)
+	if s.State == SubscriptionUnpaid && now.After(after) {
+		after = now
+	}
+	return nextDate(store.Time(s.StartedAt), after, s.Interval, zone)
 }
 
 // setPaid marks a living resource as paid for or not; one that is detached or gone
