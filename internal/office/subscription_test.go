@@ -170,6 +170,20 @@ func TestACancelledSubscriptionRenewsNoMore(t *testing.T) {
 	h.charged(2, 1700)
 }
 
+// What has ended by itself was cancelled by nobody, and the record does not say so.
+func TestASubscriptionThatHasEndedCannotBeCancelled(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, aDB(t))
+	h.due(s.ID, -time.Minute)
+	h.sql("UPDATE subscriptions SET ends_at = $1 WHERE id = $2", time.Now().Add(-time.Hour).UnixMicro(), s.ID)
+	h.tick()
+	_, err := do[purser.Subscription](h, h.owner, "cancel_subscription", purser.SubscriptionRef{Subscription: s.ID})
+	refused(t, err, purser.InvalidState)
+	if got, n := h.subscription(s.ID).State, h.counted("cancel_subscription", "accepted"); got != "ended" || n != 0 {
+		t.Errorf("it is %s, and cancelled %d times on record", got, n)
+	}
+}
+
 // RULES 8: up to the approved maximum, and to the approved end. Then it ends, and is
 // neither asked for nor recorded again.
 func TestNothingRenewsAfterItsApprovedEnd(t *testing.T) {

@@ -107,6 +107,9 @@ func (o *Office) CancelSubscription(ctx context.Context, by purser.Actor, in pur
 		if err != nil {
 			return purser.Subscription{}, notFound(err, "subscription", in.Subscription)
 		}
+		if s.State == SubscriptionEnded {
+			return purser.Subscription{}, purser.Errorf(purser.InvalidState, "it has ended already, with its approval; nothing is charged any more")
+		}
 		return o.cancelled(ctx, t, by, s, "")
 	})
 }
