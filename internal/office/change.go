@@ -250,7 +250,11 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 		return "", err
 	}
 	if row.Service != b.step.Service || b.step.Price.Recurring > 0 {
+		// What it was is owed no more: its charge ends, and this change is paid for.
 		if err := o.cancelOf(ctx, t, system, row.ID, false); err != nil {
+			return "", err
+		}
+		if err := o.setPaid(ctx, t, row.ID, ResourceLive); err != nil {
 			return "", err
 		}
 	}

@@ -585,7 +585,8 @@ func (s *seller) Services(context.Context, office.Provider) ([]app.Service, erro
 	services := []app.CatalogService{
 		{
 			ID: "hosting:pro", Kind: app.KindPlan, Categories: []string{"compute"}, Description: "More of everything.",
-			Pricing: app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: "$5.00 per month", XPrice: &app.Price{Currency: "USD", AmountMinor: 500, Interval: "month"}}}},
+			Pricing:        app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: "$5.00 per month", XPrice: &app.Price{Currency: "USD", AmountMinor: 500, Interval: "month"}}}},
+			AllowedUpdates: []app.Update{{Service: "hosting:static", Direction: "down"}},
 		},
 		{
 			ID: "registrar:domain", Kind: app.KindDeployable, Categories: []string{"domains"}, Description: s.words,

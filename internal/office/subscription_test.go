@@ -3,6 +3,7 @@ package office_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -307,6 +308,58 @@ func TestRenewalsThatNobodyWasThereForAreDecidedEach(t *testing.T) {
 		}
 		h.charged(6, 1700+4*500)
 	})
+}
+
+// changes is a provider that changes what it sold.
+func changes(h *house) {
+	h.wire = strings.Replace(manifest, `"quotes",`, `"quotes","resources:update_service",`, 1)
+}
+
+// changed has a resource become another service, with a person's yes.
+func (h *house) changed(agent purser.Actor, resource, service string) {
+	h.t.Helper()
+	_, err := do[purser.Plan](h, agent, "update", purser.UpdateResource{Resource: resource, Service: service, Configuration: map[string]any{}})
+	if err == nil {
+		return
+	}
+	plan := refused(h.t, err, purser.NeedsApproval).Plan
+	h.approve(plan)
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan})
+}
+
+// What became another thing, or is paid for anew, owes nothing for what it was.
+func TestWhatIsChangedAfterARefusalIsLive(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, service string
+		charges       []string // the states of its recurring charges
+	}{
+		{"to the same, for another month", "hosting:pro", []string{"cancelled", "active"}},
+		{"to what is free", "hosting:static", []string{"cancelled"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h, _, s := subscribed(t, aDB(t), changes)
+			_, agent := h.run(2000)
+			h.limit("category", "compute", usd(499))
+			h.due(s.ID, -time.Minute)
+			h.tick()
+			h.limit("category", "compute", usd(50000))
+			h.changed(agent, s.Resource, tt.service)
+			if got := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: s.Resource}).State; got != "live" {
+				t.Errorf("it is %s", got)
+			}
+			var charges []string
+			for _, other := range h.subscriptions() {
+				if other.Resource == s.Resource {
+					charges = append(charges, other.State)
+				}
+			}
+			if !slices.Equal(charges, tt.charges) {
+				t.Errorf("its charges are %v, want %v", charges, tt.charges)
+			}
+		})
+	}
 }
 
 // One that this program cannot decide keeps none of the later ones waiting.
