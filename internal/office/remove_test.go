@@ -135,6 +135,23 @@ func TestARestoreTakesUpOnlyWhatItsRetireCancelled(t *testing.T) {
 	}
 }
 
+// The charge of what a resource was before it became another is not taken up again.
+func TestARestoreTakesUpNoChargeOfAnEarlierService(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h, agent, s := subscribed(t, database, changes)
+		h.changed(agent, s.Resource, "hosting:static")
+		must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		if back := must[purser.Resource](h, h.owner, "restore", purser.Restore{Resource: s.Resource}); back.State != "live" || back.Service != "hosting:static" {
+			t.Errorf("restored it is %s, and %s", back.Service, back.State)
+		}
+		if got := h.subscription(s.ID).State; got != "cancelled" {
+			t.Errorf("what it was is charged again: %s", got)
+		}
+		h.charged(2, 1700)
+	})
+}
+
 // What was not paid for is not shown as live because it was retired and restored.
 func TestARestoredResourceIsAsItWasWhenItWasRetired(t *testing.T) {
 	manyHouses(t)
