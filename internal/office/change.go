@@ -258,7 +258,14 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 			return "", err
 		}
 	}
-	return row.ID, o.subscribe(ctx, t, b, row.ID)
+	if err := o.subscribe(ctx, t, b, row.ID); err != nil {
+		return "", err
+	}
+	if alive(row) || row.State == ResourceDetached {
+		return row.ID, nil
+	}
+	// It was removed while the change was on its way, and what was removed is not charged.
+	return row.ID, o.cancelOf(ctx, t, system, row.ID, row.State == ResourceRetiring)
 }
 
 // credentialsUntil is when the credentials of an answer end, as it is stored; an

@@ -162,11 +162,14 @@ func (o *Office) forget(ctx context.Context, t *store.Turn, row db.Resource) err
 // then its charge goes on in the state that it has now.
 func (o *Office) cancelOf(ctx context.Context, t *store.Turn, by purser.Actor, resource string, retired bool) error {
 	s, err := t.SubscriptionOfResource(ctx, db.SubscriptionOfResourceParams{Organization: t.Org, Resource: resource})
-	if missing(err) || err == nil && !goesOn(s.State) {
+	if missing(err) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if !goesOn(s.State) && (retired || s.RetiredFrom == "") {
+		return nil // over already: cancelled again is only what a restore would take up
 	}
 	from := ""
 	if retired {

@@ -152,6 +152,46 @@ func TestARestoreTakesUpNoChargeOfAnEarlierService(t *testing.T) {
 	})
 }
 
+// A change that is on its way when its resource is retired begins no charge that outlives
+// it; restored, it pays for what it has become.
+func TestAChangeOfWhatIsRetiredMeanwhileIsChargedOnlyIfRestored(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	for service, restored := range map[string]int{"hosting:pro": 1, "hosting:static": 0} { // charges that go on
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			inTurn(t, func(t *testing.T, database string) {
+				h, _, s := subscribed(t, database, changes)
+				_, agent := h.run(2000)
+				h.seller.set(func(sl *seller) {
+					sl.update = func() {
+						must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+					}
+				})
+				h.changed(agent, s.Resource, service)
+				active := func() (n int) {
+					for _, other := range h.subscriptions() {
+						if other.Resource == s.Resource && other.State != "cancelled" {
+							n++
+						}
+					}
+					return n
+				}
+				row := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: s.Resource})
+				if n := active(); n != 0 || row.State != "retiring" || row.Service != service {
+					t.Errorf("it is %s, a %s, with %d charges", row.State, row.Service, n)
+				}
+				in := purser.Restore{Resource: s.Resource}
+				in.Act = h.sign("restore", in)
+				must[purser.Resource](h, h.owner, "restore", in)
+				if n := active(); n != restored {
+					t.Errorf("restored it has %d charges, want %d", n, restored)
+				}
+			})
+		})
+	}
+}
+
 // What was not paid for is not shown as live because it was retired and restored.
 func TestARestoredResourceIsAsItWasWhenItWasRetired(t *testing.T) {
 	manyHouses(t)

@@ -39,6 +39,12 @@ func (s *seller) Redeem(ctx context.Context, p office.Provider, req app.AccountR
 // Update answers as PostHog does: without credentials.
 func (s *seller) Update(_ context.Context, _ office.Provider, _ seal.Secret, _, id string, req app.UpdateRequest) (app.Resource, error) {
 	s.mu.Lock()
+	hook := s.update
+	s.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	order := strings.TrimPrefix(id, "r_")
 	r, there := s.sold[order]
