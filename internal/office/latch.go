@@ -1,6 +1,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"sync"
@@ -30,17 +31,24 @@ type latch struct {
 // and take the time that the stop needs.
 const latchWait = 250 * time.Millisecond
 
-// set refuses what a stop will cover, as far as it can be told without asking the
-// database: by identifier. It gives nil for what the actor may not stop.
+// set refuses what a stop will cover, before the database is asked. It gives nil for a
+// stop that is going to be refused: until then it would stop others.
 func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
 	one := &latch{by.Organization, in.Scope, in.ID, make(chan struct{})}
-	switch {
-	case in.Scope == purser.ScopeRun && in.ID == "":
-		one.target = by.Run
-	case in.Scope == purser.ScopeAgent && in.ID == "" && by.Kind == purser.Agent:
-		one.target = by.ID
-	case in.Scope == purser.ScopeOrganization:
-		one.target = by.Organization
+	switch in.Scope {
+	case purser.ScopeOrganization:
+		if one.target = cmp.Or(in.ID, by.Organization); one.target != by.Organization {
+			return nil
+		}
+	case purser.ScopeRun:
+		one.target = cmp.Or(in.ID, by.Run)
+	case purser.ScopeAgent:
+		if by.Kind == purser.Agent {
+			one.target = cmp.Or(in.ID, by.ID)
+		}
+	case purser.ScopeProject, purser.ScopeProvider:
+	default: // which would cover everything
+		return nil
 	}
 	own := in.Scope == purser.ScopeRun && one.target == by.Run || in.Scope == purser.ScopeAgent && one.target == by.ID
 	if one.target == "" || by.Kind == purser.Agent && !own || by.Kind != purser.Agent && by.Kind != purser.Person {

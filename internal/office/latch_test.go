@@ -3,6 +3,7 @@ package office_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,4 +200,30 @@ func TestALatchedStopHoldsOrdersBack(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A stop that is going to be refused stops nobody until then.
+func TestAStopThatNobodyMayMakeIsNotLatched(t *testing.T) {
+	t.Parallel()
+	for _, in := range []purser.Stop{{Scope: "organization", ID: "org_other"}, {Scope: "everything", ID: "here"}} {
+		t.Run(in.Scope, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, aDB(t))
+			_, agent := h.run(1000)
+			must[purser.Hold](h, agent, "charge_usage", usage(1))
+			var gone atomic.Bool
+			h.watch(func(_ int64, statement string) error {
+				if strings.Contains(statement, "SET turn = turn + 1") && gone.CompareAndSwap(false, true) {
+					return errors.New("the database is away")
+				}
+				return nil
+			})
+			in.Reason = "enough"
+			_, err := do[purser.StopInfo](h, h.owner, "stop", in)
+			if e := refused(t, err, purser.Unavailable); !strings.Contains(e.Detail, "nothing is latched") {
+				t.Errorf("the answer says %q", e.Detail)
+			}
+			must[purser.Hold](h, agent, "charge_usage", usage(1))
+		})
+	}
 }

@@ -44,8 +44,13 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 		o.unsent.left(ctx)
 	}
 	switch {
-	case err == nil || purser.CodeOf(err) != purser.Unavailable || one == nil:
+	case err == nil || purser.CodeOf(err) != purser.Unavailable:
 		o.latches.lift(one)
+	case one == nil:
+		late := purser.Errorf(purser.Unavailable, "the database does not answer: nothing is stopped, and nothing is latched here").
+			WithHint("ask again under the same key, for what you may stop").WithCause(err)
+		late.RetryAfter = 5 * time.Second
+		err = late
 	default:
 		o.insist(one, by, in)
 	}
