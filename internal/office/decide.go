@@ -151,11 +151,15 @@ func (o *Office) batchOf(org string, requests []spend.Request, decided func([]sp
 		},
 		Decide: func(t *store.Turn, s *spend.State) ([]store.KeyRow, error) {
 			s.DefaultProvider, s.Guards = o.Defaults.ProviderMonth, o.guards
-			outcomes := s.Decide(requests)
-			for id, r := range s.Runs {
-				o.facts.Store(id, store.RunFacts{Project: r.Project, Labels: r.Labels})
-			}
 			ctx := context.Background() // the turn's own: it does not end with a caller
+			latched, err := o.stopsLatched(ctx, t.Queries, org)
+			if err != nil {
+				return nil, err
+			}
+			outcomes := decideUnder(latched, s, requests)
+			for id, r := range s.Runs {
+				o.facts.Store(id, store.RunFacts{Project: r.Project, Agent: r.Agent, Labels: r.Labels})
+			}
 			if err := o.tellCrossings(ctx, t, s); err != nil {
 				return nil, err
 			}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -392,7 +393,8 @@ func (l *littleHouse) stopOrResume(h *house, in call) {
 }
 
 // unlatched leaves out what was refused while a stop was on its way: the process that
-// is told of a stop refuses at once, decides nothing, and looks up no key (SPEND.md K4).
+// is told of a stop refuses at once, and looks up no key, or refuses in a turn that comes
+// before the stop's own (SPEND.md K4).
 func unlatched(events []event) (out []event) {
 	for _, e := range events {
 		during := e.out.code == purser.Stopped && slices.ContainsFunc(events, func(s event) bool {
@@ -415,6 +417,7 @@ func (l *littleHouse) numbered(events []event) (out, system []event) {
 	}
 	for _, r := range l.records() {
 		switch {
+		case strings.HasSuffix(r.Detail["reason"], "is being stopped"): // what unlatched left out
 		case r.Action == "void_hold" && r.Outcome == audit.Accepted:
 			system = append(system, event{in: call{op: "void", hold: r.Target}, seq: r.Seq})
 		case byKey[r.IdempotencyKey] != nil && r.Action != "ask_act":

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type latches struct {
 }
 
 type latch struct {
-	organization, scope, target string
+	organization, scope, target string // as it was asked for: the target may be a name
 	lifted                      chan struct{}
 }
 
@@ -63,6 +64,18 @@ func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
 	return one
 }
 
+// in are the latches of an organization.
+func (l *latches) in(org string) (out []*latch) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for one := range l.all {
+		if one.organization == org {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
 func (l *latches) lift(one *latch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,14 +101,14 @@ func (o *Office) unlatched(ctx context.Context, r *spend.Request) error {
 	return nil
 }
 
-// latched finds a stop that covers a new spend, or the beginning of an effect.
+// latched finds a stop that covers a new spend, or the beginning of an effect, as far as
+// memory can tell. What it cannot, the turn tells.
 func (o *Office) latched(r *spend.Request) *latch {
-	if r.Op != spend.Place && r.Op != spend.Charge && r.Op != spend.Begin {
+	if !raises(r.Op) {
 		return nil
 	}
-	o.latches.mu.RLock()
-	defer o.latches.mu.RUnlock()
-	if len(o.latches.all) == 0 {
+	all := o.latches.in(r.By.Organization)
+	if len(all) == 0 {
 		return nil
 	}
 	run := r.Run
@@ -105,18 +118,20 @@ func (o *Office) latched(r *spend.Request) *latch {
 	path := guard.Path{Organization: r.By.Organization, Project: r.By.Project, Provider: r.Provider, Run: run}
 	if r.By.Kind == purser.Agent {
 		path.Agent = r.By.ID
-	}
-	if f, ok := o.facts.Load(run); ok && path.Project == "" {
-		path.Project = f.(store.RunFacts).Project
+	} else if f, ok := o.facts.Load(run); ok {
+		path.Project, path.Agent = f.(store.RunFacts).Project, f.(store.RunFacts).Agent
 	}
 	blind := r.Op == spend.Begin && r.By.Kind != purser.Agent // a platform's hold may be of any run
-	for l := range o.latches.all {
-		if l.organization == path.Organization && (blind || path.Covered(l.scope, l.target)) {
+	for _, l := range all {
+		if blind || path.Covered(l.scope, l.target) {
 			return l
 		}
 	}
 	return nil
 }
+
+// raises reports that it raises use or begins an effect.
+func raises(op spend.Op) bool { return op.Opens() || op == spend.Begin }
 
 // stopsFor are the stops that a decision is held against, in its turn: those in force,
 // and those that this process was told and that are not stored yet. To wait for these,
@@ -126,14 +141,48 @@ func (o *Office) stopsFor(ctx context.Context, q *db.Queries, org string) ([]pur
 	if err != nil {
 		return nil, err
 	}
-	o.latches.mu.RLock()
-	defer o.latches.mu.RUnlock()
-	for l := range o.latches.all {
-		if l.organization == org { // what began before it goes on to its end, as under one that is stored
-			out = append(out, purser.StopInfo{Scope: l.scope, Target: l.target, Epoch: math.MaxInt64})
+	latched, err := o.stopsLatched(ctx, q, org)
+	return append(out, latched...), err
+}
+
+// stopsLatched are the stops that this process was told and that are not stored yet.
+// A name means here what it would mean to the stop. It need not be known before: without
+// a turn, which can look it up, nothing is accepted.
+func (o *Office) stopsLatched(ctx context.Context, q *db.Queries, org string) (out []purser.StopInfo, err error) {
+	for _, l := range o.latches.in(org) {
+		target, err := o.stopped(ctx, q, org, l.scope, l.target)
+		switch {
+		case purser.CodeOf(err) == purser.NotFound: // so the stop is going to be refused
+			continue
+		case err != nil:
+			return nil, err
 		}
+		// What began before it goes on to its end, as under one that is stored.
+		out = append(out, purser.StopInfo{Scope: l.scope, Target: target, Epoch: math.MaxInt64})
 	}
 	return out, nil
+}
+
+// decideUnder decides requests in their turn, and holds what raises use or begins an
+// effect against stops that are not stored yet too. Nothing else sees these: they void
+// no hold, and an overrun still stops its run by itself.
+func decideUnder(latched []purser.StopInfo, s *spend.State, requests []spend.Request) []spend.Outcome {
+	if len(latched) == 0 {
+		return s.Decide(requests)
+	}
+	out := make([]spend.Outcome, 0, len(requests))
+	for i := range requests {
+		one := requests[i : i+1]
+		if !raises(one[0].Op) {
+			out = append(out, s.Decide(one)...)
+			continue
+		}
+		stored := s.Stops
+		s.Stops = slices.Concat(stored, latched)
+		out = append(out, s.Decide(one)...)
+		s.Stops = stored
+	}
+	return out
 }
 
 // insist puts a stop in force that the database did not answer to, and lifts its

@@ -2,6 +2,7 @@ package office_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -146,6 +147,13 @@ func TestALatchedStopHoldsOrdersBack(t *testing.T) {
 		_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
 		refused(t, err, purser.Stopped)
 	})
+	t.Run("a plan in a project that is stopped by its name", func(t *testing.T) {
+		t.Parallel()
+		h, agent, _ := ready(t)
+		h.latch(purser.Stop{Scope: "project", ID: "shop"})
+		_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+		refused(t, err, purser.Stopped)
+	})
 	t.Run("credentials", func(t *testing.T) {
 		t.Parallel()
 		h, agent, _ := ready(t)
@@ -200,6 +208,103 @@ func TestALatchedStopHoldsOrdersBack(t *testing.T) {
 			}
 		})
 	})
+}
+
+// SPEND.md K4, RULES 21: what a request does not say of its path, the run and the hold
+// that its turn has loaded do.
+func TestALatchedStopHoldsBackWhatOnlyTheTurnCanTell(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(1000)
+		_, neighbour := h.run(1000, func(in *purser.CreateRun) { in.Agent = "neighbour" })
+		meter, ofRun, placed := h.platform(), usage(5), holdOf(300)
+		ofRun.Run, placed.Run = run.ID, run.ID
+		named := must[purser.List[purser.AgentInfo]](h, h.owner, "list_agents", purser.Page{}).Items
+		name := named[slices.IndexFunc(named, func(a purser.AgentInfo) bool { return a.ID == agent.ID })].Name
+		held := must[purser.Hold](h, agent, "place_hold", holdOf(300))
+		elsewhere := must[purser.Hold](h, agent, "place_hold", purser.PlaceHold{Provider: "other", Category: "models", AmountMinor: 1, Currency: "USD"})
+		for _, c := range []struct {
+			name string
+			stop purser.Stop
+			by   purser.Actor
+			op   string
+			in   any
+		}{
+			{"a beginning does not say at which provider", purser.Stop{Scope: "provider", ID: "models/large"}, agent, "begin_hold", purser.BeginHold{Hold: held.ID}},
+			{"a platform's charge does not say of which agent", purser.Stop{Scope: "agent", ID: agent.ID}, meter, "charge_usage", ofRun},
+			{"nor does its hold", purser.Stop{Scope: "agent", ID: agent.ID}, meter, "place_hold", placed},
+			{"nor of which project", purser.Stop{Scope: "project", ID: h.project.ID}, meter, "charge_usage", ofRun},
+			{"an agent that is stopped by its name", purser.Stop{Scope: "agent", ID: name}, agent, "charge_usage", usage(1)},
+			{"and a platform's charge for it", purser.Stop{Scope: "agent", ID: name}, meter, "charge_usage", ofRun},
+			{"a project that is stopped by its name", purser.Stop{Scope: "project", ID: "shop"}, agent, "charge_usage", usage(1)},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				h.t = t
+				before := h.counted(c.op, "refused")
+				h.latch(c.stop)
+				_, err := do[purser.Hold](h, c.by, c.op, c.in)
+				refused(t, err, purser.Stopped)
+				if n := h.counted(c.op, "refused") - before; n != 1 {
+					t.Errorf("%d records of it", n)
+				}
+				switch c.stop.Scope { // it covers nothing else
+				case "provider":
+					must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: elsewhere.ID})
+				case "agent":
+					must[purser.Hold](h, neighbour, "charge_usage", usage(1))
+				}
+				h.restart() // it forgets the latch, and what it knew of runs
+				h.watch(nil)
+			})
+		}
+		h.t = t
+		// No stop was stored, so nothing is void.
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: held.ID})
+		h.books()
+		h.verify()
+	})
+}
+
+// SPEND.md K4: what memory knows to be covered is refused without the database.
+func TestALatchedStopNeedsNoDatabaseForWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	for _, scope := range []string{"agent", "project"} {
+		t.Run(scope, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, aDB(t))
+			run, agent := h.run(1000)
+			meter, in := h.platform(), usage(5)
+			in.Run = run.ID
+			must[purser.Hold](h, meter, "charge_usage", in)
+			stop := purser.Stop{Scope: scope, ID: map[string]string{"agent": agent.ID, "project": h.project.ID}[scope], Reason: "enough"}
+			h.watch(func(int64, string) error { return errors.New("the database is away") })
+			_, err := do[purser.StopInfo](h, h.owner, "stop", stop)
+			refused(t, err, purser.Unavailable)
+			_, err = do[purser.Hold](h, meter, "charge_usage", in)
+			refused(t, err, purser.Stopped)
+		})
+	}
+}
+
+// A latch holds back what raises use, and nothing else sees it: an overrun stops its run
+// on the record, as without it (RULES 5).
+func TestAnOverrunStopsItsRunUnderALatchedStop(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, _ := h.run(1000)
+	meter, placed := h.platform(), holdOf(300)
+	placed.Run = run.ID
+	held := must[purser.Hold](h, meter, "place_hold", placed)
+	must[purser.Hold](h, meter, "begin_hold", purser.BeginHold{Hold: held.ID})
+	h.latch(purser.Stop{Scope: "run", ID: run.ID})
+	h.watch(nil)
+	out := must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: held.ID, AmountMinor: 310, Made: true})
+	if out.OverrunMinor != 10 {
+		t.Errorf("captured: %+v", out)
+	}
+	h.books()
+	h.verify() // which asks for a stop behind it
 }
 
 // A stop that is going to be refused stops nobody until then.

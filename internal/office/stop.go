@@ -106,33 +106,38 @@ func (o *Office) stopTarget(ctx context.Context, t *store.Turn, by purser.Actor,
 	if by.Kind == purser.Agent && !(in.Scope == "run" && id == by.Run || in.Scope == "agent" && id == by.ID) {
 		return "", purser.Errorf(purser.Forbidden, "an agent stops its own run and itself, nothing wider").WithHint("ask the person behind the run")
 	}
-	var err error
-	switch in.Scope {
+	return o.stopped(ctx, t.Queries, t.Org, in.Scope, id)
+}
+
+// stopped is the identifier of what a stop stops: projects and agents have names too.
+func (o *Office) stopped(ctx context.Context, q *db.Queries, org, scope, named string) (id string, err error) {
+	id = named
+	switch scope {
 	case "organization":
-		if id != t.Org {
+		if id != org {
 			return "", purser.Errorf(purser.NotFound, "no organization is called %q here", id)
 		}
 	case "project":
 		var p db.Project
-		p, err = o.project(ctx, t.Queries, purser.Actor{Kind: purser.Person, Organization: t.Org}, id)
+		p, err = o.project(ctx, q, purser.Actor{Kind: purser.Person, Organization: org}, id)
 		id = p.ID
 	case "provider":
 		// Whoever could be paid by a hold can be stopped, seen before or not.
-		if _, err = t.Provider(ctx, id); missing(err) && validPayee(id) {
+		if _, err = q.Provider(ctx, id); missing(err) && validPayee(id) {
 			err = nil
 		}
 	case "agent":
 		var a db.Agent
-		if a, err = t.Agent(ctx, db.AgentParams{Organization: t.Org, ID: id}); missing(err) {
-			a, err = t.LiveAgentByName(ctx, db.LiveAgentByNameParams{Organization: t.Org, Name: id})
+		if a, err = q.Agent(ctx, db.AgentParams{Organization: org, ID: id}); missing(err) {
+			a, err = q.LiveAgentByName(ctx, db.LiveAgentByNameParams{Organization: org, Name: id})
 		}
 		id = a.ID
 	case "run":
-		_, err = t.Run(ctx, db.RunParams{Organization: t.Org, ID: id})
+		_, err = q.Run(ctx, db.RunParams{Organization: org, ID: id})
 	default:
-		return "", purser.Errorf(purser.InvalidRequest, "a stop's scope is organization, project, provider, agent or run, not %q", in.Scope)
+		return "", purser.Errorf(purser.InvalidRequest, "a stop's scope is organization, project, provider, agent or run, not %q", scope)
 	}
-	return id, notFound(err, in.Scope, in.ID)
+	return id, notFound(err, scope, named)
 }
 
 // stop is the turn: K is its record's number.

@@ -29,6 +29,7 @@ type Spends struct {
 // RunFacts is what of a run says which budgets cover its spends.
 type RunFacts struct {
 	Project string
+	Agent   string // no budget's; a stop's that is not stored yet
 	Labels  []string
 }
 
