@@ -247,8 +247,9 @@ func (o *Office) paid(ctx context.Context, t *store.Turn, s db.Subscription, r a
 	if err := o.close(ctx, t, seq, hold, "consumed"); err != nil {
 		return err
 	}
+	key := "renewal " + s.ID + " " + store.Time(s.NextAt).Format(time.RFC3339) // no provider's: those have no spaces
 	err = t.InsertCharge(ctx, db.InsertChargeParams{
-		Organization: t.Org, ID: charge, Provider: s.Provider, ProviderKey: "renewal/" + s.ID + "/" + store.Time(s.NextAt).Format(time.RFC3339), RequestHash: hold,
+		Organization: t.Org, ID: charge, Provider: s.Provider, ProviderKey: key, RequestHash: hold,
 		Hold: hold, Currency: amount.Currency, Amount: amount.Amount, Status: "succeeded", Resource: s.Resource, Receipt: "[]", Seq: seq, CreatedAt: store.Micro(t.Now),
 	})
 	if err != nil {
