@@ -13,13 +13,14 @@ import (
 
 // Balances are what leaves, read in their order, say that budgets and holds have come
 // to: the other side of the rows that the store changes. It keeps an entry for each
-// window of a budget and nothing for holds. Whether the leaves are those that were
+// window of a budget, one for each limit and nothing for holds. Whether the leaves are those that were
 // signed is for Verify to say.
 type Balances struct {
 	// Hold, if not nil, is told what a record did to a hold that no plan made.
 	Hold func(id string, m HoldMoves)
 
 	windows map[string]*BudgetLine
+	limits  limits
 	key     []byte
 	leaf    spendLeaf
 	line    line
@@ -36,7 +37,7 @@ type spendLeaf struct{ action, actor, outcome, target, budgets, money []byte }
 
 // NewBalances are those of an empty log.
 func NewBalances() *Balances {
-	b := &Balances{windows: map[string]*BudgetLine{}}
+	b := &Balances{windows: map[string]*BudgetLine{}, limits: limits{of: map[string]limit{}}}
 	b.member, b.inLine = b.leaf.member, b.line.member
 	return b
 }
@@ -70,7 +71,17 @@ func (b *Balances) Read(leaf []byte) error {
 			return err
 		}
 	}
-	if b.Hold == nil || b.leaf.money == nil || string(b.leaf.outcome) != `"`+Accepted+`"` {
+	if string(b.leaf.outcome) != `"`+Accepted+`"` {
+		return nil
+	}
+	if setsLimit(b.leaf.action) {
+		r, err := ParseRecord(leaf)
+		if err != nil {
+			return err
+		}
+		b.limits.set(&r)
+	}
+	if b.Hold == nil || b.leaf.money == nil {
 		return nil
 	}
 	return b.hold()

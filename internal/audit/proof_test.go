@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -152,7 +153,7 @@ func TestTheVerifierDerivesEveryMovementOfABudget(t *testing.T) {
 	change := func(r Record, f func(*Record)) Record { f(&r); return r }
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(4, seed))
-		records := movements(rng, 60)
+		records := movements(t, rng, 60)
 		m := newMemory(t)
 		m.add(t, records...)
 		if _, fault, err := verify(m, m.export(t), VerifyOptions{Books: true}); fault != nil || err != nil {
@@ -190,10 +191,12 @@ func TestTheVerifierDerivesEveryMovementOfABudget(t *testing.T) {
 
 // movements are n decisions on three budgets: holds, captures in parts, releases,
 // refunds, expiries, charges at once, refusals, lowered limits.
-func movements(rng *rand.Rand, n int) []Record {
+func movements(t testing.TB, rng *rand.Rand, n int) []Record {
+	t.Helper()
 	type held struct{ left, captured, refunded int64 }
 	var use BudgetLine
 	var open []held
+	scopes := []string{"organization:org_1", "project:prj_1", "run:run_1"}
 	limit := int64(10_000)
 	var out []Record
 	for i := range n {
@@ -225,13 +228,16 @@ func movements(rng *rand.Rand, n int) []Record {
 			r.Action, use.Captured, add = "charge", use.Captured+amount, amount
 		case kind == 5:
 			limit = max(0, use.Use()-5+rng.Int64N(10_000))
-			r.Action = "set_budget"
-			out = append(out, r)
+			for _, scope := range scopes {
+				set := sets("set_budget", scope, fmt.Sprintf("%d.%02d USD", limit/100, limit%100), "month")
+				set.TS = r.TS
+				out = append(out, signed(t, set))
+			}
 			continue
 		default:
 			r.Action, r.Outcome = "hold", Refused
 		}
-		for _, scope := range []string{"organization:org_1", "project:prj_1", "run:run_1"} {
+		for _, scope := range scopes {
 			r.Budgets = append(r.Budgets, BudgetLine{
 				Scope: scope, Window: "2026-11", Currency: "USD", Limit: limit, Held: use.Held, Captured: use.Captured, Refunded: use.Refunded, Change: add,
 			})

@@ -34,7 +34,9 @@ type Approver struct {
 // A Fault is the first thing that is wrong with an export.
 type Fault struct {
 	// At is what was being checked: "header", "record", "checkpoint", "range",
-	// "approval", "refund", "stop", "books", "witness", "at_least" or "end".
+	// "approval", "refund", "stop", "books", "limit", "witness", "at_least" or "end".
+	// "limit" is a spend under another limit than the records set, or one that the
+	// installation set where there was one.
 	At string `json:"at"`
 	// Seq is the first bad record, or the record that is due where the fault
 	// lies; 0 in the header. Through is the same number, except that at "range"

@@ -43,8 +43,8 @@ type VerifyOptions struct {
 // the last line is a checkpoint over all records; each attached act is signed,
 // belongs to its record, was in time and is used once; plans are approved, runs and
 // their like made, and stops lifted by such an act only; an accepted decision that raised
-// use left it within the limit, and was made under no stop of its organization, project,
-// run, agent or payee; what was given back, or captured above a hold, was told by who captured, and the
+// use left it within the limit, which is the one that records set, and was made under no
+// stop of its organization, project, run, agent or payee; a limit that loosens is signed; what was given back, or captured above a hold, was told by who captured, and the
 // latter stopped what it came from.
 //
 // The error is a *Fault for a bad export, naming the first bad record, or the
@@ -53,8 +53,8 @@ type VerifyOptions struct {
 // be used. The report then says how far it went.
 //
 // Memory is constant, but for 16 bytes for each attached act, one entry for each
-// key that signed one, each stop in force and each hold that was exceeded, and what
-// Books needs.
+// key that signed one, each scope and currency that has limits, each stop in force and
+// each hold that was exceeded, and what Books needs.
 func Verify(r io.Reader, key string, opt VerifyOptions) (Report, error) {
 	v, err := newVerifier(key, opt)
 	if err != nil {
@@ -89,6 +89,7 @@ type verifier struct {
 	last          bool
 	acts          map[[16]byte]struct{}
 	books         books
+	limits        limits
 	overruns      overruns
 	stops         stops
 	report        Report
@@ -109,6 +110,7 @@ func newVerifier(key string, opt VerifyOptions) (*verifier, error) {
 	v := &verifier{
 		opt: opt, key: key, note: n, covered: -1, acts: map[[16]byte]struct{}{}, books: books{windows: map[string]*moved{}},
 		overruns: overruns{above: map[string]int64{}}, stops: stops{inForce: map[string]string{}, covers: map[string]int{}},
+		limits: limits{of: map[string]limit{}},
 	}
 	v.briefMember, v.budgetMember = v.brief.member, v.budget.member
 	if v.witnesses, err = readWitnesses(opt.Witness, n); err != nil {

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -95,8 +96,8 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 			return v.fault("stop", fmt.Sprintf("%s was accepted, and %s was stopped", b.action, by))
 		}
 	}
-	// What is above a hold, and what stops and resumes, is rare.
-	weighs := string(b.action) == `"stop"` || string(b.action) == `"resume"` || bytes.Contains(b.money, []byte(`"overrun":`))
+	// What is above a hold, what stops and resumes, and what sets a limit, is rare.
+	weighs := string(b.action) == `"stop"` || string(b.action) == `"resume"` || setsLimit(b.action) || bytes.Contains(b.money, []byte(`"overrun":`))
 	if b.attach == nil && v.opt.Each == nil && !weighs {
 		return nil
 	}
@@ -104,8 +105,9 @@ func (v *verifier) checkLeaf(leaf []byte) error {
 }
 
 // checkWho holds an accepted record to who may do that: what loosens is signed by a
-// person, and a refund is told by the party that captured (RULES 1, 2). A limit, labels,
-// a removal are signed where they loosen only, which one record does not say.
+// person, and a refund is told by the party that captured (RULES 1, 2). Labels and a removal
+// are signed where they loosen only, which one record does not say; limits, checkLimit
+// looks at.
 func (v *verifier) checkWho(b *brief) error {
 	by := ""
 	switch string(b.action) {
@@ -195,6 +197,11 @@ func (v *verifier) checkWhole(leaf []byte) error {
 	}
 	if r.Outcome == Accepted {
 		v.stops.see(r)
+		if setsLimit(v.brief.action) {
+			if err := v.checkLimit(&r); err != nil {
+				return err
+			}
+		}
 		if err := v.overruns.see(r, v.stops.covers); err != nil {
 			return v.fault("books", err.Error())
 		}
@@ -280,7 +287,7 @@ func (l *line) member(key, value []byte) (err error) {
 }
 
 // checkBudgets holds each line that an accepted decision raised to its limit
-// (RULES 5), and re-derives each use if the books are asked for.
+// (RULES 5), and that to the one in force, and re-derives each use if the books are asked for.
 func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 	if budgets == nil || (!accepted && !v.opt.Books) {
 		return nil
@@ -297,18 +304,23 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 		if payee := bytes.Trim(l.scope, `"`); raises && bytes.HasPrefix(payee, []byte("provider:")) && v.stops.covers[string(payee)] > 0 {
 			v.brief.payee = string(payee)
 		}
-		if raises && l.Use() > l.Limit {
-			return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
+		if raises {
+			if l.Use() > l.Limit {
+				return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
+			}
+			if err := v.limits.hold(l); err != nil {
+				return v.fault("limit", err.Error())
+			}
 		}
 		if v.opt.Books {
 			return v.books.add(v.brief.seq, l, accepted, opens)
 		}
 		return nil
 	})
-	if err != nil {
-		return v.fault("books", err.Error())
+	if err == nil || errors.As(err, new(*Fault)) {
+		return err
 	}
-	return nil
+	return v.fault("books", err.Error())
 }
 
 // checkAct checks a person's signed act and that it is the act of this record.

@@ -100,10 +100,14 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 			l[at(57)] = strings.Replace(l[at(57)], `"limit":100000`, `"limit":900000`, 1)
 			return l
 		}, "record", 57, 57},
-		{"a digit, and the hash computed again", func(l []string) []string {
-			l[at(257)] = rehash(l[at(257)], func(s string) string { return strings.Replace(s, `"limit":100000`, `"limit":900000`, 1) })
+		{"a name, and the hash computed again", func(l []string) []string {
+			l[at(257)] = rehash(l[at(257)], func(s string) string { return strings.Replace(s, `agt_1`, `agt_2`, 1) })
 			return l
 		}, "range", 201, 300},
+		{"a limit, and the hash computed again", func(l []string) []string {
+			l[at(257)] = rehash(l[at(257)], func(s string) string { return strings.Replace(s, `"limit":100000`, `"limit":900000`, 1) })
+			return l
+		}, "limit", 257, 257},
 		{"the same in the first range", func(l []string) []string {
 			l[at(2)] = rehash(l[at(2)], func(s string) string { return strings.Replace(s, `agt_1`, `agt_2`, 1) })
 			return l
@@ -181,13 +185,13 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 
 // A wrong log that its own key signed: the server was false, or has a bug.
 // firstLimit finds an amount used, half of it captured, where nothing was told before.
-func firstLimit(limit, used int64) Record {
-	return Record{
-		TS: start, Org: org, Actor: Actor{Kind: "person", ID: "per_1"}, Action: "set_budget", Outcome: Accepted,
-		Budgets: []BudgetLine{{
-			Scope: "organization:org_1", Window: "2026-11", Currency: "USD", Limit: limit, Held: used / 2, Captured: used/2 + 1, Refunded: 1, Change: used,
-		}},
-	}
+func firstLimit(t testing.TB, cents, used int64) Record {
+	t.Helper()
+	r := sets("set_budget", "organization:org_1", fmt.Sprintf("%d.%02d USD", cents/100, cents%100), "month")
+	r.Budgets = []BudgetLine{{
+		Scope: "organization:org_1", Window: "2026-11", Currency: "USD", Limit: cents, Held: used / 2, Captured: used/2 + 1, Refunded: 1, Change: used,
+	}}
+	return signed(t, r)
 }
 
 func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
@@ -275,7 +279,7 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"a hold beside the stop of another run", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Run = "run_2" })}, "", 0},
 		{"a hold after the resume", []Record{stopOf("organization:org_1"), resumeOf(t, "organization:org_1"), hold(1)}, "", 0},
 		{"a hold that a stop refuses", []Record{stopOf("organization:org_1"), change(hold(1), func(r *Record) { r.Outcome, r.Budgets = Refused, nil })}, "", 0},
-		{"a first limit under a stop", []Record{stopOf("organization:org_1"), firstLimit(1, 60)}, "", 0},
+		{"a first limit under a stop", []Record{stopOf("organization:org_1"), firstLimit(t, 1, 60)}, "", 0},
 		{"an agent lifts a stop", []Record{stopOf("run:run_1"), change(resumeOf(t, "run:run_1"), func(r *Record) { r.Actor, r.Attach = Actor{Kind: "agent", ID: "agt_1"}, nil })}, "approval", 2},
 		{"a run that nobody signed", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "create_run", nil })}, "approval", 1},
 		{"more time that nobody signed", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "extend_run", nil })}, "approval", 1},
@@ -284,10 +288,10 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"an agent's refund of its hold", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "refund_hold", nil })}, "refund", 1},
 		{"an agent's refund of a charge", []Record{change(hold(1), func(r *Record) { r.Action, r.Budgets = "refund", nil })}, "refund", 1},
 		{"a provider's refund of a charge", []Record{change(hold(1), func(r *Record) { r.Action, r.Actor.Kind, r.Budgets = "refund", "provider", nil })}, "", 0},
-		{"a first limit and what was spent before it", []Record{firstLimit(1, 60)}, "", 0},
-		{"the window of a first limit is there already", []Record{hold(1), change(firstLimit(1, 60), func(r *Record) { r.TS = start + 1 })}, "books", 2},
-		{"a first limit tells another change", []Record{change(firstLimit(1, 60), func(r *Record) { r.Budgets[0].Change = 59 })}, "books", 1},
-		{"another action opens a window", []Record{change(firstLimit(100, 60), func(r *Record) { r.Action = "place_hold" })}, "books", 1},
+		{"a first limit and what was spent before it", []Record{firstLimit(t, 1, 60)}, "", 0},
+		{"the window of a first limit is there already", []Record{hold(1), change(firstLimit(t, 1, 60), func(r *Record) { r.TS = start + 1 })}, "books", 2},
+		{"a first limit tells another change", []Record{change(firstLimit(t, 1, 60), func(r *Record) { r.Budgets[0].Change = 59 })}, "books", 1},
+		{"another action opens a window", []Record{change(firstLimit(t, 100, 60), func(r *Record) { r.Action = "place_hold" })}, "books", 1},
 		{"windows are apart", []Record{hold(1), change(hold(1), func(r *Record) { r.Budgets[0].Window = "2026-12" })}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -442,6 +446,7 @@ func (v *verifier) clone() *verifier {
 	c := *v
 	c.tree.nodes, c.scratch, c.acts = slices.Clone(v.tree.nodes), nil, maps.Clone(v.acts)
 	c.overruns.above = maps.Clone(v.overruns.above)
+	c.limits.of, c.limits.key = maps.Clone(v.limits.of), nil
 	c.stops.inForce, c.stops.covers, c.stops.key = maps.Clone(v.stops.inForce), maps.Clone(v.stops.covers), nil
 	c.report.Approvers = slices.Clone(v.report.Approvers)
 	c.briefMember, c.budgetMember = c.brief.member, c.budget.member

@@ -19,12 +19,12 @@ import (
 // CheckBooks walks everything, in a snapshot so that nothing moves meanwhile and
 // nobody waits: postings sum to zero, each hold is what its movements say, each
 // window is the sum of its holds, each order has its hold and the other way round,
-// each hold its record, records are dense, epochs only grow. Beside all that, windows
-// and holds are what the records, read from the first to the last, say of them: who
-// changes rows that fit each other is found too.
+// each hold its record, records are dense, epochs only grow. Beside all that, windows,
+// limits and holds are what the records, read from the first to the last, say of them:
+// who changes rows that fit each other is found too.
 //
-// It reads pages and keeps sums, so its memory grows with the windows and not with the
-// books. Only when a sum says that something is wrong are the rows compared one by one, and the
+// It reads pages and keeps sums, so its memory grows with the windows and limits and not
+// with the books. Only when a sum says that something is wrong are the rows compared one by one, and the
 // first of them are named.
 func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None) (out purser.Books, err error) {
 	err = o.Store.Dump(ctx, func(snapshot *store.Snapshot) error {
@@ -40,7 +40,7 @@ func (o *Office) CheckBooks(ctx context.Context, by purser.Actor, _ purser.None)
 			Queries: snapshot.Queries, ctx: ctx, org: org, moved: ledger.NewTally(), kept: ledger.NewTally(), ordered: ledger.NewTally(),
 			told: ledger.NewTally(), balances: audit.NewBalances(), marks: map[windowsName][]windowMark{}, openings: openings,
 		}
-		for _, check := range []func() error{b.stopped, b.records, b.movements, b.holds, b.windows, b.orders, b.compare} {
+		for _, check := range []func() error{b.stopped, b.records, b.movements, b.holds, b.windows, b.limits, b.orders, b.compare} {
 			if err := check(); err != nil {
 				return err
 			}
@@ -400,6 +400,40 @@ func (b *books) windows() error {
 		if of.Held != 0 || of.Captured != 0 || of.Refunded != 0 {
 			b.faulty("budget %s %s is not there; the log says %d, %d, %d %s", key.Scope, key.Window, of.Held, of.Captured, of.Refunded, key.Currency)
 		}
+	}
+	return nil
+}
+
+// limits compares each with the log, as far as that tells it: a run that an older version
+// opened for a person, it does not.
+func (b *books) limits() error {
+	told, err := b.balances.Limits()
+	if err != nil {
+		return err
+	}
+	at := db.BooksLimitsParams{Organization: b.org.ID, RowLimit: booksPage}
+	for {
+		rows, err := b.BooksLimits(b.ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			at.Scope, at.Target, at.Currency, at.Period = row.Scope, row.Target, row.Currency, row.Period
+			key := audit.Budget{Scope: row.Scope + ":" + row.Target, Currency: row.Currency, Period: row.Period}
+			switch limit, ok := told[key]; {
+			case ok && limit != row.LimitMinor:
+				b.faulty("budget %s %s has a limit of %d %s; the log says %d", key.Scope, key.Period, row.LimitMinor, key.Currency, limit)
+			case !ok && b.balances.AllLimits(key.Scope, key.Currency):
+				b.faulty("budget %s %s has a limit of %d %s; the log says none", key.Scope, key.Period, row.LimitMinor, key.Currency)
+			}
+			delete(told, key)
+		}
+		if len(rows) < booksPage {
+			break
+		}
+	}
+	for key, limit := range told {
+		b.faulty("budget %s %s has no limit; the log says %d %s", key.Scope, key.Period, limit, key.Currency)
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ func TestTheBooksNameWhatIsWrong(t *testing.T) {
 		{"what is captured of a budget", "UPDATE windows SET captured = captured - 1 WHERE organization = $1 AND scope = 'provider' AND captured > 0", "its holds say"},
 		{"what is held of a budget", "UPDATE windows SET held = held + 1 WHERE organization = $1 AND scope = 'run'", "its holds say"},
 		{"a budget that is gone", "DELETE FROM windows WHERE organization = $1 AND scope = 'run' AND captured > 0", "is missing"},
+		{"a limit that no record raised", "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope = 'run'", "a limit of 20000 USD; the log says 5000"},
+		{"a limit that is gone", "DELETE FROM budgets WHERE organization = $1 AND scope = 'run'", "has no limit; the log says 5000 USD"},
+		{"a limit of another period", "UPDATE budgets SET period = 'total' WHERE organization = $1 AND scope = 'run'", "total has a limit of 5000 USD; the log says none"},
+		{"a default limit that is higher", "UPDATE budgets SET limit_minor = limit_minor + 1 WHERE organization = $1 AND scope = 'provider' AND target = 'local'", "the log says 10000"},
 		{"an order of another hold", "UPDATE orders SET hold = 'hld_none' WHERE organization = $1", "has no hold"},
 		{"a hold of another order", "UPDATE holds SET order_id = 'ord_none' WHERE organization = $1", "has no hold"},
 		{"an order that is open again", "UPDATE orders SET state = 'buying' WHERE organization = $1", "and its hold is closed"},
@@ -101,7 +105,7 @@ func (h *house) keep() (undo func()) {
 			}
 		}
 	}
-	tables := []string{"movements", "holds", "windows", "orders", "audit", "stops"}
+	tables := []string{"movements", "holds", "budgets", "windows", "orders", "audit", "stops"}
 	for _, t := range tables {
 		run("CREATE TEMP TABLE kept_" + t + " AS SELECT * FROM " + t)
 	}

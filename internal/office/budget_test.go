@@ -76,6 +76,50 @@ func TestALimitBelowTheUseRefusesAndReversesNothing(t *testing.T) {
 	})
 }
 
+// A limit raised in the database lets the engine spend more than anybody signed: the log
+// does not say who raised it, and so it does not verify, at the spend.
+func TestALimitThatNoRecordRaisedIsFound(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		for name, change := range map[string]string{
+			"a higher limit":     "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope = 'run'",
+			"another period":     "UPDATE budgets SET limit_minor = 20000, period = 'total' WHERE organization = $1 AND scope = 'run'",
+			"a provider's limit": "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope IN ('run', 'provider')",
+		} {
+			t.Run(name, func(t *testing.T) {
+				h := open(t, fresh(t, database))
+				_, agent := h.run(5000)
+				must[purser.Hold](h, agent, "charge_usage", usage(10))
+				h.verify()
+				h.sql(change, h.owner.Organization)
+				h.sql("UPDATE windows SET guard_ceiling = 20000 WHERE organization = $1", h.owner.Organization)
+				seq := must[purser.Hold](h, agent, "charge_usage", usage(6000)).Seq
+				if report := h.export(); report.Verified || report.Fault == nil || report.Fault.At != "limit" || report.Fault.Seq != seq {
+					t.Errorf("verified %v, fault %+v, want it at record %d", report.Verified, report.Fault, seq)
+				}
+				b, err := do[purser.Books](h, h.owner, "check_books", purser.None{})
+				if err != nil || b.OK || !strings.Contains(strings.Join(b.Faults, "\n"), "the log says") {
+					t.Errorf("the books: %v, %v", b.Faults, err)
+				}
+			})
+		}
+	})
+}
+
+// What a person does by himself is in a run that he did not sign for; its limit is the
+// installation's, and on the record as all are.
+func TestTheLimitOfAPersonsOwnRunIsOnTheRecord(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	must[purser.Plan](h, h.owner, "plan", purser.MakePlan{Project: h.project.ID, Steps: []purser.StepRequest{domain("superseal.club")}})
+	for _, r := range h.records() {
+		if r.Action == "open_run" && r.Detail["budget"] == h.o.Defaults.RunBudget.String() {
+			return
+		}
+	}
+	t.Error("no record says what the run may spend")
+}
+
 // RULES 5: whatever comes at once, what is accepted fits, and what fits is accepted.
 func TestOrdersAtOnceNeverPassTheBudgetAndFillIt(t *testing.T) {
 	t.Parallel()
@@ -140,9 +184,10 @@ func TestALimitThatIsGoneWhenTheOrderIsPlacedIsNoPermission(t *testing.T) {
 	_, agent := h.run(2000)
 	plan := h.planned(agent, domain("superseal.club"))
 	h.limit("provider", "local", purser.Money{Amount: 1, Currency: "EUR"})
-	h.sql("DELETE FROM budgets WHERE currency = 'USD'")
+	h.sql("UPDATE budgets SET currency = 'GBP' WHERE currency = 'USD'")
 	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 	refused(t, err, purser.CurrencyNotBudgeted)
+	h.sql("UPDATE budgets SET currency = 'USD' WHERE currency = 'GBP'") // the books would miss them
 	h.nothing()
 }
 

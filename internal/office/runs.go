@@ -174,7 +174,9 @@ func (o *Office) implicitRun(ctx context.Context, t *store.Turn, by purser.Actor
 	if err := o.openRun(ctx, t, &run, budget); err != nil {
 		return row, err
 	}
-	t.Record(recordOf(by, "open_run", run.ID))
+	r := recordOf(by, "open_run", run.ID)
+	r.Detail = map[string]string{"budget": budget.String()}
+	t.Record(r)
 	return t.Run(ctx, db.RunParams{Organization: t.Org, ID: run.ID})
 }
 

@@ -85,6 +85,65 @@ func (q *Queries) BooksHolds(ctx context.Context, arg BooksHoldsParams) ([]Books
 	return items, nil
 }
 
+const booksLimits = `-- name: BooksLimits :many
+SELECT scope, target, currency, period, limit_minor FROM budgets
+WHERE organization = $1 AND (scope, target, currency, period) > ($2, $3, $4, $5)
+ORDER BY scope, target, currency, period LIMIT $6
+`
+
+type BooksLimitsParams struct {
+	Organization string
+	Scope        string
+	Target       string
+	Currency     string
+	Period       string
+	RowLimit     int32
+}
+
+type BooksLimitsRow struct {
+	Scope      string
+	Target     string
+	Currency   string
+	Period     string
+	LimitMinor int64
+}
+
+func (q *Queries) BooksLimits(ctx context.Context, arg BooksLimitsParams) ([]BooksLimitsRow, error) {
+	rows, err := q.db.QueryContext(ctx, booksLimits,
+		arg.Organization,
+		arg.Scope,
+		arg.Target,
+		arg.Currency,
+		arg.Period,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []BooksLimitsRow{}
+	for rows.Next() {
+		var i BooksLimitsRow
+		if err := rows.Scan(
+			&i.Scope,
+			&i.Target,
+			&i.Currency,
+			&i.Period,
+			&i.LimitMinor,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const booksMisheld = `-- name: BooksMisheld :many
 SELECT h.id, h.amount, h.captured, h.released, h.refunded, h.overrun, h.returned, CAST(COALESCE(m.held, 0) AS BIGINT) AS moved_held, CAST(COALESCE(m.taken, 0) AS BIGINT) AS moved_captured,
   CAST(COALESCE(m.freed, 0) AS BIGINT) AS moved_released, CAST(COALESCE(m.refunded, 0) AS BIGINT) AS moved_refunded,

@@ -14,6 +14,11 @@ SELECT scope, target, currency, name, held, captured, refunded FROM windows
 WHERE organization = $1 AND (scope, target, currency, name) > (sqlc.arg(scope), sqlc.arg(target), sqlc.arg(currency), sqlc.arg(name))
 ORDER BY scope, target, currency, name LIMIT sqlc.arg(row_limit);
 
+-- name: BooksLimits :many
+SELECT scope, target, currency, period, limit_minor FROM budgets
+WHERE organization = $1 AND (scope, target, currency, period) > (sqlc.arg(scope), sqlc.arg(target), sqlc.arg(currency), sqlc.arg(period))
+ORDER BY scope, target, currency, period LIMIT sqlc.arg(row_limit);
+
 -- name: BooksStops :many
 SELECT seq, epoch FROM stops WHERE organization = $1 ORDER BY seq;
 
