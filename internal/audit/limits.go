@@ -85,6 +85,44 @@ func (l *limits) hold(at *line) error {
 	return nil
 }
 
+// places are what a record says of where it is, as scopes are written.
+var places = [...]string{`"organization:`, `"project:`, `"run:`}
+
+// count notes the limit of a place that a spend was held to.
+func (b *brief) count(at *line) {
+	b.currency = at.currency
+	for i, place := range places {
+		if bytes.HasPrefix(at.scope, []byte(place)) {
+			b.lines[i]++
+		}
+	}
+}
+
+// missing finds a limit of the place of an accepted spend that it was not held to, since
+// it was taken out of the database. Of who is paid, of category and labels a record does
+// not tell which limits it asks for.
+func (l *limits) missing(b *brief) error {
+	for i, id := range [...][]byte{b.org, b.project, b.run} {
+		if len(id) <= len(`""`) { // a renewal is of no run
+			continue
+		}
+		l.key = append(append(append(l.key[:0], places[i]...), id[1:]...), b.currency...)
+		if of, known := l.of[string(l.key)]; known && of.count() > b.lines[i] {
+			return fmt.Errorf("%s: it has %d limits, and the spend was held to %d of them", l.key[:len(places[i])+len(id)-1], of.count(), b.lines[i])
+		}
+	}
+	return nil
+}
+
+func (l limit) count() (n int) {
+	for _, limit := range l.in {
+		if limit != unset {
+			n++
+		}
+	}
+	return n
+}
+
 // setsLimit reports that an action, as written, may set a limit.
 func setsLimit(action []byte) bool {
 	switch string(action) {

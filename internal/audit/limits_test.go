@@ -2,6 +2,8 @@ package audit
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/purser-dev/purser/internal/act"
@@ -50,6 +52,17 @@ func TestVerifyFollowsLimits(t *testing.T) {
 	yes := func(r Record) Record { return signed(t, r) }
 	created := yes(sets("create_run", "run_1", "50.00 USD"))
 	project := yes(sets("set_budget", "project:prj_1", "50.00 USD", "month"))
+	organization := yes(sets("set_budget", "organization:org_1", "50.00 USD", "month"))
+	everywhere := change(month(5000), func(r *Record) {
+		r.Project, r.Run, r.Budgets = "prj_1", "run_1", []BudgetLine{
+			spends("organization:org_1", "2026-11", 5000).Budgets[0], r.Budgets[0], spends("project:prj_1", "2026-11-30", 900).Budgets[0], run(5000).Budgets[0],
+		}
+	})
+	without := func(scope string) Record {
+		r := everywhere
+		r.Budgets = slices.DeleteFunc(slices.Clone(r.Budgets), func(b BudgetLine) bool { return strings.HasPrefix(b.Scope, scope) })
+		return r
+	}
 	for _, c := range []struct {
 		name    string
 		records []Record
@@ -111,6 +124,17 @@ func TestVerifyFollowsLimits(t *testing.T) {
 		{"a first limit that nobody signed", []Record{sets("set_budget", "project:prj_1", "50.00 USD", "month")}, "approval", 1},
 		{"a first limit of nothing", []Record{sets("set_budget", "project:prj_1", "0.00 USD", "month"), sets("set_budget", "project:prj_1", "9.00 USD", "day")}, "", 0},
 		{"a first limit in another currency", []Record{project, sets("set_budget", "project:prj_1", "9.00 EUR", "month")}, "approval", 2},
+		{"a spend under all limits of its place", []Record{organization, project, sets("set_budget", "project:prj_1", "9.00 USD", "day"), created, everywhere}, "", 0},
+		{"a spend that the limit of its run does not see", []Record{created, without("run:")}, "limit", 2},
+		{"a spend that the limit of its project does not see", []Record{project, without("project:prj_1")}, "limit", 2},
+		{"a spend that the limit of its organization does not see", []Record{organization, without("organization:")}, "limit", 2},
+		{"a spend that one of two limits does not see", []Record{
+			project, sets("set_budget", "project:prj_1", "9.00 USD", "day"), change(everywhere, func(r *Record) { r.Budgets = r.Budgets[:2] }),
+		}, "limit", 3},
+		{"a spend in a currency that its run has no limit in", []Record{created, change(in(month(700), "EUR"), func(r *Record) { r.Run = "run_1" })}, "", 0},
+		{"a spend of no run", []Record{created, change(without("run:"), func(r *Record) { r.Run = "" })}, "", 0},
+		{"a spend of another run", []Record{created, change(without("run:"), func(r *Record) { r.Run = "run_2" })}, "", 0},
+		{"a refusal that names one limit", []Record{created, change(without("run:"), func(r *Record) { r.Outcome, r.Budgets = Refused, r.Budgets[:1] })}, "", 0},
 		{"a first limit that tells another in its window", []Record{
 			yes(change(firstLimit(t, 100, 60), func(r *Record) { r.Detail["limit"] = "2.00 USD" })),
 		}, "limit", 1},

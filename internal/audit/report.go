@@ -35,8 +35,8 @@ type Approver struct {
 type Fault struct {
 	// At is what was being checked: "header", "record", "checkpoint", "range",
 	// "approval", "refund", "stop", "books", "limit", "witness", "at_least" or "end".
-	// "limit" is a spend under another limit than the records set, or one that the
-	// installation set where there was one.
+	// "limit" is a spend under another limit than the records set, or without it, or a
+	// limit that the installation set where there was one.
 	At string `json:"at"`
 	// Seq is the first bad record, or the record that is due where the fault
 	// lies; 0 in the header. Through is the same number, except that at "range"

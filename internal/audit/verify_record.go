@@ -18,8 +18,10 @@ type brief struct {
 	actor, org, project, run []byte
 	action, outcome          []byte
 	budgets, attach, money   []byte
-	raises                   bool   // the use of a budget
-	payee                    string // as a budget's scope names it, where that is stopped
+	raises                   bool             // the use of a budget
+	payee                    string           // as a budget's scope names it, where that is stopped
+	currency                 []byte           // of a use that it raises
+	lines                    [len(places)]int // budgets of each of them that it was held to
 }
 
 func (b *brief) member(key, value []byte) (err error) {
@@ -287,7 +289,8 @@ func (l *line) member(key, value []byte) (err error) {
 }
 
 // checkBudgets holds each line that an accepted decision raised to its limit
-// (RULES 5), and that to the one in force, and re-derives each use if the books are asked for.
+// (RULES 5), and that to the one in force; it finds limits that are not among the lines,
+// and re-derives each use if the books are asked for.
 func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 	if budgets == nil || (!accepted && !v.opt.Books) {
 		return nil
@@ -311,13 +314,22 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 			if err := v.limits.hold(l); err != nil {
 				return v.fault("limit", err.Error())
 			}
+			v.brief.count(l)
 		}
 		if v.opt.Books {
 			return v.books.add(v.brief.seq, l, accepted, opens)
 		}
 		return nil
 	})
-	if err == nil || errors.As(err, new(*Fault)) {
+	switch {
+	case err == nil && !v.brief.raises:
+		return nil
+	case err == nil:
+		if err := v.limits.missing(&v.brief); err != nil {
+			return v.fault("limit", err.Error())
+		}
+		return nil
+	case errors.As(err, new(*Fault)):
 		return err
 	}
 	return v.fault("books", err.Error())

@@ -81,18 +81,24 @@ func TestALimitBelowTheUseRefusesAndReversesNothing(t *testing.T) {
 func TestALimitThatNoRecordRaisedIsFound(t *testing.T) {
 	t.Parallel()
 	inTurn(t, func(t *testing.T, database string) {
-		for name, change := range map[string]string{
-			"a higher limit":     "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope = 'run'",
-			"another period":     "UPDATE budgets SET limit_minor = 20000, period = 'total' WHERE organization = $1 AND scope = 'run'",
-			"a provider's limit": "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope IN ('run', 'provider')",
+		for _, c := range []struct {
+			name              string
+			organization, run int64
+			change            string
+		}{
+			{"a higher limit", 30000, 5000, "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope = 'run'"},
+			{"two higher limits", 30000, 5000, "UPDATE budgets SET limit_minor = 20000 WHERE organization = $1 AND scope IN ('run', 'provider')"},
+			{"another period", 5000, 9000, "UPDATE budgets SET limit_minor = 20000, period = 'total' WHERE organization = $1 AND scope = 'organization'"},
+			{"no limit", 5000, 9000, "DELETE FROM budgets WHERE organization = $1 AND scope = 'organization'"},
 		} {
-			t.Run(name, func(t *testing.T) {
+			t.Run(c.name, func(t *testing.T) {
 				h := open(t, fresh(t, database))
-				_, agent := h.run(5000)
+				h.limit("organization", "", usd(c.organization))
+				_, agent := h.run(c.run)
 				must[purser.Hold](h, agent, "charge_usage", usage(10))
 				h.verify()
-				h.sql(change, h.owner.Organization)
-				h.sql("UPDATE windows SET guard_ceiling = 20000 WHERE organization = $1", h.owner.Organization)
+				h.sql(c.change, h.owner.Organization)
+				h.sql("UPDATE windows SET guard_ceiling = 30000 WHERE organization = $1", h.owner.Organization)
 				seq := must[purser.Hold](h, agent, "charge_usage", usage(6000)).Seq
 				if report := h.export(); report.Verified || report.Fault == nil || report.Fault.At != "limit" || report.Fault.Seq != seq {
 					t.Errorf("verified %v, fault %+v, want it at record %d", report.Verified, report.Fault, seq)
