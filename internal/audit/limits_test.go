@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -152,5 +153,38 @@ func TestVerifyFollowsLimits(t *testing.T) {
 				t.Errorf("got %v, want %s at record %d", fault, c.at, c.seq)
 			}
 		})
+	}
+}
+
+// What the walk of the books compares the database with.
+func TestBalancesTellTheLimitsThatRecordsSet(t *testing.T) {
+	b := NewBalances()
+	refused := sets("set_budget", "project:prj_1", "90.00 USD", "month")
+	refused.Outcome = Refused
+	for i, r := range []Record{
+		sets("set_budget", `label:team="a"`, "50.00 USD", "month"), sets("set_budget", `label:team="a"`, "9.00 USD", "day"), sets("set_budget", `label:team="a"`, "40.00 USD", "month"),
+		refused, sets("open_run", "run_1", ""), sets("set_budget", "run:run_1", "7.00 USD", "day"), spends("organization:org_1", "2026-11", 700),
+	} {
+		r.Seq = int64(i + 1)
+		leaf, err := r.Leaf()
+		if err == nil {
+			err = b.Read(leaf)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Limits()
+	want := map[Budget]int64{{`label:team="a"`, "USD", "month"}: 4000, {`label:team="a"`, "USD", "day"}: 900, {"run:run_1", "USD", "day"}: 700}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	for _, c := range []struct {
+		scope string
+		all   bool
+	}{{`label:team="a"`, true}, {"run:run_1", false}, {"organization:org_1", false}} {
+		if all := b.AllLimits(c.scope, "USD"); all != c.all {
+			t.Errorf("all limits of %s are told: %v", c.scope, all)
+		}
 	}
 }
