@@ -122,6 +122,10 @@ func (v *verifier) checkWho(b *brief) error {
 		if b.attach == nil {
 			return v.fault("approval", fmt.Sprintf("%s was accepted without a person's signed act", b.action))
 		}
+	case `"resolve_hold"`: // of one that never began nobody signs
+		if b.attach == nil && bytes.Contains(b.money, []byte(`"captured":`)) {
+			return v.fault("approval", "a hold is resolved with a cost that no person signed")
+		}
 	case `"refund"`:
 		by = "provider"
 	case `"refund_hold"`:

@@ -262,6 +262,10 @@ func TestVerifyDoesNotBelieveTheKeyOnly(t *testing.T) {
 		{"a hold under a stop of the organization", []Record{stopOf("organization:org_1"), hold(1)}, "stop", 2},
 		{"a hold under a stop of its project", []Record{stopOf("project:prj_1"), change(hold(1), func(r *Record) { r.Project = "prj_1" })}, "stop", 2},
 		{"a hold under a stop of its run", []Record{stopOf("run:run_1"), change(hold(1), func(r *Record) { r.Run = "run_1" })}, "stop", 2},
+		{"a cost that nobody signed", []Record{hold(1), change(hold(1), func(r *Record) {
+			r.TS, r.Action, r.Budgets, r.Money = start+2, "resolve_hold", nil, &Amounts{Captured: &Money{1, "USD"}}
+		})}, "approval", 2},
+		{"a hold that is given back without a signature", []Record{hold(1), change(hold(1), func(r *Record) { r.TS, r.Action, r.Budgets = start+2, "resolve_hold", nil })}, "", 0},
 		{"a hold under a stop of its agent", []Record{stopOf("agent:agt_1"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "agent", ID: "agt_1", DelegatedBy: "per_1"} })}, "stop", 2},
 		{"a hold beside the stop of another agent", []Record{stopOf("agent:agt_2"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "agent", ID: "agt_1"} })}, "", 0},
 		{"a hold of a person with an agent's name", []Record{stopOf("agent:agt_1"), change(hold(1), func(r *Record) { r.Actor = Actor{Kind: "person", ID: "agt_1"} })}, "", 0},

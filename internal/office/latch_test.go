@@ -156,8 +156,8 @@ func TestALatchedStopHoldsOrdersBack(t *testing.T) {
 	})
 	t.Run("credentials", func(t *testing.T) {
 		t.Parallel()
-		h, agent, _ := ready(t)
-		_, agent = h.run(100, func(in *purser.CreateRun) { in.Reveal = []string{"runtime", "operator"} })
+		h, _, _ := ready(t)
+		_, agent := h.run(100, func(in *purser.CreateRun) { in.Reveal = []string{"runtime", "operator"} })
 		id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
 		must[purser.Variables](h, agent, "exec", purser.Exec{Resource: id})
 		h.latch(local)
