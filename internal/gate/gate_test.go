@@ -384,10 +384,7 @@ func TestAnEndedCredentialSettlesAndNothingElse(t *testing.T) {
 }
 
 // remembering is an authenticator without a database, who remembers one credential.
-type remembering struct {
-	keeper
-	says purser.Code
-}
+type remembering struct{ says purser.Code }
 
 func (remembering) Known(bearer string, _ time.Duration) (purser.Actor, bool) {
 	return purser.Actor{Kind: purser.Person, ID: "per_1"}, bearer == "remembered"
@@ -405,7 +402,7 @@ func TestAStopNeedsNoDatabase(t *testing.T) {
 		says   purser.Code
 		stops  bool
 	}{{"remembered", purser.Unavailable, true}, {"another", purser.Unavailable, false}, {"remembered", purser.NotSignedIn, false}} {
-		g, err := New(Config{Authenticator: remembering{says: c.says}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+		g, err := New(Config{Authenticator: remembering{c.says}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
