@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +63,8 @@ type exported struct {
 	File      string `json:"file"`
 	PublicKey string `json:"public_key"`
 	Size      int64  `json:"size"` // records when the export began
+
+	passed bool // to a pipe or a device: there is no file to verify
 }
 
 func (s *session) auditExport() *cobra.Command {
@@ -81,7 +82,7 @@ func (s *session) auditExport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if args[0] == "-" {
+		if args[0] == "-" || args[0] == "/dev/stdout" { // a redirected one is a file, but not ours to replace
 			if s.json {
 				return misused(cmd, "--json prints one object; an export to standard output is many")
 			}
@@ -93,8 +94,14 @@ func (s *session) auditExport() *cobra.Command {
 				return exported{}, err
 			}
 			path := s.path(args[0])
-			return exported{path, head.PublicKey, head.Size}, exportTo(path, func(w io.Writer) error { return c.ExportAudit(ctx, in, w) })
+			info, err := os.Stat(path)
+			passed := err == nil && !info.Mode().IsRegular()
+			return exported{path, head.PublicKey, head.Size, passed}, writeTo(ctx, path, 0o600, func(w io.Writer) error { return c.ExportAudit(ctx, in, w) })
 		}, func(p *page, v exported) {
+			if v.passed {
+				p.line("wrote to %s", v.File)
+				return
+			}
 			p.line("wrote %s (mode 600)", v.File)
 			if in.Format == "" || in.Format == purser.FormatJSONL {
 				p.line("next: purser audit verify %s --key %s", v.File, v.PublicKey)
@@ -102,24 +109,6 @@ func (s *session) auditExport() *cobra.Command {
 		})(cmd, args)
 	}
 	return logFlag(cmd, &in.Log)
-}
-
-// exportTo writes a file that appears only when it is whole.
-func exportTo(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".purser-*") // mode 600
-	if err != nil {
-		return fmt.Errorf("writing the export: %w", err)
-	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err == nil {
-			err = os.Rename(f.Name(), path)
-		}
-		if err != nil {
-			_ = os.Remove(f.Name()) // the error that counts is returned
-		}
-	}()
-	return write(f)
 }
 
 func (s *session) auditProve() *cobra.Command {
@@ -141,7 +130,7 @@ func (s *session) auditProve() *cobra.Command {
 			if proof, err = c.Prove(ctx, in); err != nil || file == "" {
 				return proof, err
 			}
-			return proof, exportTo(s.path(file), func(w io.Writer) error { return json.NewEncoder(w).Encode(proof) })
+			return proof, writeTo(ctx, s.path(file), 0o600, func(w io.Writer) error { return json.NewEncoder(w).Encode(proof) })
 		}, func(p *page, v purser.AuditProof) {
 			p.line("record %d: %s", v.Seq, v.Leaf)
 			p.line("is under this checkpoint, %d hashes below:", len(v.Path))

@@ -131,7 +131,7 @@ func (s *session) decider(auto bool) func(context.Context, purser.Plan, demo.Pag
 		}
 		s.showPage(ctx, at)
 		fmt.Fprint(s.Err, "Approve exactly this plan? [y/N] ")
-		line, err := await(ctx, func() ([]byte, error) {
+		line, err := typing(ctx, func() ([]byte, error) {
 			text, err := bufio.NewReader(s.In).ReadString('\n')
 			if errors.Is(err, io.EOF) && strings.TrimSpace(text) == "" {
 				return nil, purser.Errorf(purser.NeedsPerson, "nobody answered whether plan %s may be applied; nothing was bought", plan.ID).

@@ -42,7 +42,7 @@ func (t *Terminal) Close() error {
 // Line asks for one line.
 func (t *Terminal) Line(ctx context.Context, prompt string) (string, error) {
 	fmt.Fprint(t.out, visible(prompt))
-	line, err := await(ctx, func() ([]byte, error) { return readLine(t.in) })
+	line, err := typing(ctx, func() ([]byte, error) { return readLine(t.in) })
 	return strings.TrimSpace(string(line)), err
 }
 
@@ -57,32 +57,39 @@ func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	}
 	defer func() { _ = term.Restore(int(t.in.Fd()), state) }()
 	fmt.Fprint(t.out, visible(prompt))
-	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(int(t.in.Fd())) })
+	secret, err := typing(ctx, func() ([]byte, error) { return term.ReadPassword(int(t.in.Fd())) })
 	fmt.Fprintln(t.out)
 	return secret, err
 }
 
-// await runs a blocking read and lets an interruption win. The reader that is
-// left behind ends with the process.
-func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+// await runs a call that blocks and lets an interruption win. The call that is left
+// behind ends with the process.
+func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type answer struct {
-		text []byte
-		err  error
+		value T
+		err   error
 	}
 	got := make(chan answer, 1)
 	go func() {
-		text, err := read()
-		got <- answer{text, err}
+		value, err := call()
+		got <- answer{value, err}
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		var none T
+		return none, ctx.Err()
 	case a := <-got:
-		if a.err != nil {
-			return nil, fmt.Errorf("reading from the terminal: %w", a.err)
-		}
-		return a.text, nil
+		return a.value, a.err
 	}
+}
+
+// typing is await for what a person types.
+func typing(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	text, err := await(ctx, read)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("reading from the terminal: %w", err)
+	}
+	return text, err
 }
 
 // readLine reads byte by byte, so that nothing that was typed ahead is lost to
