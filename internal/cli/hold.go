@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,21 @@ func (f *spending) money(cmd *cobra.Command) (purser.Money, error) {
 	if f.amount == "" {
 		return purser.Money{}, misused(cmd, "%s needs --amount", cmd.CommandPath())
 	}
-	return amount(f.amount, f.currency)
+	m, err := amount(f.amount, f.currency)
+	if err == nil && m.IsZero() {
+		return m, misused(cmd, "--amount must be above 0")
+	}
+	return m, err
+}
+
+// partOf is an amount of a hold that is there. Nothing has no currency, so that it fits
+// every hold.
+func partOf(text, currency string) (purser.Money, error) {
+	m, err := amount(text, currency)
+	if m.IsZero() {
+		m.Currency = ""
+	}
+	return m, err
 }
 
 func (s *session) holdPlace() *cobra.Command {
@@ -125,7 +140,7 @@ func (s *session) holdResolve() *cobra.Command {
 		func(ctx context.Context, c *client.Client, id string) (h purser.Hold, err error) {
 			var cost purser.Money
 			if captured != "" {
-				if cost, err = amount(captured, currency); err != nil {
+				if cost, err = partOf(captured, currency); err != nil {
 					return h, err
 				}
 			}
@@ -155,6 +170,12 @@ func (s *session) holdCapture() *cobra.Command {
 	var sum, currency string
 	var final, made bool
 	cmd := s.onAmount("capture", "Say what the effect of a begun hold has cost", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
+		switch {
+		case part.IsZero() && made:
+			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "--amount must be above 0, where it was captured already")
+		case part.IsZero() && !final:
+			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "--amount 0 goes with --final: nothing more was used")
+		}
 		return c.CaptureHold(ctx, purser.CaptureHold{Hold: id, AmountMinor: part.Amount, Currency: part.Currency, Final: final, Made: made})
 	})
 	cmd.Flags().BoolVar(&final, "final", false, "nothing more will follow: the rest goes back")
@@ -165,6 +186,9 @@ func (s *session) holdCapture() *cobra.Command {
 func (s *session) holdRefund() *cobra.Command {
 	var sum, currency string
 	return s.onAmount("refund", "Record that captured money was given back (platforms)", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
+		if part.IsZero() {
+			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "--amount must be above 0")
+		}
 		return c.RefundHold(ctx, purser.RefundHold{Hold: id, AmountMinor: part.Amount, Currency: part.Currency})
 	})
 }
@@ -180,7 +204,7 @@ func (s *session) onAmount(verb, short string, sum, currency *string, call func(
 		if *sum == "" {
 			return h, misused(cmd, "%s needs --amount", cmd.CommandPath())
 		}
-		money, err := amount(*sum, *currency)
+		money, err := partOf(*sum, *currency)
 		if err != nil {
 			return h, err
 		}
@@ -221,19 +245,48 @@ func (s *session) holdAllow() *cobra.Command {
 	return cmd
 }
 
-func holdShown(p *page, h purser.Hold) { holdTable(p, []purser.Hold{h}) }
+// holdShown shows a hold as a decision left it. Whoever asks again under the same key gets
+// the answer of then, and must not take it for leave to act now.
+func holdShown(p *page, h purser.Hold) {
+	holdTable(p, []purser.Hold{h})
+	if h.Replay {
+		p.line("this key was decided before: the hold as it was then, and no permission to act")
+	}
+}
 
+// holdTable has a column for what few holds have only where one has it.
 func holdTable(p *page, holds []purser.Hold) {
+	over := slices.ContainsFunc(holds, func(h purser.Hold) bool { return h.OverrunMinor != 0 })
+	back := slices.ContainsFunc(holds, func(h purser.Hold) bool { return h.RefundedMinor != 0 })
+	header := []string{"HOLD", "STATE", "PROVIDER", "AMOUNT", "CAPTURED"}
+	if over {
+		header = append(header, "OVERRUN")
+	}
+	if back {
+		header = append(header, "REFUNDED")
+	}
 	var rows [][]string
 	for _, h := range holds {
 		money := func(minor int64) string { return purser.Money{Amount: minor, Currency: h.Currency}.String() }
+		row := []string{h.ID, h.State, h.Provider, money(h.AmountMinor), money(h.CapturedMinor)}
+		if over {
+			row = append(row, money(h.OverrunMinor))
+		}
+		if back {
+			row = append(row, money(h.RefundedMinor))
+		}
 		ends := "-"
 		if h.ExpiresAt != nil {
 			ends = clock(*h.ExpiresAt)
 		}
-		rows = append(rows, []string{h.ID, h.State, h.Provider, money(h.AmountMinor), money(h.CapturedMinor), money(h.LeftMinor), ends})
+		rows = append(rows, append(row, money(h.LeftMinor), ends))
 	}
-	p.table([]string{"HOLD", "STATE", "PROVIDER", "AMOUNT", "CAPTURED", "LEFT", "EXPIRES"}, rows)
+	p.table(append(header, "LEFT", "EXPIRES"), rows)
+	for _, h := range holds {
+		if h.OverrunMinor != 0 {
+			p.line("%s: the overrun is in no budget; it stopped run %s, which only a person resumes", h.ID, h.Run)
+		}
+	}
 }
 
 func (s *session) platform() *cobra.Command {
