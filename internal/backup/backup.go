@@ -145,7 +145,13 @@ func CreateFile(ctx context.Context, from House, path string) (head Header, err 
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".purser-backup-*")
 	if err != nil {
-		return Header{}, fmt.Errorf("making the copy's file: %w", err)
+		why := err
+		var at *fs.PathError
+		if errors.As(err, &at) { // its path is that of the file beside the copy
+			why = at.Err
+		}
+		return Header{}, purser.Errorf(purser.InvalidRequest, "%s cannot be written: %v", path, why).WithCause(err).
+			WithHint("name a file in a folder that is there and that you may write to")
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
 	head, err = Create(ctx, from, f)

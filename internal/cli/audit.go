@@ -34,25 +34,28 @@ func (s *session) auditLog() *cobra.Command {
 	var in purser.AskAudit
 	cmd := &cobra.Command{
 		Use: "log", Short: "Read the audit log", Args: needs(), Example: "  purser audit log\n  purser audit log --after 100 --limit 20",
-		RunE: does(s, func(ctx context.Context, _ []string) (page purser.AuditPage, err error) {
-			c, err := s.client()
-			if err != nil {
-				return page, err
-			}
-			return c.AuditLog(ctx, in)
-		}, func(p *page, v purser.AuditPage) {
-			var rows [][]string
-			for _, r := range v.Records {
-				rows = append(rows, []string{fmt.Sprint(r.Seq), clock(r.At), r.Actor, r.Action, r.Outcome, r.Target})
-			}
-			p.table([]string{"RECORD", "AT", "WHO", "WHAT", "OUTCOME", "TARGET"}, rows)
-			p.line("")
-			p.line("%d records in all; public key %s", v.Size, v.PublicKey)
-			if v.Next > 0 && v.Next < v.Size {
-				p.line("next: purser audit log --after %d", v.Next)
-			}
-		}),
 	}
+	cmd.RunE = does(s, func(ctx context.Context, _ []string) (page purser.AuditPage, err error) {
+		if cmd.Flags().Changed("limit") && in.Limit < 1 {
+			return page, misused(cmd, "--limit is at least 1")
+		}
+		c, err := s.client()
+		if err != nil {
+			return page, err
+		}
+		return c.AuditLog(ctx, in)
+	}, func(p *page, v purser.AuditPage) {
+		var rows [][]string
+		for _, r := range v.Records {
+			rows = append(rows, []string{fmt.Sprint(r.Seq), clock(r.At), r.Actor, r.Action, r.Outcome, r.Target})
+		}
+		p.table([]string{"RECORD", "AT", "WHO", "WHAT", "OUTCOME", "TARGET"}, rows)
+		p.line("")
+		p.line("%d records in all; public key %s", v.Size, v.PublicKey)
+		if v.Next > 0 && v.Next < v.Size {
+			p.line("next: purser audit log --after %d", v.Next)
+		}
+	})
 	cmd.Flags().Int64Var(&in.After, "after", 0, "records after this number")
 	cmd.Flags().IntVar(&in.Limit, "limit", 0, "at most so many (default: 50)")
 	return logFlag(cmd, &in.Log)

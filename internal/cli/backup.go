@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
@@ -81,8 +80,8 @@ func (s *session) backupRestore() *cobra.Command {
 			return copied{}, purser.Errorf(purser.NotFound, "%s cannot be opened", args[0]).WithCause(err)
 		}
 		defer from.Close()
-		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-			return copied{}, fmt.Errorf("making the data folder: %w", err)
+		if err := makeFolder(cfg.Dir); err != nil {
+			return copied{}, err
 		}
 		lock, err := lockFolder(cfg.Dir)
 		if err != nil {

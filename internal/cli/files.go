@@ -76,18 +76,31 @@ func writeInto(ctx context.Context, path string, write func(io.Writer) error) er
 	return nil
 }
 
-// unwritable is the error of a file that cannot be made where it was asked for. It
-// names no file but that: the one beside it is nobody's business.
+// makeFolder makes the data folder, for its owner alone.
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return purser.Errorf(purser.InvalidRequest, "the data folder %s cannot be made: %v", dir, reason(err)).WithCause(err).
+			WithHint("name a folder of your own with --dir")
+	}
+	return nil
+}
+
+// unwritable is the error of a file that cannot be made where it was asked for.
 func unwritable(path string, err error) error {
-	why := err
+	return purser.Errorf(purser.InvalidRequest, "%s cannot be written: %v", path, reason(err)).WithCause(err).
+		WithHint("name a file in a folder that is there and that you may write to")
+}
+
+// reason is why a call failed, without the name that it was made with: the file beside
+// the one that was asked for is nobody's business.
+func reason(err error) error {
 	var at *fs.PathError
 	var of *os.LinkError
 	switch {
 	case errors.As(err, &at):
-		why = at.Err
+		return at.Err
 	case errors.As(err, &of):
-		why = of.Err
+		return of.Err
 	}
-	return purser.Errorf(purser.InvalidRequest, "%s cannot be written: %v", path, why).WithCause(err).
-		WithHint("name a file in a folder that is there and that you may write to")
+	return err
 }

@@ -353,7 +353,7 @@ func platformTable(p *page, platforms []purser.PlatformInfo) {
 
 func (s *session) label() *cobra.Command {
 	return s.changing(&cobra.Command{
-		Use: "label SCOPE ID [NAME=VALUE...]", Short: "Label a project or a run; each label may have a budget", Args: cobra.MinimumNArgs(2),
+		Use: "label SCOPE ID [NAME=VALUE...]", Short: "Label a project or a run; each label may have a budget", Args: needs("SCOPE", "ID", "[NAME=VALUE...]"),
 		Long:    "Put exactly these labels on a project or a run. Taking one away asks for a signature: what loses a label is not held to its budget any more.",
 		Example: "  purser label project shop team=search\n  purser budget set label team=search --period day --limit 5",
 		RunE: does(s, func(ctx context.Context, args []string) (v purser.Labelled, err error) {

@@ -278,7 +278,7 @@ func misused(cmd *cobra.Command, format string, args ...any) error {
 }
 
 // needs checks the number of arguments by their names; a name in brackets may
-// be left out.
+// be left out, and one that ends in dots may come again.
 func needs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		for i, n := range names {
@@ -286,7 +286,7 @@ func needs(names ...string) cobra.PositionalArgs {
 				return misused(cmd, "%s needs %s", cmd.CommandPath(), n)
 			}
 		}
-		if len(args) <= len(names) {
+		if len(args) <= len(names) || len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...]") {
 			return nil
 		}
 		extra := args[len(names)]

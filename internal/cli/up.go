@@ -87,8 +87,8 @@ func typedSettings(f *pflag.FlagSet) map[string]any {
 // serve runs server and cloud until the context ends. The server drains before
 // its cloud is ended, because its last calls may go there.
 func (s *session) serve(ctx context.Context, cfg config.Config, faults bool) (err error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("making the data folder: %w", err)
+	if err := makeFolder(cfg.Dir); err != nil {
+		return err
 	}
 	lock, err := lockFolder(cfg.Dir)
 	if err != nil {

@@ -38,6 +38,10 @@ func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (pur
 	if in.Scope != "" && !canName(in.Scope) || in.ID != "" && !canName(in.ID) {
 		return purser.StopInfo{}, purser.Errorf(purser.NotFound, "nothing has such a scope or such a name").WithHint("1 to 64 visible ASCII characters name it")
 	}
+	// An agent has its own run, and is one itself.
+	if in.ID == "" && by.Kind != purser.Agent && slices.Contains([]string{"project", "provider", "agent", "run"}, in.Scope) {
+		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "which %s?", in.Scope).WithHint("%s", lists[in.Scope])
+	}
 	one := o.latches.set(by, in)
 	out, err := o.putInForce(ctx, by, in)
 	if err == nil {

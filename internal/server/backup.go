@@ -14,7 +14,6 @@ import (
 	"github.com/purser-dev/purser/internal/backup"
 	"github.com/purser-dev/purser/internal/blob"
 	"github.com/purser-dev/purser/internal/config"
-	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
 )
 
@@ -45,7 +44,7 @@ func openHouse(ctx context.Context, cfg config.Config, version string) (backup.H
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return none, nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	box, err := seal.LoadKeyFile(cfg.KeyFile, rand.Reader)
+	box, err := loadKeys(cfg.KeyFile, rand.Reader)
 	if err != nil {
 		return none, nil, err
 	}

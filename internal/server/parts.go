@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/blob"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/courier"
@@ -192,9 +194,9 @@ func keys(ctx context.Context, s *store.Store, path string, random io.Reader) (s
 		return nil, nil, fmt.Errorf("reading the audit key: %w", err)
 	}
 	// Loaded, not made: a new key would open nothing of what the database holds.
-	box, err := seal.LoadKeyFile(path, random)
+	box, err := loadKeys(path, random)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w (the database was made with a key file; without it nothing sealed can be opened)", err)
+		return nil, nil, err
 	}
 	sealed, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -202,9 +204,25 @@ func keys(ctx context.Context, s *store.Store, path string, random io.Reader) (s
 	}
 	seed, err := box.Open(sealed, seedContext())
 	if err != nil {
-		return nil, nil, fmt.Errorf("the key file %s is not the one that this database was made with: %w", path, err)
+		return nil, nil, purser.Errorf(purser.InvalidRequest, "the key file %s is not the one that this database was made with", path).
+			WithHint("%s", bringKey).WithCause(err)
 	}
 	return box, seed, nil
+}
+
+const bringKey = "bring the key file of this installation (mode 600), or name it: PURSER_KEY_FILE, or key_file in the settings"
+
+// loadKeys opens a key file that must be there.
+func loadKeys(path string, random io.Reader) (*seal.KeyFile, error) {
+	box, err := seal.LoadKeyFile(path, random)
+	switch {
+	case err == nil:
+		return box, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, purser.Errorf(purser.InvalidRequest, "there is no key file %s, and without it nothing that was sealed can be opened", path).
+			WithHint("%s", bringKey).WithCause(err)
+	}
+	return nil, purser.Errorf(purser.InvalidRequest, "the key file %s: %v", path, err).WithHint("%s", bringKey).WithCause(err)
 }
 
 func seedContext() []byte { return seal.Context(store.Installation, "installation", seedName, "value") }
@@ -214,7 +232,7 @@ func seedContext() []byte { return seal.Context(store.Installation, "installatio
 func makeSeed(ctx context.Context, s *store.Store, path string, random io.Reader) (string, error) {
 	box, err := seal.OpenKeyFile(path, random)
 	if err != nil {
-		return "", err
+		return "", purser.Errorf(purser.InvalidRequest, "the key file %s: %v", path, err).WithHint("%s", bringKey).WithCause(err)
 	}
 	seed := make([]byte, 32)
 	if _, err := io.ReadFull(random, seed); err != nil {

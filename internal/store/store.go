@@ -180,7 +180,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("reading the database's URL: %w", err)
+		_, why, _ := strings.Cut(err.Error(), "`: ") // before it is the URL
+		return purser.Errorf(purser.InvalidRequest, "the database's URL cannot be used: %s", why).WithHint("%s", correctDatabase).WithCause(err)
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["application_name"] = "purser"
@@ -220,7 +221,7 @@ func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	case errors.As(err, &no) && no.Code == "08P01": // a pooler's no to a setting
 		return fmt.Errorf(between+": %w", err)
 	case err != nil:
-		return fmt.Errorf("reaching PostgreSQL: %w", err)
+		return unreached(ctx, err)
 	}
 	if err := s.direct(ctx); err != nil {
 		return err
@@ -231,6 +232,25 @@ func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("PostgreSQL's transactions are %q; the turn needs \"read committed\"", isolation)
 	}
 	return nil
+}
+
+const correctDatabase = "correct PURSER_DATABASE, or database in the settings: postgres://ROLE@HOST/NAME?sslmode=verify-full"
+
+// unreached says why PostgreSQL lets nobody in: it is away, or the settings are not its
+// own. Neither is a fault of the program, and what the driver says holds no password.
+func unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("reaching PostgreSQL: %w", err)
+	}
+	var no *pgconn.PgError
+	switch {
+	case errors.As(err, &no) && no.Code == "3D000": // invalid_catalog_name
+		return purser.Errorf(purser.InvalidRequest, "PostgreSQL says: %s", no.Message).WithHint("make the database (createdb), or %s", correctDatabase).WithCause(err)
+	case errors.As(err, &no) && strings.HasPrefix(no.Code, "28"): // invalid_authorization_specification
+		return purser.Errorf(purser.InvalidRequest, "PostgreSQL says: %s", no.Message).WithHint("%s", correctDatabase).WithCause(err)
+	}
+	return purser.Errorf(purser.Unavailable, "PostgreSQL cannot be reached: %s", strings.Join(strings.Fields(err.Error()), " ")).
+		WithHint("start it, or %s", correctDatabase).WithCause(err)
 }
 
 const between = "reaching PostgreSQL directly (a transaction pooler cannot stand between)"
