@@ -125,7 +125,7 @@ var codes = []CodeInfo{
 	{SelfApproval, ClassPerson, 403, ExitPerson, "No credential that an agent can hold approves, raises a limit or lifts a stop."},
 	{NeedsPerson, ClassPerson, 403, ExitPerson, "This loosens a control, so a person must sign it with a passkey or the passphrase, now."},
 	{LooksLikeDuplicate, ClassPerson, 409, ExitPerson, "The same thing was ordered in this run a short time ago; a person must say that it is meant."},
-	{TooManyOrders, ClassPerson, 429, ExitPerson, "The run orders faster than its limit; a person must say that it is meant."},
+	{TooManyOrders, ClassPerson, 429, ExitPerson, "The agent orders faster than its limit, counted over all its runs; a person must say that it is meant."},
 	{PaymentRequired, ClassPerson, 402, ExitPerson, "A payment that is due was refused."},
 	{PaymentDeclined, ClassFinal, 402, ExitRefused, "The rail declined the charge; nothing was paid."},
 	{TokenInvalid, ClassFinal, 402, ExitRefused, "The payment token is not known, or not for this provider."},

@@ -214,6 +214,10 @@ HTTP answers with the status and an RFC 9457 problem, the command line with the 
 	for _, c := range purser.Codes() {
 		fmt.Fprintf(&b, "| `%s` | `%s` | %d | %d | %s |\n", c.Code, c.Class, c.HTTP, c.Exit, c.Meaning)
 	}
+	b.WriteString(`
+The command line alone has one more: ` + "`interrupted`" + ` (class ` + "`retry`" + `, exit 130). Ctrl-C or a signal ended the command, and with it what it had started. What
+it had asked the server for may have been decided: the same command under the same ` + "`--key`" + ` tells.
+`)
 	return b.String()
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -68,7 +69,7 @@ func (s *session) benchSpend() *cobra.Command {
 		}
 		report, err := bench.Spend(cmd.Context(), cfg)
 		if err != nil {
-			return purser.Errorf(purser.InvalidRequest, "the measurement failed: %v", err).WithCause(err)
+			return notMeasured(cmd.Context(), err)
 		}
 		if s.json {
 			return s.flat("bench", report)
@@ -78,6 +79,15 @@ func (s *session) benchSpend() *cobra.Command {
 		return s.text(p)
 	}
 	return cmd
+}
+
+// notMeasured is why there is no report. A measurement that was interrupted fails in many
+// words, as what it started ends: they say nothing.
+func notMeasured(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return purser.Errorf(purser.InvalidRequest, "the measurement failed: %v", err).WithCause(err)
 }
 
 func showReport(p *page, r bench.Report) {
@@ -125,7 +135,7 @@ func (s *session) benchTable() *cobra.Command {
 			}
 		}
 		if failed != nil {
-			return purser.Errorf(purser.InvalidRequest, "the measurement failed: %v", failed).WithCause(failed)
+			return notMeasured(cmd.Context(), failed)
 		}
 		if s.json {
 			return s.flat("bench", struct {

@@ -71,7 +71,7 @@ type Defaults struct {
 	RunBudget     purser.Money `key:"run_budget" default:"20.00 USD" help:"Budget of a run."`
 	Threshold     purser.Money `key:"threshold" default:"10.00 USD" help:"A price above this needs a person."`
 	ProviderMonth purser.Money `key:"provider_month" default:"100.00 USD" help:"Budget of one provider in one month."`
-	OrdersPerHour int          `key:"orders_per_hour" default:"5" help:"A run that orders faster needs a person."`
+	OrdersPerHour int          `key:"orders_per_hour" default:"5" help:"An agent that orders faster, over all its runs, needs a person."`
 }
 
 // Approval holds the clocks of RULES 12.
