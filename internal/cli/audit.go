@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -247,6 +248,11 @@ func (s *session) verifyExport(name, key string, opt audit.VerifyOptions) (verif
 		return verifyProof(name, r, key, opt)
 	}
 	report, err := audit.Verify(r, key, opt)
+	if wrongFile(err) {
+		if _, back := f.Seek(0, io.SeekStart); back == nil && !speaksOf(f, key) {
+			err = &notOurs{err, originOf(key)}
+		}
+	}
 	v := verified{Report: report, CheckedAt: time.UnixMicro(report.CheckpointTime).UTC(), ActsByKind: report.ActsByMethod(), WithWitness: opt.Witness != nil}
 	return v, notVerified(name, v, err)
 }
@@ -261,6 +267,9 @@ func verifyProof(name string, r io.Reader, key string, opt audit.VerifyOptions) 
 		return verified{}, purser.Errorf(purser.InvalidRequest, "%s cannot be read", name).WithCause(err)
 	}
 	proved, err := audit.VerifyProof(text, key, opt)
+	if wrongFile(err) && !bytes.Contains(text, []byte(originOf(key))) {
+		err = &notOurs{err, originOf(key)}
+	}
 	c, rec := proved.Checkpoint, proved.Record
 	v := verified{CheckedAt: time.UnixMicro(c.Time).UTC(), WithWitness: proved.Witnessed > 0, ActsByKind: map[string]int64{}}
 	v.Report = audit.Report{Verified: err == nil, TreeSize: c.Size, Root: c.Root.String(), CheckpointTime: c.Time, Approvers: []audit.Approver{}}
@@ -279,12 +288,56 @@ func verifyProof(name string, r io.Reader, key string, opt audit.VerifyOptions) 
 	return v, notVerified(name, v, err)
 }
 
+// notOurs is the fault of a file that is nothing of the key's log.
+type notOurs struct {
+	error
+	log string
+}
+
+func (n *notOurs) Unwrap() error { return n.error }
+
+// wrongFile reports a fault at the very beginning, which another file has too.
+func wrongFile(err error) bool {
+	var fault *audit.Fault
+	return errors.As(err, &fault) && fault.At == "header"
+}
+
+// originOf is the name of a key's log.
+func originOf(key string) string {
+	origin, _, _ := strings.Cut(key, "+")
+	return origin
+}
+
+// speaksOf reports whether any line of a file is one of an export of the key's log.
+// Such a file was meant to prove something, and whoever tampered with it may have begun
+// with its first line: only a file without any such line is merely the wrong one.
+func speaksOf(file io.Reader, key string) bool {
+	origin := []byte(originOf(key))
+	org := fmt.Appendf(nil, `"org":%q`, origin[bytes.LastIndexByte(origin, '/')+1:])
+	for r := bufio.NewReaderSize(file, 1<<20); ; { // the longest record has a quarter of it
+		line, err := r.ReadSlice('\n')
+		switch {
+		case bytes.HasPrefix(line, []byte(`{"hash":`)) && bytes.Contains(line, org),
+			bytes.HasPrefix(line, []byte(`{"checkpoint":`)) && bytes.Contains(line, origin),
+			bytes.Contains(line, []byte(`"purser_audit":`)) && bytes.Contains(line, origin):
+			return true
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return false
+		}
+	}
+}
+
 // notVerified is the failure that a verification's error is; nil for none.
 func notVerified(name string, v verified, err error) error {
 	var fault *audit.Fault
+	var other *notOurs
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &other) && errors.As(err, &fault):
+		wrong := purser.Errorf(purser.InvalidRequest, "%s is nothing of the log of this key (%s): %s", name, other.log, fault.Reason).
+			WithHint("purser audit export audit.jsonl writes the log, and prints its key")
+		return &failure{error: wrong, data: v}
 	case errors.As(err, &fault):
 		bad := purser.Errorf(purser.BooksBroken, "the log does not verify: %s", fault)
 		bad.Hint = "keep the file as evidence, and stop spending: purser stop organization --reason \"the audit log does not verify\""
@@ -306,7 +359,9 @@ func showVerified(p *page, v verified) {
 	if v.Fault != nil {
 		p.line("first fault: %s", v.Fault)
 	}
-	p.line("tree size %d, root %s, checkpoint of %s (%d checkpoints)", v.TreeSize, v.Root, v.CheckedAt.Format(time.RFC3339), v.Checkpoints)
+	if v.Checkpoints > 0 {
+		p.line("tree size %d, root %s, checkpoint of %s (%d checkpoints)", v.TreeSize, v.Root, v.CheckedAt.Format(time.RFC3339), v.Checkpoints)
+	}
 	for _, a := range v.Approvers {
 		p.line("signed acts of %s by %s: %d", a.Person, a.Method, a.Acts)
 	}

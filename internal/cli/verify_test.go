@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/purser-dev/purser/internal/audit"
+)
+
+// exportOf writes the export of a log with one record, and tells its key.
+func exportOf(t *testing.T, org string) (export, key string) {
+	t.Helper()
+	k, err := audit.NewKey("purser/ins_1/"+org, bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := audit.Record{Org: org, Seq: 1, TS: 1_790_000_000_000_000, Actor: audit.Actor{Kind: "person", ID: "per_1"}, Action: "set_up", Target: org, Outcome: audit.Accepted}.Leaf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := audit.LeafHash(leaf)
+	var b bytes.Buffer
+	e, err := audit.NewExporter(&b, "ins_1", org, k.Public())
+	if err == nil {
+		err = e.Record(leaf, hash)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	note, err := k.Sign(audit.Checkpoint{Origin: "purser/ins_1/" + org, Size: 1, Root: hash, Time: 1_790_000_000_000_001})
+	if err == nil {
+		err = e.Finish(note)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String(), k.Public()
+}
+
+// Whoever takes the wrong file must not stop an organization; whoever tampered with the
+// right one must not pass for that, wherever they began.
+func TestAWrongFileIsNoAlarmAndATamperedOneIs(t *testing.T) {
+	good, key := exportOf(t, "org_1")
+	other, otherKey := exportOf(t, "org_2")
+	lines := strings.SplitAfter(good, "\n")
+	for _, c := range []struct {
+		name, file string
+		exit       int
+	}{
+		{"the log itself", good, 0},
+		{"nothing", "", 2},
+		{"a text", "the log\n", 2},
+		{"a table", "BillingPeriodStart,x_AuditSequence\n2026,org_1\n", 2},
+		{"an event of it", `{"class_uid":6003,"raw_data":"{\"org\":\"org_1\"}"}` + "\n", 2},
+		{"another log", other, 2},
+		{"the proof of another log", `{"purser_audit_proof":1,"public_key":"` + otherKey + `"}`, 2},
+		{"a changed header", strings.Replace(good, `"ins_1"`, `"ins_2"`, 1), 1},
+		{"a header of another version", strings.Replace(good, `"purser_audit":1`, `"purser_audit":2`, 1), 1},
+		{"another key in the header", strings.Replace(good, key, otherKey, 1), 1},
+		{"another log's header", strings.SplitAfter(other, "\n")[0] + lines[1] + lines[2], 1},
+		{"a text before the header", "hello\n" + good, 1},
+		{"no header", lines[1] + lines[2], 1},
+		{"a record and no header", lines[1], 1},
+		{"a checkpoint and no header", lines[2], 1},
+		{"a header alone, changed", strings.Replace(lines[0], `"purser_audit":1`, `"purser_audit":2`, 1), 1},
+		{"a changed record", strings.Replace(good, `"per_1"`, `"per_2"`, 1), 1},
+		{"the proof of it, with another key", `{"purser_audit_proof":1,"checkpoint":"purser/ins_1/org_1\n1\n","public_key":"` + otherKey + `"}`, 1},
+	} {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		exit := Run(t.Context(), []string{"audit", "verify", path, "--key", key}, World{Out: &out, Err: &errs})
+		said := out.String() + errs.String()
+		if exit != c.exit || strings.Contains(said, "1970-01-01T00:00:00Z") {
+			t.Errorf("%s: exit %d, want %d: %s", c.name, exit, c.exit, said)
+		}
+		if alarm := strings.Contains(said, "NOT VERIFIED") && strings.Contains(said, "purser stop organization"); alarm != (c.exit == 1) {
+			t.Errorf("%s: an alarm, %v: %s", c.name, alarm, said)
+		}
+		if wrong := strings.Contains(said, "invalid_request: "+path+" is nothing of the log of this key (purser/ins_1/org_1)"); wrong != (c.exit == 2) {
+			t.Errorf("%s: a wrong file, %v: %s", c.name, wrong, said)
+		}
+		if strings.HasPrefix(said, "verified") != (c.exit == 0) {
+			t.Errorf("%s: it passes: %s", c.name, said)
+		}
+	}
+}
