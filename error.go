@@ -114,7 +114,7 @@ func Codes() []CodeInfo { return codes }
 var codes = []CodeInfo{
 	{NeedsApproval, ClassPerson, 409, ExitPerson, "A person must approve the plan before anything of it is bought."},
 	{BudgetExceeded, ClassFinal, 402, ExitRefused, "At least one budget would be exceeded; each that failed is listed with what is left of it."},
-	{CurrencyNotBudgeted, ClassFinal, 402, ExitRefused, "No budget on the way has a limit in this currency, and no limit never means unlimited."},
+	{CurrencyNotBudgeted, ClassFinal, 402, ExitRefused, "The run has no budget in this currency, or without a run nothing has; no limit never means unlimited."},
 	{Unpriced, ClassPerson, 409, ExitPerson, "The price is not a number; a person must set a ceiling."},
 	{QuoteChanged, ClassPerson, 409, ExitPerson, "The provider now asks for more, or for other terms, than was planned; make a new plan."},
 	{QuoteExpired, ClassRetry, 409, ExitRetry, "The provider's quote ran out; ask again."},

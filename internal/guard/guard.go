@@ -4,6 +4,7 @@
 package guard
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -174,8 +175,12 @@ func (Budgeted) Forbids(sp Spend) *purser.Error {
 			return nil
 		}
 	}
-	return purser.Errorf(purser.CurrencyNotBudgeted, "no budget allows spending in %s", sp.Amount.Currency).
-		WithHint("a person can allow it: purser run create --budget \"20 %s\"", sp.Amount.Currency)
+	if sp.Run == nil {
+		return purser.Errorf(purser.CurrencyNotBudgeted, "no budget that covers this is in %s", sp.Amount.Currency).
+			WithHint("a person can set one: purser budget set provider %s --limit \"20 %s\"", sp.Provider, sp.Amount.Currency)
+	}
+	return purser.Errorf(purser.CurrencyNotBudgeted, "run %s has no budget in %s, whatever else has one", sp.Run.ID, sp.Amount.Currency).
+		WithHint("a person can give it one: purser budget set run %s --limit \"20 %s\"", sp.Run.ID, sp.Amount.Currency)
 }
 
 // Budgets refuses what would leave any covering budget above its limit. Every
@@ -247,7 +252,7 @@ func (p Pace) Forbids(sp Spend) *purser.Error {
 		return nil
 	}
 	return purser.Errorf(purser.TooManyOrders, "the agent has made %d paid orders within an hour; its limit is %d", paid, p.Most).
-		WithHint("wait, or have a person approve a plan that is marked as meant")
+		WithHint("wait, or %s", meant(sp))
 }
 
 // Repeat refuses to order the same thing for the same amount again within the
@@ -261,7 +266,7 @@ func (g Repeat) Forbids(sp Spend) *purser.Error {
 	for _, r := range sp.Recent {
 		if r.SameRun && r.Target == sp.Target && r.Amount == sp.Amount.Amount && !r.Failed && sp.Now.Sub(r.At) < g.Within {
 			return purser.Errorf(purser.LooksLikeDuplicate, "the same thing was ordered in this run at %s", r.At.Format(time.RFC3339)).
-				WithHint("if it is meant, plan it with --meant and have a person approve it; without a plan: purser hold allow-repeat")
+				WithHint("if it is meant, %s", meant(sp))
 		}
 	}
 	return nil
@@ -277,8 +282,21 @@ func (b Burst) Forbids(sp Spend) *purser.Error {
 		return nil
 	}
 	return purser.Errorf(purser.TooManyOrders, "%s would be new, and within an hour the agent bought for the first time from %s", sp.Provider, strings.Join(sp.NewSince, ", ")).
-		WithHint("wait, or have a person approve a plan that is marked as meant")
+		WithHint("wait, or %s", meant(sp))
 }
+
+// meant is how a person says that an order is meant. One of a plan is known by a digest,
+// and marked in the plan; any other by its own words, which an agent chose: they are
+// quoted, so that a shell takes them as they are.
+func meant(sp Spend) string {
+	if sp.Run == nil || strings.HasPrefix(sp.Target, "sha256:") {
+		return "have a person approve a plan that is marked as meant: purser add SERVICE --again, or meant: true in a plan's file"
+	}
+	return fmt.Sprintf("have a person sign for it: purser hold allow-repeat %s --order %s --amount \"%s\"", sp.Run.ID, shellWord(sp.Target), sp.Amount)
+}
+
+// shellWord is a text that a POSIX shell takes as one word.
+func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // Breaker pauses a run after Most failures of the same order in a row (CONTROLS, drill l).
 type Breaker struct{ Most int }
@@ -301,5 +319,5 @@ func (g Breaker) Forbids(sp Spend) *purser.Error {
 		return nil
 	}
 	return purser.Errorf(purser.TooManyOrders, "the same order failed %d times in a row", failures).
-		WithHint("find out why before trying again; a plan marked as meant and approved by a person goes on")
+		WithHint("find out why before trying again; then %s", meant(sp))
 }

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,38 @@ func TestARefusalListsEveryBudgetThatFailed(t *testing.T) {
 	err := Budgets{}.Forbids(sp)
 	if err == nil || len(err.Budgets) != 2 || err.Budgets[1].Left != 200 || err.Budgets[0].Needed != 500 {
 		t.Fatalf("refusal = %+v", err)
+	}
+}
+
+// Who is refused types what the hint says: a whole command that works, and a word of an
+// agent's choice is one word to a shell.
+func TestARefusalSaysWhatToType(t *testing.T) {
+	again := []Recent{{"it's $(5) leaflets", 500, now.Add(-time.Minute), false, true}}
+	allow := `purser hold allow-repeat run_1 --order 'it'\''s $(5) leaflets' --amount "5.00 USD"`
+	for _, tc := range []struct {
+		name   string
+		change func(*Spend)
+		says   string
+	}{
+		{"an order that looks like the last", func(s *Spend) { s.Target, s.Recent = again[0].Target, again }, "if it is meant, have a person sign for it: " + allow},
+		{"an order too many", func(s *Spend) { s.Target, s.Recent = again[0].Target, make5("other") }, "wait, or have a person sign for it: " + allow},
+		{"a plan's order too many", func(s *Spend) { s.Target, s.Recent = "sha256:00", make5("other") }, "purser add SERVICE --again, or meant: true"},
+		{"a fourth new provider", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, "purser hold allow-repeat run_1 --order 'local/hosting:pro'"},
+		{"a currency that the run has not", func(s *Spend) { s.Amount.Currency = "EUR" }, `purser budget set run run_1 --limit "20 EUR"`},
+		{"a renewal in a currency that nothing has", func(s *Spend) { s.Amount.Currency, s.Run = "EUR", nil }, `purser budget set provider local --limit "20 EUR"`},
+	} {
+		sp := fine()
+		tc.change(&sp)
+		no := all().Refusals(sp)
+		if len(no) == 0 || !strings.Contains(no[0].Hint, tc.says) {
+			t.Errorf("%s: %+v, want %q", tc.name, no, tc.says)
+		}
+	}
+	sp := fine()
+	sp.Amount.Currency = "EUR"
+	sp.Budgets = append(sp.Budgets, Budget{purser.BudgetLine{Scope: "organization", Limit: purser.Money{Amount: 500, Currency: "EUR"}}})
+	if no := (Budgeted{}).Forbids(sp); no == nil || no.Detail != "run run_1 has no budget in EUR, whatever else has one" {
+		t.Errorf("an organization's budget in euros, and a run's in dollars: %v", no)
 	}
 }
 

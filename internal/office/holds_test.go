@@ -199,6 +199,8 @@ func TestARefusalNamesEveryBudgetThatFails(t *testing.T) {
 		}
 		_, err = do[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models/large", AmountMinor: 1, Currency: "EUR"})
 		refused(t, err, purser.CurrencyNotBudgeted)
+		h.limit("run", run.ID, purser.Money{Amount: 100, Currency: "EUR"}) // as the hint says
+		must[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models/large", AmountMinor: 1, Currency: "EUR"})
 		h.books()
 		h.verify()
 	})
@@ -478,6 +480,9 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 		must[purser.Hold](h, agent, "place_hold", in)
 		_, err := do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.LooksLikeDuplicate)
+		if want := "purser hold allow-repeat " + run.ID + " --order '100 leaflets' --amount \"9.00 USD\""; !strings.Contains(err.(*purser.Error).Hint, want) {
+			t.Errorf("the hint is %q, want %q", err.(*purser.Error).Hint, want)
+		}
 		allow := purser.AllowRepeat{Run: run.ID, Target: in.Target, AmountMinor: 900, Currency: "USD"}
 		_, err = do[purser.Accepted](h, agent, "allow_repeat", allow)
 		refused(t, err, purser.SelfApproval)
