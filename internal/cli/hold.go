@@ -26,7 +26,7 @@ func (f *spending) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.currency, "currency", "USD", "currency of an amount that names none")
 	cmd.Flags().StringVar(&f.run, "run", "", "run to spend for (a platform names one; an agent has its own)")
 	cmd.Flags().StringVar(&f.category, "category", "", "category whose budget covers it too")
-	cmd.Flags().StringSliceVar(&f.labels, "label", nil, "name=value, beside the labels of run and project")
+	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "name=value, beside the labels of run and project; may be repeated")
 }
 
 func (f *spending) money(cmd *cobra.Command) (purser.Money, error) {

@@ -150,6 +150,19 @@ func TestARefusalSaysWhatToType(t *testing.T) {
 	}
 }
 
+func TestALabelIsALowerCaseNameAndAValue(t *testing.T) {
+	for _, good := range []string{"team=search", "team=x,y", "a.b-c_1=A/B:C"} {
+		if err := CheckLabel(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "team", "team=", "=x", "a=b=c", "team=x y", "Team=x", "team=ü"} {
+		if err := CheckLabel(bad); err == nil || !strings.Contains(err.Detail, "the name in lower case") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 // More guards never allow more: the law that lets anyone add one.
 func FuzzMoreGuardsNeverAllowMore(f *testing.F) {
 	f.Add(int64(500), int64(2000), int64(0), uint8(3), false, int64(0))

@@ -111,7 +111,7 @@ func CheckLabel(label string) *purser.Error {
 		ok = ok && c > ' ' && c <= '~' && c != '='
 	}
 	if !ok {
-		return purser.Errorf(purser.InvalidRequest, "%q is no label; write it as name=value, like team=search", label)
+		return purser.Errorf(purser.InvalidRequest, "%q is no label; write it as name=value, like team=search: the name in lower case, the value in up to 64 visible characters without =", label)
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package office
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/canonical"
+	"github.com/purser-dev/purser/internal/catalog"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/spend"
@@ -294,10 +296,10 @@ func (o *Office) budgetTarget(ctx context.Context, q *db.Queries, by purser.Acto
 		if in.ID == "" {
 			return "", "", purser.Errorf(purser.InvalidRequest, "which category?").WithHint("purser catalog lists them")
 		}
-		if !validTarget(in.ID) { // a catalog's may be several words
+		if !validTarget(in.ID) {
 			return "", "", purser.Errorf(purser.InvalidRequest, "%.40q is no category's name", in.ID).WithHint("purser catalog lists them")
 		}
-		return in.Scope, in.ID, nil
+		return in.Scope, in.ID, o.spendable(ctx, q, by.Organization, in.ID)
 	case purser.ScopeLabel:
 		if err := guard.CheckLabel(in.ID); err != nil {
 			return "", "", err
@@ -305,6 +307,25 @@ func (o *Office) budgetTarget(ctx context.Context, q *db.Queries, by purser.Acto
 		return in.Scope, in.ID, nil
 	}
 	return "", "", purser.Errorf(purser.InvalidRequest, "a budget's scope is organization, project, provider, category, label or run, not %q", in.Scope)
+}
+
+// spendable refuses a category that no spend can have, since its limit would hold
+// nothing: no charge can name it, and no service in a catalog, whose words may be any,
+// is of it. What has a limit already keeps it, and can be lowered.
+func (o *Office) spendable(ctx context.Context, q *db.Queries, org, category string) error {
+	if validPayee(category) {
+		return nil
+	}
+	limits, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: org, Scope: "category", Target: category})
+	if err != nil || len(limits) > 0 {
+		return err
+	}
+	all, err := o.entries(ctx, q, "")
+	if err != nil || slices.ContainsFunc(all, func(e catalog.Entry) bool { return len(e.Categories) > 0 && e.Categories[0] == category }) {
+		return err
+	}
+	return purser.Errorf(purser.InvalidRequest, "nothing can be spent in the category %.40q: a charge's is 1 to 64 letters, digits and . _ - /, and no service here is of it", category).
+		WithHint("purser catalog lists them")
 }
 
 func periodOf(in purser.SetBudget) string {

@@ -214,6 +214,9 @@ func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHo
 	if by.Kind == purser.Agent {
 		in.Run = by.Run
 	}
+	if err := knownRun(ctx, o.Store.Read(), by.Organization, in.Run); err != nil {
+		return purser.List[purser.Hold]{}, err
+	}
 	limit := page(in.Page)
 	rows, err := o.Store.Read().OpenHolds(ctx, db.OpenHoldsParams{Organization: by.Organization, Run: in.Run, After: in.Cursor, RowLimit: limit + 1})
 	if err != nil {

@@ -501,6 +501,14 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 		must[purser.Hold](h, agent, "place_hold", in)
 		_, err = do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.LooksLikeDuplicate) // once
+		// Of a run that there is not nothing is listed as if it had spent nothing.
+		_, err = do[purser.Spend](h, h.owner, "spend", purser.AskSpend{Run: "run_nope"})
+		refused(t, err, purser.NotFound)
+		_, err = do[purser.List[purser.Hold]](h, h.owner, "list_holds", purser.AskHolds{Run: "run_nope"})
+		refused(t, err, purser.NotFound)
+		if got := must[purser.List[purser.Hold]](h, h.owner, "list_holds", purser.AskHolds{Run: run.ID}).Items; len(got) != 3 {
+			t.Errorf("the run has %d holds, want 3", len(got))
+		}
 		in.Target, in.AmountMinor = "1000 leaflets", 1001
 		_, err = do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.NeedsApproval)

@@ -594,7 +594,7 @@ func (s *seller) Services(context.Context, office.Provider) ([]app.Service, erro
 			Pricing: app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: "By the name"}}},
 		},
 		{
-			ID: "hosting:static", Kind: app.KindDeployable, Categories: []string{"compute"}, Description: "Files.",
+			ID: "hosting:static", Kind: app.KindDeployable, Categories: []string{"Web hosting", "compute"}, Description: "Files.",
 			Pricing: app.Pricing{Type: app.PriceFree}, XEnv: map[string]string{"account": "CLOUDFLARE_ACCOUNT_ID", "token": "CLOUDFLARE_API_TOKEN"},
 		},
 		{ID: "odd:thing", Kind: app.KindDeployable, Description: "Ask us.", Pricing: app.Pricing{Type: app.PricePaid, Paid: app.Tiers{{Type: app.PriceFreeform, Freeform: "Contact sales"}}}},

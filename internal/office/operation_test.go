@@ -77,7 +77,14 @@ func TestNoMemberOfARequestIsTooOddToRefuse(t *testing.T) {
 			_, err := do[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: id, Limit: usd(0)})
 			refused(t, err, purser.InvalidRequest)
 		}
-		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: "Web hosting", Limit: usd(0)})
+		// Nor a limit that would hold nothing, since no spend can be of its category.
+		for _, id := range []string{"ünï cødé", "llm ", " llm", "a b", "web hosting", "compute "} {
+			_, err := do[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: id, Limit: usd(0)})
+			refused(t, err, purser.InvalidRequest)
+			_, err = do[purser.Hold](h, meter, "charge_usage", purser.ChargeUsage{Run: run.ID, Provider: "local", Category: id, AmountMinor: 1, Currency: "USD"})
+			refused(t, err, purser.InvalidRequest)
+		}
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "category", ID: "Web hosting", Limit: usd(0)}) // a catalog's
 		h.verify()
 	})
 }

@@ -27,6 +27,9 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 	if by.Kind == purser.Agent {
 		in.Run = by.Run
 	}
+	if err := knownRun(ctx, q, by.Organization, in.Run); err != nil {
+		return out, err
+	}
 	before := int64(math.MaxInt64)
 	if in.Cursor != "" {
 		if before, err = strconv.ParseInt(in.Cursor, 10, 64); err != nil {
@@ -45,6 +48,15 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 	lines, err := o.lines(ctx, q, by.Organization)
 	out.Budgets = visible(by, lines)
 	return out, err
+}
+
+// knownRun refuses the name of no run: an empty list would say that it spent nothing.
+func knownRun(ctx context.Context, q *db.Queries, org, run string) error {
+	if run == "" {
+		return nil
+	}
+	_, err := q.Run(ctx, db.RunParams{Organization: org, ID: run})
+	return notFound(err, "run", run)
 }
 
 // movements are found by run where one is named: the query that takes everything

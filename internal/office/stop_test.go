@@ -384,6 +384,11 @@ func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 	if show := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: other.ID}); show.State != "active" {
 		t.Errorf("the other run is %s", show.State)
 	}
+	// A person has no run of its own.
+	for _, scope := range []string{"project", "provider", "agent", "run"} {
+		_, err := do[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: scope, Reason: "mine"})
+		refused(t, err, purser.InvalidRequest)
+	}
 	h.nothing()
 }
 
