@@ -139,13 +139,12 @@ func (s *session) fail(ctx context.Context, command string, err error) int {
 // or of the machine it runs on; here, unlike at the server, its text is shown,
 // because it is the person's own machine.
 func describe(ctx context.Context, err error) problem {
-	var known *purser.Error
-	coded := errors.As(err, &known)
 	var child *exec.ExitError // the terminal's ctrl-C reaches children too
-	if ctx.Err() != nil && (!coded || errors.Is(err, context.Canceled) || errors.As(err, &child)) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.As(err, &child)) {
 		return problem{Code: "interrupted", Class: purser.ClassRetry, Detail: "interrupted", Exit: 130}
 	}
-	if !coded {
+	var known *purser.Error
+	if !errors.As(err, &known) {
 		info := purser.Internal.Info()
 		return problem{Code: string(purser.Internal), Class: info.Class, Detail: err.Error(), Exit: info.Exit}
 	}

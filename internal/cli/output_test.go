@@ -21,9 +21,9 @@ func TestAnInterruptionIsToldAsOneWhateverItEnded(t *testing.T) {
 		{"a call to the server", purser.Errorf(purser.Unavailable, "no answer").WithCause(context.Canceled), "interrupted"},
 		{"a child", fmt.Errorf("running pgbench: %w", killed), "interrupted"},
 		{"a child, in a coded error", purser.Errorf(purser.InvalidRequest, "it failed").WithCause(killed), "interrupted"},
-		{"a query", errors.New("interrupted (9)"), "interrupted"},
 		{"a measurement", notMeasured(ended(t), errors.New("a word of a child")), "interrupted"},
 		{"nothing: the answer was there before", purser.Errorf(purser.BudgetExceeded, "too much"), "budget_exceeded"},
+		{"nothing: the end went wrong by itself", errors.New("closing the database"), "internal"},
 	} {
 		if got := describe(ended(t), c.err); got.Code != c.want || got.Code == "interrupted" && got.Exit != 130 {
 			t.Errorf("%s: %s, exit %d", c.name, got.Code, got.Exit)
