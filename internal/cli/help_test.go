@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"github.com/purser-dev/purser"
 )
 
 // typedCommands lists every command, hidden ones too.
@@ -72,6 +74,12 @@ func TestEachCommandHasAnExampleAndASentence(t *testing.T) {
 		}
 		if cmd.Args == nil || cmd.RunE == nil {
 			t.Errorf("%s does not check its arguments, or does nothing", cmd.CommandPath())
+			continue
+		}
+		for _, args := range [][]string{nil, {"a", "b", "c", "d", "e"}} {
+			if err := cmd.Args(cmd, args); err != nil && purser.CodeOf(err) != purser.InvalidRequest {
+				t.Errorf("%s of %d arguments: %v", cmd.CommandPath(), len(args), err)
+			}
 		}
 	}
 }
