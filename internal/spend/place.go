@@ -165,7 +165,7 @@ func (s *State) forbidden(r *Request, run *Run, sp guard.Spend) *purser.Error {
 	// is, a threshold cannot say.
 	if sp.Order && (r.Amount.Currency != run.Threshold.Currency || r.Amount.Amount > run.Threshold.Amount) {
 		return purser.Errorf(purser.NeedsApproval, "an order of %s is not within the run's threshold of %s", r.Amount, run.Threshold).
-			WithHint("plan it, so that a person can approve it: purser plan %s", r.Provider)
+			WithHint("what a catalog sells can be planned, and a person approves it: purser plan PROVIDER/SERVICE; else a person can make a run with a higher threshold: purser run create --budget AMOUNT --threshold %q", r.Amount.String())
 	}
 	return nil
 }
