@@ -30,6 +30,7 @@ type Actor struct {
 	Source       string     `json:"-"`                      // network address, for counting failed sign-ins
 	Key          string     `json:"-"`                      // the request's idempotency key (RULES 10)
 	ExpiresAt    *time.Time `json:"-"`                      // of the credential
+	Remembered   bool       `json:"-"`                      // the database did not say whose the credential is: the deciding turn asks
 	Ended        error      `json:"-"`                      // why the credential does no more than what Operation.Spends says
 	Browser      string     `json:"-"`                      // what a browser calls itself, when the console asks for it: signing in then makes a session
 }

@@ -425,7 +425,7 @@ func (b *books) add(seq int64, l *line, accepted, opens bool) error {
 		return fmt.Errorf("%s: %d captured and %d refunded after %d and %d: neither ever goes down", l.scope, l.Captured, l.Refunded, w.captured, w.refunded)
 	case l.Refunded > l.Captured:
 		return fmt.Errorf("%s: more refunded than captured", l.scope)
-	case opens && ok:
+	case opens && *w != moved{}: // a refusal may have told of it before, at nothing
 		return fmt.Errorf("%s: a limit was set with what was spent before it, and the window was there already", l.scope)
 	case !opens && by.held > 0 && (by.captured != 0 || by.refunded != 0):
 		return fmt.Errorf("%s: one decision held and captured or refunded", l.scope)

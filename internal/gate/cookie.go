@@ -26,7 +26,7 @@ func (g *Gate) Session(r *http.Request) (purser.Actor, error) {
 	source := g.Source(r)
 	by, err := g.config.Sessions.AuthenticateSession(r.Context(), cookie, source)
 	if err != nil {
-		return purser.Actor{}, g.strange(source, true, err)
+		return purser.Actor{}, g.strange(source, "", err)
 	}
 	by.Source = source
 	EntryOf(r.Context()).Sent(by)

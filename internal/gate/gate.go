@@ -368,7 +368,7 @@ const (
 )
 
 // AdmitToStop is Admit for what must work without a database (SPEND.md K4): whoever was
-// let in a while ago may stop, since that only refuses.
+// let in a while ago may stop until it answers, since that only refuses.
 func (g *Gate) AdmitToStop(r *http.Request) (purser.Actor, error) {
 	bearer, err := Bearer(r)
 	if err != nil {
@@ -384,18 +384,28 @@ func (g *Gate) AdmitToStop(r *http.Request) (purser.Actor, error) {
 	if purser.CodeOf(err) != purser.Unavailable {
 		return now, err
 	}
-	by.Source = g.Source(r)
+	by.Source, by.Remembered = g.Source(r), true
 	EntryOf(r.Context()).Sent(by)
 	return by, nil
 }
 
 // AdmitToAsk is Admit for a door that finds out later what is asked: an actor whose
 // credential has ended gets that as the answer to all but what AdmitSpender is for.
-func (g *Gate) AdmitToAsk(r *http.Request) (purser.Actor, error) { return g.admit(r, false, true) }
+// One that a stop took which was lifted since gets it here, so that a client signs in again.
+func (g *Gate) AdmitToAsk(r *http.Request) (purser.Actor, error) {
+	by, err := g.admit(r, false, true)
+	if err == nil && purser.CodeOf(by.Ended) == purser.NotSignedIn {
+		return purser.Actor{}, g.strange(g.Source(r), "ended_credential", by.Ended)
+	}
+	return by, err
+}
 
 func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, error) {
-	source := g.Source(r)
+	source, what := g.Source(r), ""
 	bearer, err := Bearer(r)
+	if bearer == "" {
+		what = "no_credential"
+	}
 	if err == nil {
 		by, known := purser.Actor{}, false
 		if fromMemory {
@@ -404,8 +414,12 @@ func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, err
 		if !known {
 			by, err = g.config.Authenticator.Authenticate(r.Context(), bearer, source)
 		}
-		if ended && by.ID != "" {
+		switch {
+		case err == nil || by.ID == "":
+		case ended:
 			by.Ended, err = err, nil
+		default:
+			what = "ended_credential"
 		}
 		if err == nil {
 			by.Source = source
@@ -418,18 +432,19 @@ func (g *Gate) admit(r *http.Request, fromMemory, ended bool) (purser.Actor, err
 			}
 		}
 	}
-	return purser.Actor{}, g.strange(source, bearer != "", err)
+	return purser.Actor{}, g.strange(source, what, err)
 }
 
-// strange counts a request that nobody vouches for, and says what it gets.
-func (g *Gate) strange(source string, shown bool, err error) error {
+// strange counts a request that nobody vouches for, as what is given if the authenticator
+// does not, and says what it gets.
+func (g *Gate) strange(source, what string, err error) error {
 	if purser.CodeOf(err) == purser.NotSignedIn {
 		if wait := g.wrong.take(source); wait > 0 {
 			g.refused(source, "rate_limited")
 			return tooMany(wait)
 		}
-		if !shown {
-			g.refused(source, "no_credential")
+		if what != "" {
+			g.refused(source, what)
 		}
 	}
 	return err

@@ -60,9 +60,6 @@ func New(c Config) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gate.EntryOf(r.Context()).Name("mcp")
 		by, err := c.Gate.AdmitToAsk(r)
-		if err == nil && by.Ended != nil && purser.CodeOf(by.Ended) == purser.NotSignedIn { // a client signs in again
-			err = by.Ended
-		}
 		if err != nil {
 			gate.Problem(w, r, err)
 			return

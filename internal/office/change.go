@@ -257,6 +257,14 @@ func (o *Office) updated(ctx context.Context, t *store.Turn, b begun, s sold) (s
 		if err := o.setPaid(ctx, t, row.ID, ResourceLive); err != nil {
 			return "", err
 		}
+		if row.State == ResourceRetiring {
+			row.RetiredFrom = ResourceLive
+			if err := t.SetResourceState(ctx, db.SetResourceStateParams{
+				Organization: t.Org, ID: row.ID, State: row.State, RemovedAt: row.RemovedAt, DeletesAt: row.DeletesAt, RetiredFrom: row.RetiredFrom,
+			}); err != nil {
+				return "", err
+			}
+		}
 	}
 	if err := o.subscribe(ctx, t, b, row.ID); err != nil {
 		return "", err

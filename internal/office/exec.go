@@ -38,12 +38,14 @@ func (o *Office) Exec(ctx context.Context, by purser.Actor, in purser.Exec) (pur
 				return o.refuseAct(t, by, "exec", in.Resource, err)
 			}
 		}
-		for _, row := range rows {
-			if no, err := o.stopFor(ctx, t, by, row); err != nil {
+		if by.Kind == purser.Agent {
+			if no, err := o.stopForAny(ctx, t, by, rows, allowed); err != nil {
 				return err
-			} else if no != nil && by.Kind == purser.Agent {
+			} else if no != nil {
 				return o.refuse(t, r, no)
 			}
+		}
+		for _, row := range rows {
 			if err := o.reveal(ctx, t, row, allowed, &out); err != nil {
 				return err
 			}
@@ -92,6 +94,22 @@ func (o *Office) revealed(ctx context.Context, t *store.Turn, by purser.Actor) (
 		return nil, err
 	}
 	return fromJSON[[]string](run.Reveal)
+}
+
+// stopForAny finds a stop of whoever asks, or of a resource whose credentials it would get.
+func (o *Office) stopForAny(ctx context.Context, t *store.Turn, by purser.Actor, rows []db.Resource, allowed []string) (*purser.Error, error) {
+	given := []db.Resource{{}} // its own
+	for _, row := range rows {
+		if alive(row) && slices.Contains(allowed, row.Class) {
+			given = append(given, row)
+		}
+	}
+	for _, row := range given {
+		if no, err := o.stopFor(ctx, t, by, row); err != nil || no != nil {
+			return no, err
+		}
+	}
+	return nil, nil
 }
 
 // reveal opens one resource's credentials into the environment.

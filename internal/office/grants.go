@@ -422,6 +422,9 @@ func (o *Office) MeantFor(ctx context.Context, by purser.Actor, path string) err
 		return nil
 	}
 	no := notSignedIn("the token was made for another resource")
+	if by.Ended != nil {
+		return o.turnedAway(&by, no)
+	}
 	return o.turn(ctx, by.Organization, func(t *store.Turn) error {
 		r := recordOf(by, "authenticate", "")
 		r.Detail = map[string]string{"resource": by.Audience, "source": by.Source}

@@ -24,6 +24,7 @@ type latches struct {
 
 type latch struct {
 	organization, scope, target string // as it was asked for: the target may be a name
+	insists                     string // who has it put in force as soon as it can be
 	lifted                      chan struct{}
 }
 
@@ -35,7 +36,7 @@ const latchWait = 250 * time.Millisecond
 // set refuses what a stop will cover, before the database is asked. It gives nil for a
 // stop that is going to be refused: until then it would stop others.
 func (l *latches) set(by purser.Actor, in purser.Stop) *latch {
-	one := &latch{by.Organization, in.Scope, in.ID, make(chan struct{})}
+	one := &latch{organization: by.Organization, scope: in.Scope, target: in.ID, lifted: make(chan struct{})}
 	switch in.Scope {
 	case purser.ScopeOrganization:
 		if one.target = cmp.Or(in.ID, by.Organization); one.target != by.Organization {
@@ -83,6 +84,19 @@ func (l *latches) lift(one *latch) {
 		delete(l.all, one)
 		close(one.lifted)
 	}
+}
+
+// insist notes who insists on a stop, unless the same one does on the same already.
+func (l *latches) insist(one *latch, by purser.Actor) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for other := range l.all {
+		if other.insists == by.ID && other.organization == one.organization && other.scope == one.scope && other.target == one.target {
+			return false
+		}
+	}
+	one.insists = by.ID
+	return true
 }
 
 // unlatched lets a request go on to its turn unless a stop that is not stored yet
@@ -188,6 +202,10 @@ func decideUnder(latched []purser.StopInfo, s *spend.State, requests []spend.Req
 // insist puts a stop in force that the database did not answer to, and lifts its
 // latch then: the stop's key makes it one stop, whoever asks again meanwhile.
 func (o *Office) insist(one *latch, by purser.Actor, in purser.Stop) {
+	if !o.latches.insist(one, by) {
+		o.latches.lift(one) // whoever insists already has the same latched
+		return
+	}
 	o.background(func(ctx context.Context) {
 		for pause(ctx, time.Second) == nil {
 			var coded *purser.Error

@@ -332,3 +332,24 @@ func TestAStopThatNobodyMayMakeIsNotLatched(t *testing.T) {
 		})
 	}
 }
+
+// Whoever asks again and again while the database is away makes one stop of it.
+func TestOneStopComesOfManyCallsForIt(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(1000)
+	for range 5 {
+		h.latch(purser.Stop{Scope: "run", ID: run.ID})
+	}
+	h.watch(nil)
+	h.eventually("it is in force", func() bool { return h.ask("SELECT COUNT(*) FROM stops") > 0 })
+	h.eventually("no latch is left", func() bool {
+		_, err := do[purser.Hold](h, agent, "charge_usage", usage(1))
+		return purser.CodeOf(err) == purser.Stopped && !strings.Contains(err.Error(), "being stopped")
+	})
+	h.stop() // whoever is still at it has ended
+	h.start()
+	if n := h.ask("SELECT COUNT(*) FROM stops"); n != 1 {
+		t.Errorf("%d stops", n)
+	}
+}

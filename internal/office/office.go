@@ -283,9 +283,8 @@ func (o *Office) recorded(op Operation) func(context.Context, purser.Actor, any)
 		if err := admit(op.Operation, by); err == nil || by.Organization == "" || !asCoded(err, &no) {
 			return do(ctx, by, in)
 		}
-		if by.Ended != nil { // nobody in good standing asks: it is counted (RULES 22)
-			o.CountRefusal(by.Source, "ended_credential")
-			return nil, no
+		if by.Ended != nil {
+			return nil, o.turnedAway(&by, no)
 		}
 		return nil, o.turn(ctx, by.Organization, func(t *store.Turn) error {
 			return o.refuse(t, recordOf(by, op.Name, ""), no)

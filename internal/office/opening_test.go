@@ -245,3 +245,20 @@ func openings(t *testing.T, database string, seed uint64) {
 	h.books()
 	h.verify()
 }
+
+// A refusal tells of a provider's default limit that nothing keeps. Where the default has
+// another currency later, a person's first limit is still the first.
+func TestAFirstLimitAfterARefusedDefaultVerifies(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(5000)
+	_, err := do[purser.Hold](h, agent, "charge_usage", usage(20000))
+	refused(t, err, purser.BudgetExceeded)
+	h.o.Defaults.ProviderMonth = purser.Money{Amount: 10000, Currency: "EUR"} // the settings were changed
+	must[purser.Hold](h, agent, "charge_usage", usage(100))
+	if line := h.limitIn("provider", "models/large", purser.PeriodMonth, usd(700)); line.Captured != 100 {
+		t.Errorf("the limit begins with %d captured, want 100", line.Captured)
+	}
+	h.books()
+	h.verify()
+}

@@ -337,3 +337,25 @@ func TestAnAgentSeesOnlyTheCredentialsThatItsRunAllows(t *testing.T) {
 	h.books()
 	h.verify()
 }
+
+// A stop of a provider withholds what its resources would reveal: what is gone, and what the
+// run may not see, withholds nothing.
+func TestAStoppedProviderWithholdsOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	h.seller.pay = h.rail()
+	_, none := h.run(2000)
+	plan := h.planned(none, purser.StepRequest{Service: "local/hosting:static", Name: "site"}, purser.StepRequest{Service: "local/hosting:pro", Name: "account"})
+	done := must[purser.Plan](h, none, "apply", purser.Apply{Plan: plan.ID})
+	_, agent := h.run(100, func(in *purser.CreateRun) { in.Reveal = []string{"runtime"} })
+	h.sql("UPDATE resources SET provider = 'other', state = 'removed' WHERE id = $1", done.Orders[1].Resource)
+	must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "other", Reason: "enough"})
+	if v := must[purser.Variables](h, agent, "exec", purser.Exec{}); len(v.Env) == 0 {
+		t.Error("the account is withheld too")
+	}
+	must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "enough"})
+	_, err := do[purser.Variables](h, agent, "exec", purser.Exec{})
+	refused(t, err, purser.Stopped)
+	_, err = do[purser.Variables](h, none, "exec", purser.Exec{})
+	refused(t, err, purser.NeedsPerson)
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // Sizes of a batch and of what may wait for one.
@@ -73,6 +74,11 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 	if r.Hold != "" && !canName(r.Hold) || r.Run != "" && !canName(r.Run) {
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "hold, run: 1 to 64 visible ASCII characters name one")
 	}
+	if r.By.Ended != nil {
+		if may, err := o.mayStill(ctx, &r); err != nil || !may {
+			return purser.Hold{}, o.turnedAway(&r.By, err)
+		}
+	}
 	if err := o.unlatched(ctx, &r); err != nil {
 		return purser.Hold{}, err
 	}
@@ -88,7 +94,7 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 			return purser.Hold{}, d.err
 		case d.outcome.Err != nil:
 			if r.By.Ended != nil && !d.outcome.Replay { // on no record of its own
-				o.CountRefusal(r.By.Source, "ended_credential")
+				return purser.Hold{}, o.turnedAway(&r.By, d.outcome.Err)
 			}
 			return purser.Hold{}, d.outcome.Err
 		}
@@ -96,6 +102,32 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 	case <-ctx.Done():
 		return purser.Hold{}, ctx.Err()
 	}
+}
+
+// mayStill reports that a turn may have something for a credential that has ended: an
+// answer of before, or a hold of its own that was begun. The turn decides; without this
+// look, whoever holds such a credential could take turn after turn.
+func (o *Office) mayStill(ctx context.Context, r *spend.Request) (bool, error) {
+	q, by := o.Store.Read(), &r.By
+	_, err := q.Key(ctx, db.KeyParams{Organization: by.Organization, Principal: by.ID, Key: by.Key})
+	if err == nil || !missing(err) {
+		return err == nil, o.explain(ctx, err)
+	}
+	if r.Op != spend.Capture {
+		return false, nil
+	}
+	h, err := q.Hold(ctx, db.HoldParams{Organization: by.Organization, ID: r.Hold})
+	if missing(err) {
+		return false, nil
+	}
+	return h.Principal == by.ID && h.Run == by.Run && (h.State == purser.HoldBegun || h.State == purser.HoldUnknown), o.explain(ctx, err)
+}
+
+// turnedAway counts a refusal of a credential that has ended, which gets no record of its
+// own (RULES 22), and gives its reason, or why the credential has ended.
+func (o *Office) turnedAway(by *purser.Actor, reason error) error {
+	o.CountRefusal(by.Source, "ended_credential")
+	return cmp.Or(reason, by.Ended)
 }
 
 func (o *Office) enqueue(p *pending) error {

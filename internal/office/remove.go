@@ -1,6 +1,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -280,7 +281,7 @@ func (o *Office) Restore(ctx context.Context, by purser.Actor, in purser.Restore
 			}
 		}
 		t.Record(r)
-		if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: row.RetiredFrom}); err != nil {
+		if err := t.SetResourceState(ctx, db.SetResourceStateParams{Organization: t.Org, ID: row.ID, State: cmp.Or(row.RetiredFrom, ResourceLive)}); err != nil {
 			return purser.Resource{}, err
 		}
 		if row, err = t.Resource(ctx, db.ResourceParams{Organization: t.Org, ID: row.ID}); err != nil {

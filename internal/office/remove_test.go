@@ -321,3 +321,24 @@ func TestWhatIsDetachedStaysAtTheProviderAndPaysOn(t *testing.T) {
 	}
 	h.charged(3, 2200)
 }
+
+// What was unpaid and became free while it was retired is live once it is restored: no
+// charge is left that would make it so.
+func TestAFreeServiceIsRestoredLive(t *testing.T) {
+	t.Parallel()
+	h, _, s := subscribed(t, aDB(t), changes)
+	_, agent := h.run(2000)
+	h.sql("UPDATE subscriptions SET state = 'payment_required' WHERE id = $1", s.ID)
+	h.sql("UPDATE resources SET state = 'payment_required' WHERE id = $1", s.Resource)
+	h.seller.set(func(x *seller) {
+		x.update = func() {
+			must[purser.Removal](h, h.owner, "remove", purser.Remove{Resource: s.Resource, Mode: "retire"})
+		}
+	})
+	h.changed(agent, s.Resource, "hosting:static")
+	in := purser.Restore{Resource: s.Resource}
+	in.Act = h.sign("restore", in)
+	if back := must[purser.Resource](h, h.owner, "restore", in); back.State != "live" {
+		t.Errorf("it is %s", back.State)
+	}
+}

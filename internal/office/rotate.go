@@ -1,6 +1,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -72,7 +73,7 @@ func (o *Office) stopFor(ctx context.Context, t *store.Turn, by purser.Actor, ro
 		return nil, err
 	}
 	path := pathOf(by)
-	path.Organization, path.Project, path.Provider = t.Org, row.Project, row.Provider
+	path.Organization, path.Project, path.Provider = t.Org, cmp.Or(row.Project, path.Project), row.Provider
 	return guard.Stops{}.Forbids(guard.Spend{Stops: stops, Path: path}), nil
 }
 

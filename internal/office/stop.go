@@ -73,6 +73,11 @@ func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop
 	decided := false
 	out, err := once(ctx, o, by, "stop", in, func(t *store.Turn) (purser.StopInfo, error) {
 		decided = true
+		if by.Remembered {
+			if err := o.stillGood(ctx, t, by); err != nil {
+				return purser.StopInfo{}, o.refuseAct(t, by, "stop", in.Scope+":"+in.ID, err)
+			}
+		}
 		target, err := o.stopTarget(ctx, t, by, in)
 		if err != nil {
 			return purser.StopInfo{}, o.refuseAct(t, by, "stop", in.Scope+":"+in.ID, err)
@@ -93,6 +98,26 @@ func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop
 		err = late
 	}
 	return out, err
+}
+
+// stillGood refuses a stop by a credential that had ended when the door took it from memory.
+func (o *Office) stillGood(ctx context.Context, t *store.Turn, by purser.Actor) error {
+	token, err := t.Token(ctx, db.TokenParams{Organization: t.Org, ID: by.Token})
+	if err != nil {
+		return err
+	}
+	ended := token.RevokedAt != 0 || store.Micro(t.Now) >= token.ExpiresAt
+	if by.Kind == purser.Person {
+		person, err := t.Person(ctx, db.PersonParams{Organization: t.Org, ID: by.ID})
+		if err != nil {
+			return err
+		}
+		ended = ended || person.RemovedAt != 0
+	}
+	if ended {
+		return notSignedIn("the token has ended")
+	}
+	return nil
 }
 
 // stopTarget checks the scope, and that an agent reaches no wider than itself and

@@ -631,3 +631,52 @@ func TestTheEndOfARunGivesUnbegunHoldsBack(t *testing.T) {
 		h.verify()
 	})
 }
+
+// RULES 22: who holds a dead token neither fills the log nor takes the turns of those who
+// spend, whatever it asks for.
+func TestADeadTokenTakesNoTurn(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	c := h.connect()
+	issued := h.redeem(c)
+	agent, err := h.agentOf(issued.Access)
+	if err != nil {
+		t.Fatal(explain(err))
+	}
+	must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: agent.Run})
+	turns := func() int64 { return h.ask("SELECT turn FROM organizations WHERE id = $1", h.owner.Organization) }
+	by, err := h.agentOf(issued.Access)
+	by.Ended = refused(t, err, purser.RunEnded)
+	before := turns()
+	for operation, in := range map[string]any{
+		"charge_usage": usage(1), "place_hold": holdOf(1), "capture_hold": purser.CaptureHold{Hold: "hld_none", AmountMinor: 1},
+		"release_hold": purser.HoldRef{Hold: "hld_none"}, "plan": purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}},
+	} {
+		by.Key = "of " + operation
+		_, err := do[any](h, by, operation, in)
+		refused(t, err, purser.RunEnded)
+	}
+	refused(t, h.o.MeantFor(h.ctx, by, "/v1/charges"), purser.NotSignedIn) // it was for /mcp
+	if n := turns() - before; n != 0 {
+		t.Errorf("it took %d turns", n)
+	}
+}
+
+// SPEND.md K4: without an answer of the database a stop is taken at the word of whoever was
+// known; the turn has one, and who signed out since stops nothing.
+func TestWhoSignedOutStopsNothing(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	known, err := h.o.Authenticate(h.ctx, h.token, "test")
+	if err != nil {
+		t.Fatal(explain(err))
+	}
+	known.Remembered = true // as the gate does
+	first := must[purser.StopInfo](h, known, "stop", purser.Stop{Scope: "project", ID: h.project.ID, Reason: "enough"})
+	h.resume(first)
+	_, agent := h.run(1000)
+	must[purser.Accepted](h, known, "sign_out", purser.SignOut{})
+	_, err = do[purser.StopInfo](h, known, "stop", purser.Stop{Scope: "organization", Reason: "enough"})
+	refused(t, err, purser.NotSignedIn)
+	must[purser.Hold](h, agent, "charge_usage", usage(1)) // nor is it latched
+}
