@@ -75,8 +75,12 @@ func (o *Office) await(ctx context.Context, r spend.Request) (purser.Hold, error
 		return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "hold, run: 1 to 64 visible ASCII characters name one")
 	}
 	if r.By.Ended != nil {
-		if may, err := o.mayStill(ctx, &r); err != nil || !may {
-			return purser.Hold{}, o.turnedAway(&r.By, err)
+		may, err := o.mayStill(ctx, &r)
+		switch {
+		case err != nil:
+			return purser.Hold{}, o.explainBatch(r.By.Organization, err)
+		case !may:
+			return purser.Hold{}, o.turnedAway(&r.By, r.By.Ended)
 		}
 	}
 	if err := o.unlatched(ctx, &r); err != nil {
@@ -111,7 +115,7 @@ func (o *Office) mayStill(ctx context.Context, r *spend.Request) (bool, error) {
 	q, by := o.Store.Read(), &r.By
 	_, err := q.Key(ctx, db.KeyParams{Organization: by.Organization, Principal: by.ID, Key: by.Key})
 	if err == nil || !missing(err) {
-		return err == nil, o.explain(ctx, err)
+		return err == nil, err
 	}
 	if r.Op != spend.Capture {
 		return false, nil
@@ -120,14 +124,14 @@ func (o *Office) mayStill(ctx context.Context, r *spend.Request) (bool, error) {
 	if missing(err) {
 		return false, nil
 	}
-	return h.Principal == by.ID && h.Run == by.Run && (h.State == purser.HoldBegun || h.State == purser.HoldUnknown), o.explain(ctx, err)
+	return h.Principal == by.ID && h.Run == by.Run && (h.State == purser.HoldBegun || h.State == purser.HoldUnknown), err
 }
 
 // turnedAway counts a refusal of a credential that has ended, which gets no record of its
-// own (RULES 22), and gives its reason, or why the credential has ended.
-func (o *Office) turnedAway(by *purser.Actor, reason error) error {
+// own (RULES 22).
+func (o *Office) turnedAway(by *purser.Actor, no error) error {
 	o.CountRefusal(by.Source, "ended_credential")
-	return cmp.Or(reason, by.Ended)
+	return no
 }
 
 func (o *Office) enqueue(p *pending) error {

@@ -660,6 +660,10 @@ func TestADeadTokenTakesNoTurn(t *testing.T) {
 	if n := turns() - before; n != 0 {
 		t.Errorf("it took %d turns", n)
 	}
+	gone, cancel := context.WithCancel(h.ctx)
+	cancel() // as a database that does not answer
+	_, err = h.ops["charge_usage"].Do(gone, by, usage(1))
+	refused(t, err, purser.Unavailable)
 }
 
 // SPEND.md K4: without an answer of the database a stop is taken at the word of whoever was
