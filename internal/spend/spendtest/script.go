@@ -138,7 +138,7 @@ func (s *Script) Next() Step {
 		return s.allow()
 	case n < 98 && s.chance(10):
 		return s.revoke()
-	case n < 98 && s.chance(15):
+	case n < 98 && s.chance(60):
 		return s.end()
 	}
 	s.skew = true
