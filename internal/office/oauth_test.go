@@ -145,6 +145,18 @@ func (h *house) redeem(c connection) office.Issued {
 	return out
 }
 
+// connected is a client that was granted a run, with the agent that it is.
+func (h *house) connected() (connection, office.Issued, purser.Actor) {
+	h.t.Helper()
+	c := h.connect()
+	issued := h.redeem(c)
+	agent, err := h.agentOf(issued.Access)
+	if err != nil {
+		h.t.Fatal(explain(err))
+	}
+	return c, issued, agent
+}
+
 func (h *house) agentOf(token seal.Secret) (purser.Actor, error) {
 	return h.o.Authenticate(h.ctx, token.Reveal(), "192.0.2.1")
 }

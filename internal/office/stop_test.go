@@ -583,12 +583,7 @@ func TestWhatAnEndedTokenMayStillDo(t *testing.T) {
 			t.Run(name+" "+order, func(t *testing.T) {
 				t.Parallel()
 				h := open(t, aDB(t))
-				c := h.connect()
-				issued := h.redeem(c)
-				agent, err := h.agentOf(issued.Access)
-				if err != nil {
-					t.Fatal(explain(err))
-				}
+				c, issued, agent := h.connected()
 				hold := begun(h, agent)
 				if order == "before it is revoked" {
 					end(h, agent)
@@ -600,7 +595,7 @@ func TestWhatAnEndedTokenMayStillDo(t *testing.T) {
 				if by, err := h.agentOf(issued.Access); err == nil || by.ID != "" {
 					t.Errorf("the door knows %q: %v", by.ID, explainOrNil(err))
 				}
-				if _, err = capture(h, agent, hold); err == nil {
+				if _, err := capture(h, agent, hold); err == nil {
 					t.Error("it captured")
 				}
 				if n := h.ask("SELECT SUM(captured) FROM holds"); n != 0 {
@@ -637,12 +632,7 @@ func TestTheEndOfARunGivesUnbegunHoldsBack(t *testing.T) {
 func TestADeadTokenTakesNoTurn(t *testing.T) {
 	t.Parallel()
 	h := open(t, aDB(t))
-	c := h.connect()
-	issued := h.redeem(c)
-	agent, err := h.agentOf(issued.Access)
-	if err != nil {
-		t.Fatal(explain(err))
-	}
+	_, issued, agent := h.connected()
 	must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: agent.Run})
 	turns := func() int64 { return h.ask("SELECT turn FROM organizations WHERE id = $1", h.owner.Organization) }
 	by, err := h.agentOf(issued.Access)
