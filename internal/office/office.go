@@ -181,7 +181,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	o := &Office{
 		Config: cfg, installation: id, walkers: map[string]chan struct{}{}, guesses: map[string]guesses{},
 		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, relinks: map[string]time.Time{}, listings: map[string]listing{},
-		daybooks: map[string]*daybook{}, tails: map[string]*tail{}, queues: queues{most: mostWorkers(cfg.Store.Dialect())},
+		daybooks: map[string]*daybook{}, tails: map[string]*tail{}, queues: newQueues(mostWorkers(cfg.Store.Dialect())),
 	}
 	o.guards = guard.Set{
 		guard.Stops{},

@@ -27,8 +27,12 @@ type queues struct {
 	of      map[string]*queue // by organization: where something waits or is being decided
 	ready   []*queue          // where something waits and nobody decides, the next first
 	workers int
-	most    int // workers
+	most    int           // workers
+	idle    int           // workers that nobody woke
+	wake    chan struct{} // one for each worker that was woken
 }
+
+func newQueues(most int) queues { return queues{most: most, wake: make(chan struct{}, most)} }
 
 // queue is what waits in one organization.
 type queue struct {
@@ -161,7 +165,11 @@ func (o *Office) enqueue(p *pending) error {
 func (o *Office) help() {
 	qs := &o.queues
 	switch {
-	case len(qs.ready) == 0 || qs.workers == qs.most:
+	case len(qs.ready) == 0:
+	case qs.idle > 0:
+		qs.idle--
+		qs.wake <- struct{}{}
+	case qs.workers == qs.most:
 	case o.work(o.drain):
 		qs.workers++
 	case qs.workers == 0:
@@ -223,19 +231,40 @@ func (o *Office) work(f func(context.Context)) bool {
 	return true
 }
 
-// drain decides batches until nothing is ready.
+// drain decides batches until the office closes and nothing is ready. A worker stays:
+// a new goroutine's stack grows with its first batch, which costs as much as deciding one.
 func (o *Office) drain(ctx context.Context) {
 	for {
-		jobs := o.queues.take()
-		if len(jobs) == 0 {
-			return
+		if jobs := o.queues.take(); len(jobs) > 0 {
+			o.decideAll(ctx, jobs)
+			continue
 		}
-		o.decideAll(ctx, jobs)
+		select {
+		case <-o.queues.wake:
+		case <-ctx.Done():
+			if o.queues.leave() {
+				return
+			}
+		}
+	}
+}
+
+// leave ends an idle worker, unless one was woken.
+func (qs *queues) leave() bool {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	select {
+	case <-qs.wake:
+		return false
+	default:
+		qs.idle--
+		qs.workers--
+		return true
 	}
 }
 
 // take takes a batch of those organizations that waited longest. Without one, the
-// worker is done.
+// worker is idle.
 func (qs *queues) take() (jobs []*job) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -252,7 +281,7 @@ func (qs *queues) take() (jobs []*job) {
 		most -= len(j.batch)
 	}
 	if len(jobs) == 0 {
-		qs.workers--
+		qs.idle++
 	}
 	return jobs
 }

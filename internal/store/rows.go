@@ -121,9 +121,9 @@ type join struct {
 // text is the join; each row is looked up by itself on PostgreSQL, whatever its
 // statistics say: OFFSET is a fence for its planner. @ in it are values that all rows
 // share, in their order.
-func (j join) text(columnar bool) string {
+func (j join) text(fenced bool) string {
 	kind := map[bool]string{true: " LEFT JOIN ", false: " JOIN "}[j.maybe]
-	if columnar {
+	if fenced {
 		return kind + "LATERAL (SELECT * FROM " + j.table + " " + j.as + " WHERE " + j.on + " OFFSET 0) AS " + j.as + " ON TRUE"
 	}
 	return kind + j.table + " " + j.as + " ON " + j.on
@@ -135,12 +135,14 @@ func (t *template) of(r *rows, each func(scan func(...any) error) error, shared 
 	case r == nil || r.n == 0:
 		return nil
 	case r.lists != nil:
-		args := make([]any, len(r.lists), len(r.lists)+len(shared))
+		n, args := 0, make([]any, len(r.lists), len(r.lists)+len(shared))
 		for i, list := range r.lists {
 			args[i] = list
+			if r.len() == 1 { // walking a list costs more than a value does
+				n, args[i] = 1, list.only()
+			}
 		}
-		args = append(args, shared...)
-		return []Stmt{{Text: t.text(0), Args: args, Each: each}}
+		return []Stmt{{Text: t.text(n, true), Args: append(args, shared...), Each: each}}
 	}
 	width, args := len(t.kinds), r.flat
 	var out []Stmt
@@ -149,7 +151,7 @@ func (t *template) of(r *rows, each func(scan func(...any) error) error, shared 
 		for ; left < n; left++ { // of a lookup: rows that find nothing
 			args = append(args, blank(t.kinds)...)
 		}
-		out = append(out, Stmt{Text: t.text(n), Args: slices.Concat(args[:n*width], shared), Each: each})
+		out = append(out, Stmt{Text: t.text(n, false), Args: slices.Concat(args[:n*width], shared), Each: each})
 		args, left = args[n*width:], left-n
 	}
 	return out
@@ -184,17 +186,18 @@ var texts sync.Map // textKey -> string
 type textKey struct {
 	before string
 	rows   int
+	fenced bool
 }
 
 // text is the statement with so many rows, or with lists for 0.
-func (t *template) text(n int) string {
-	key := textKey{t.before, n}
+func (t *template) text(n int, fenced bool) string {
+	key := textKey{t.before, n, fenced}
 	if text, ok := texts.Load(key); ok {
 		return text.(string)
 	}
 	joins := ""
 	for _, j := range t.joins {
-		joins += j.text(n == 0)
+		joins += j.text(fenced)
 	}
 	for at := max(n, 1) * len(t.kinds); strings.Contains(joins, "@"); {
 		at++

@@ -13,9 +13,13 @@ var (
 	insertHolds = insertInto("holds", `organization, id, principal, agent, run, project, provider, category, kind, target, currency, amount,
 captured, state, epoch, expires_at, windows, seq, created_at`, "tttttttttttiitiitii", "")
 	insertMovements = insertInto("movements", "organization, seq, n, at, kind, currency, amount, hold, run, project, provider, debit, credit", "tiiittitttttt", "")
+	openWindows     = insertInto("windows", "organization, scope, target, currency, name, held, captured, refunded, guard_ceiling", "tttttiiii", "")
 	// A window that is there keeps its ceiling: only a change of the limit moves it.
-	moveWindows = insertInto("windows", "organization, scope, target, currency, name, held, captured, refunded, guard_ceiling", "tttttiiii", `
-ON CONFLICT (organization, scope, target, currency, name) DO UPDATE SET held = excluded.held, captured = excluded.captured, refunded = excluded.refunded`)
+	moveWindows = template{
+		before: "UPDATE windows AS w SET held = v.column6, captured = v.column7, refunded = v.column8 FROM ",
+		after:  ` WHERE w.organization = v.column1 AND w.scope = v.column2 AND w.target = v.column3 AND w.currency = v.column4 AND w.name = v.column5`,
+		kinds:  "tttttiii", lookup: true,
+	}
 	insertKeys = insertInto("keys", "organization, principal, key, request_hash, code, answer, hold, at", "tttttbti", "")
 )
 
@@ -29,21 +33,21 @@ WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amoun
 
 // writing gathers what the parts of a batch store, but for the records.
 type writing struct {
-	holds, windows, movements, keys *rows
-	before, changes                 []Stmt
+	holds, opened, moved, movements, keys *rows
+	before, changes                       []Stmt
 }
 
 func newWriting(columnar bool) *writing {
 	return &writing{
-		holds: newRows(insertHolds.kinds, columnar), windows: newRows(moveWindows.kinds, columnar),
+		holds: newRows(insertHolds.kinds, columnar), opened: newRows(openWindows.kinds, columnar), moved: newRows(moveWindows.kinds, columnar),
 		movements: newRows(insertMovements.kinds, columnar), keys: newRows(insertKeys.kinds, columnar),
 	}
 }
 
 // stmts are in the order in which rows refer to each other.
 func (w *writing) stmts() []Stmt {
-	return slices.Concat(w.before, insertHolds.of(w.holds, nil), w.changes, moveWindows.of(w.windows, nil), insertMovements.of(w.movements, nil),
-		insertKeys.of(w.keys, nil))
+	return slices.Concat(w.before, insertHolds.of(w.holds, nil), w.changes, openWindows.of(w.opened, nil), moveWindows.of(w.moved, nil),
+		insertMovements.of(w.movements, nil), insertKeys.of(w.keys, nil))
 }
 
 // add adds what was decided in one turn.
@@ -67,7 +71,14 @@ func (w *writing) add(s *spend.State, keys []KeyRow) {
 		w.changes = append(w.changes, Stmt{Text: updateHold, Args: []any{org, h.ID, h.Captured, h.Released, h.Refunded, h.State, h.Epoch, Micro(h.BegunAt), h.Overrun, h.Returned}})
 	}
 	for _, m := range s.Moved {
-		w.windows.text(org, m.Scope, m.Target, m.Currency, m.Name).integer(m.Held, m.Captured, m.Refunded, m.Ceiling)
+		into := w.moved
+		if m.New {
+			into = w.opened
+		}
+		into.text(org, m.Scope, m.Target, m.Currency, m.Name).integer(m.Held, m.Captured, m.Refunded)
+		if m.New {
+			into.integer(m.Ceiling)
+		}
 	}
 	for _, m := range s.Movements {
 		debit, credit, err := ledger.Accounts(m.Kind, m.Hold.Provider)

@@ -222,6 +222,9 @@ func (a *array) integer(v int64) {
 	a.body = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(a.body, 8), uint64(v))
 }
 
+// only is the value of a list of one, in the protocol's binary form.
+func (a *array) only() []byte { return a.body[arrayHead+4:] }
+
 func (a *array) wire() []byte {
 	binary.BigEndian.PutUint32(a.body[12:], uint32(a.n))
 	return a.body
