@@ -75,7 +75,7 @@ func (s *Store) spend(ctx context.Context, wait, fresh bool, all []Spends) (left
 		for _, t := range turns {
 			s.lastZones.Store(t.Org, t.Zone)
 		}
-		return l.run(ctx, turns)
+		return l.decide(ctx, turns)
 	})
 	if err == nil {
 		left = l.untouched()
@@ -89,7 +89,7 @@ func (s *Store) SpendIn(ctx context.Context, t *Turn, b Spends) error {
 	if err := t.send(ctx, l.first(t.Now)); err != nil {
 		return err
 	}
-	stmts, err := l.run(ctx, []*Turn{t})
+	stmts, err := l.decide(ctx, []*Turn{t})
 	if err != nil {
 		return err
 	}
@@ -157,9 +157,9 @@ func (l *loading) untouched() (left []string) {
 	return left
 }
 
-// run asks for what is still missing, lets the states be decided and gives what is
+// decide asks for what is still missing, lets the states be decided and gives what is
 // to be written.
-func (l *loading) run(ctx context.Context, turns []*Turn) ([]Stmt, error) {
+func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	var missing []Stmt
 	budgets, runs := scopes{l: l}, newRows(selectRuns.kinds, l.columnar)
 	for _, t := range turns {
@@ -175,7 +175,7 @@ func (l *loading) run(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 		missing = append(missing, p.second(&budgets, runs)...)
 	}
 	// Windows of the past come after the budgets, which load those of now.
-	missing = slices.Concat(selectRuns.of(runs, l.runRow), budgets.stmts(), missing)
+	missing = slices.Concat(selectRuns.of(runs, l.run), budgets.stmts(), missing)
 	if len(missing) > 0 {
 		if err := turns[0].Load(ctx, missing); err != nil {
 			return nil, err
@@ -230,7 +230,7 @@ func (l *loading) first(now time.Time) []Stmt {
 		}
 		orders = append(orders, p.first(now, tokens, runs, holds, &budgets, keys)...)
 	}
-	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.runRow),
+	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.run),
 		selectOpenings.of(openings, l.opening), selectHolds.of(holds, l.hold),
 		budgets.stmts(), selectKeys.of(keys, l.key), orders)
 }
@@ -251,7 +251,9 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 	for i := range p.Requests {
 		r := &p.Requests[i]
 		add(tokens, "token", r.By.Token)
-		add(runs, "run", r.By.Run)
+		if r.By.Token == "" {
+			add(runs, "run", r.By.Run)
+		}
 		add(holds, "hold", r.Hold)
 		if r.By.Key != "" && keys != nil {
 			keys.text(p.Organization, r.By.ID, r.By.Key)
@@ -259,7 +261,9 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 		if r.Run == "" {
 			continue
 		}
-		add(runs, "run", r.Run)
+		if r.By.Token == "" || r.Run != r.By.Run {
+			add(runs, "run", r.Run)
+		}
 		if r.Kind == purser.KindOrder && add(nil, "order", r.Run) {
 			orders = append(orders, p.orders(r.Run, now)...)
 		}

@@ -16,8 +16,13 @@ import (
 var (
 	selectStops = lookUp("v.column1, s.id, s.scope, s.target, s.reason, s.epoch, s.seq, s.at, s.lifted_at", "t",
 		join{table: "stops", as: "s", on: "s.organization = v.column1 AND s.lifted_at = 0"})
-	selectTokens = lookUp("v.column1, t.id, t.revoked_at, t.revoked_by, t.expires_at", "tt",
-		join{table: "tokens", as: "t", on: "t.organization = v.column1 AND t.id = v.column2"})
+	// A token comes with its run: each statement costs as much as the rows that one spend writes.
+	selectTokens = lookUp(`v.column1, t.id, t.revoked_at, t.revoked_by, t.expires_at, COALESCE(r.id, ''), COALESCE(r.project, ''), COALESCE(r.agent, ''),
+COALESCE(r.threshold, 0), COALESCE(r.currency, ''), COALESCE(r.providers, ''), COALESCE(r.labels, ''), COALESCE(r.expires_at, 0), COALESCE(r.ended_at, 0),
+COALESCE(p.labels, '')`, "tt",
+		join{table: "tokens", as: "t", on: "t.organization = v.column1 AND t.id = v.column2"},
+		join{table: "runs", as: "r", maybe: true, on: "r.organization = v.column1 AND r.id = t.run"},
+		join{table: "projects", as: "p", maybe: true, on: "p.organization = v.column1 AND p.id = r.project"})
 	selectRuns = lookUp("v.column1, r.id, r.project, r.agent, r.threshold, r.currency, r.providers, r.labels, r.expires_at, r.ended_at, p.labels", "tt",
 		join{table: "runs", as: "r", on: "r.organization = v.column1 AND r.id = v.column2"},
 		join{table: "projects", as: "p", on: "p.organization = v.column1 AND p.id = r.project"})
@@ -172,32 +177,53 @@ func (p *part) addStop(s purser.StopInfo, at, lifted int64) {
 func (l *loading) token(scan func(...any) error) error {
 	var org, id, by string
 	var revoked, expires int64
-	err := scan(&org, &id, &revoked, &by, &expires)
-	if err == nil {
-		l.of[org].state.Tokens[id] = spend.Token{Revoked: revoked != 0, Taken: by != "", ExpiresAt: Time(expires)}
-	}
-	return err
-}
-
-func (l *loading) runRow(scan func(...any) error) error {
-	var r spend.Run
-	var expires, ended int64
-	var org, providers, labels, project string
-	if err := scan(&org, &r.ID, &r.Project, &r.Agent, &r.Threshold.Amount, &r.Threshold.Currency, &providers, &labels, &expires, &ended, &project); err != nil {
+	var r runRow
+	if err := scan(append([]any{&org, &id, &revoked, &by, &expires}, r.columns()...)...); err != nil {
 		return err
 	}
-	r.ExpiresAt, r.Ended = Time(expires), ended != 0
+	l.of[org].state.Tokens[id] = spend.Token{Revoked: revoked != 0, Taken: by != "", ExpiresAt: Time(expires)}
+	if r.ID == "" {
+		return nil
+	}
+	return r.into(l.of[org].state)
+}
+
+func (l *loading) run(scan func(...any) error) error {
+	var org string
+	var r runRow
+	if err := scan(append([]any{&org}, r.columns()...)...); err != nil {
+		return err
+	}
+	return r.into(l.of[org].state)
+}
+
+// runRow is a run as it is stored, with the labels of its project.
+type runRow struct {
+	spend.Run
+	expires, ended             int64
+	providers, labels, project string
+}
+
+func (r *runRow) columns() []any {
+	return []any{&r.ID, &r.Project, &r.Agent, &r.Threshold.Amount, &r.Threshold.Currency, &r.providers, &r.labels, &r.expires, &r.ended, &r.project}
+}
+
+func (r *runRow) into(s *spend.State) error {
+	r.ExpiresAt, r.Ended = Time(r.expires), r.ended != 0
 	var own, above []string
-	for text, into := range map[string]*[]string{providers: &r.Providers, labels: &own, project: &above} {
-		if text == "[]" {
+	for _, list := range []struct {
+		text string
+		into *[]string
+	}{{r.providers, &r.Providers}, {r.labels, &own}, {r.project, &above}} {
+		if list.text == "[]" {
 			continue
 		}
-		if err := json.Unmarshal([]byte(text), into); err != nil {
+		if err := json.Unmarshal([]byte(list.text), list.into); err != nil {
 			return fmt.Errorf("reading run %s: %w", r.ID, err)
 		}
 	}
 	r.Labels = spend.Together(above, own)
-	l.of[org].state.Runs[r.ID] = &r
+	s.Runs[r.ID] = &r.Run
 	return nil
 }
 
