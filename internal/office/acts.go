@@ -321,3 +321,120 @@ func documentMap(a *audit.Attachment) map[string]any {
 	}
 	return m
 }
+
+// ShowAct tells what waits to be signed, and waits for the signature.
+func (o *Office) ShowAct(ctx context.Context, by purser.Actor, in purser.ActRef) (purser.Act, error) {
+	waiting, cancel := context.WithTimeout(ctx, min(time.Duration(max(in.Wait, 0))*time.Second, defaultWait))
+	defer cancel()
+	for {
+		news := o.news.next(by.Organization)
+		out, err := o.showAct(ctx, by, in.Nonce)
+		if err != nil || out.State != "waiting" || in.Wait <= 0 {
+			return out, err
+		}
+		select {
+		case <-news:
+		case <-time.After(shortWait): // replicas do not hear each other
+		case <-o.leaving.Done():
+			return out, nil
+		case <-waiting.Done():
+			return out, ctx.Err()
+		}
+	}
+}
+
+func (o *Office) showAct(ctx context.Context, by purser.Actor, nonce string) (out purser.Act, err error) {
+	q := o.Store.Read()
+	row, err := q.Challenge(ctx, db.ChallengeParams{Organization: by.Organization, Nonce: nonce})
+	if err != nil || row.Approver != by.ID || row.Document == "" {
+		return out, orWrong(err, purser.Errorf(purser.NotFound, "no act of yours is called that here").WithHint("do again what asked for it"))
+	}
+	out = purser.Act{
+		Operation: row.Operation, State: "waiting",
+		Challenge: purser.Challenge{Nonce: nonce, NotAfter: store.Time(row.NotAfter)},
+	}
+	switch {
+	case row.UsedAt != 0:
+		out.State = "used"
+	case store.Micro(o.Now()) > row.NotAfter:
+		out.State = "expired"
+	case row.Answer != "":
+		out.State = "signed"
+	}
+	if err := decodeNumbers([]byte(row.Document), &out.Document); err != nil {
+		return out, err
+	}
+	if row.Request != "" {
+		text, err := o.unwrapped(row, "request", row.Request)
+		if err != nil {
+			return out, err
+		}
+		if err := decodeNumbers([]byte(text), &out.Request); err != nil {
+			return out, err
+		}
+	}
+	if out.State == "signed" {
+		text, err := o.unwrapped(row, "answer", row.Answer)
+		if err != nil {
+			return out, err
+		}
+		if out.Signature, err = fromJSON[*purser.Signature](text); err != nil {
+			return out, err
+		}
+	}
+	if err := o.byPasskey(ctx, q, by, purser.AskAct{Operation: row.Operation, Request: out.Request}, &out.Challenge); err != nil {
+		return out, err
+	}
+	out.Request = withoutSecrets(out.Request)
+	return out, nil
+}
+
+func (o *Office) unwrapped(row db.Challenge, column, text string) (string, error) {
+	sealed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", fmt.Errorf("reading an act: %w", err)
+	}
+	secret, err := o.openText(sealed, row.Organization, "challenges", row.Nonce, column)
+	return secret.Reveal(), err
+}
+
+// withoutSecrets leaves out what a request holds that nobody needs to see to sign
+// it; its digest covers it all the same.
+func withoutSecrets(request map[string]any) map[string]any {
+	out := map[string]any{}
+	for name, v := range request {
+		switch {
+		case strings.Contains(name, "secret"), name == "information":
+			out[name] = "[secret]"
+		default:
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// AnswerAct keeps a passkey's signature for the program that asked for the act. It
+// changes nothing yet: the operation itself checks it again, and uses it up.
+func (o *Office) AnswerAct(ctx context.Context, by purser.Actor, in purser.AnswerAct) (purser.Accepted, error) {
+	err := o.turn(ctx, by.Organization, func(t *store.Turn) error {
+		row, err := t.Challenge(ctx, db.ChallengeParams{Organization: t.Org, Nonce: in.Nonce})
+		if err != nil || in.Signature.Nonce != in.Nonce {
+			return orWrong(err, purser.Errorf(purser.NotFound, "no act of yours is called that here"))
+		}
+		if _, err := o.verified(ctx, t.Queries, t.Now, by, row.Operation, &in.Signature, func(act.Document) bool { return true }); err != nil {
+			return o.refuseAct(t, by, "answer_act", row.Operation, err)
+		}
+		sealed, err := o.sealText(seal.NewSecret(toJSON(in.Signature)), t.Org, "challenges", in.Nonce, "answer")
+		if err != nil {
+			return err
+		}
+		n, err := t.AnswerChallenge(ctx, db.AnswerChallengeParams{
+			Organization: t.Org, Nonce: in.Nonce, Answer: base64.StdEncoding.EncodeToString(sealed), Now: store.Micro(t.Now),
+		})
+		if err == nil && n != 1 {
+			err = purser.Errorf(purser.InvalidState, "it was signed already, or its time is over")
+		}
+		return err
+	})
+	return purser.Accepted{OK: err == nil}, err
+}

@@ -123,7 +123,7 @@ type site struct {
 // sites are all conditions of ifs and cases of the core's files.
 func sites(t *testing.T) (out []site) {
 	seen := map[string]int{}
-	for _, file := range []string{"place.go", "settle.go", "spend.go"} {
+	for _, file := range []string{"place.go", "settle.go", "spend.go", "state.go"} {
 		src, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
