@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -190,8 +191,11 @@ func (o *Office) start(ctx context.Context, by purser.Actor, id string) error {
 		}
 		if approval != "" {
 			r.Approval = approval
-			if n, err := t.ConsumeApproval(ctx, db.ConsumeApprovalParams{Organization: t.Org, Plan: plan.ID, Now: store.Micro(t.Now)}); err != nil || n != 1 {
-				return errors.Join(purser.Errorf(purser.InvalidState, "the approval was used"), err)
+			switch n, err := t.ConsumeApproval(ctx, db.ConsumeApprovalParams{Organization: t.Org, Plan: plan.ID, Now: store.Micro(t.Now)}); {
+			case err != nil:
+				return fmt.Errorf("consuming the approval: %w", err)
+			case n != 1:
+				return purser.Errorf(purser.InvalidState, "the approval was used")
 			}
 		}
 		t.Record(r)

@@ -383,8 +383,10 @@ func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.O
 		if err != nil {
 			return err
 		}
-		if (as == purser.OrderBuying || charged(h)) && o.mayBegin(ctx, t, plan, order) != nil {
-			return nil
+		if as == purser.OrderBuying || charged(h) {
+			if no, err := o.mayBegin(ctx, t, plan, order); err != nil || no != nil {
+				return err
+			}
 		}
 		t.Record(orderRecord("retry", b.plan, b.step, order.ID))
 		err = t.SettleOrder(ctx, db.SettleOrderParams{Organization: t.Org, ID: order.ID, State: string(as), Resource: order.Resource, UpdatedAt: store.Micro(t.Now)})

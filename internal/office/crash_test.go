@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -238,4 +239,101 @@ func fresh(t *testing.T, like string) string {
 		return testpg.Open(t)
 	}
 	return filepath.Join(t.TempDir(), "purser.db")
+}
+
+// A connection that is cut says nothing about an order: whichever read of begin it
+// takes, the next walk asks again, and what a person approved gets done.
+func TestAReadThatFailsOnceEndsNoPlan(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(5000)
+		h.link(agent)
+		for i, read := range []struct {
+			from string
+			nth  int
+		}{{"FROM runs", 1}, {"FROM stops", 1}, {"FROM stops", 2}, {"FROM connections", 1}} {
+			plan := h.planned(agent, domain(fmt.Sprintf("superseal%d.club", i)))
+			cut := h.cutAfter("INSERT INTO orders", read.from, read.nth)
+			done, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			h.watch(nil)
+			if err != nil || done.State != purser.PlanDone || !cut.Load() {
+				t.Errorf("read %d %s: plan %s, %v; cut: %v", read.nth, read.from, done.State, explainOrNil(err), cut.Load())
+			}
+		}
+		h.charged(4, 4800)
+		if n := h.ask("SELECT count(*) FROM payment_tokens WHERE connection = ''"); n != 0 {
+			t.Errorf("%d payment tokens are bound to no account", n)
+		}
+	})
+}
+
+// Nor does it say that an approval was used.
+func TestAnApprovalThatCannotBeConsumedNowIsNotCalledUsed(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	plan := h.planned(agent, domain("superseal.club"))
+	h.watch(func(_ int64, statement string) error {
+		if strings.Contains(statement, "UPDATE approvals SET consumed_at") {
+			return errCut
+		}
+		return nil
+	})
+	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	h.watch(nil)
+	refused(t, err, purser.Internal)
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+}
+
+// Nor does it keep an order unknown that may be sent again.
+func TestAReadThatFailsOnceKeepsNoOrderUnknown(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t), func(h *house) { h.wire = strings.Replace(manifest, `"resources:find",`, "", 1) })
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	h.sql("UPDATE providers SET conformance = 'passed at some time'")
+	plan := h.planned(agent, domain("superseal.club"))
+	var cut *atomic.Bool
+	h.seller.create = func(c create) (app.Resource, error) {
+		r, err := c.work()
+		if c.n == 2 { // the first of this plan
+			cut = h.cutAfter("INSERT INTO notices", "FROM stops", 1) // which tells that it is unknown
+			return app.Resource{}, purser.Errorf(purser.OutcomeUnknown, "the connection ended")
+		}
+		return r, err
+	}
+	done, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	if err != nil || done.State != purser.PlanDone || !cut.Load() {
+		t.Errorf("plan %s, %v; cut: %v", done.State, explainOrNil(err), cut.Load())
+	}
+	h.charged(1, 1200)
+}
+
+// cutAfter cuts the connection once, at the nth statement with a word inside one turn
+// of after one that said first.
+func (h *house) cutAfter(first, word string, nth int) *atomic.Bool {
+	var mu sync.Mutex
+	placed, turn, n, cut := int64(0), int64(0), 0, &atomic.Bool{}
+	h.watch(func(tx int64, statement string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case cut.Load():
+		case placed == 0 && strings.Contains(statement, first):
+			placed = tx
+		case placed != 0 && tx != placed && takesTurn.MatchString(statement):
+			turn, n = tx, 0
+		case turn != 0 && tx == turn && strings.Contains(statement, word):
+			if n++; n == nth {
+				cut.Store(true)
+				return errCut
+			}
+		}
+		return nil
+	})
+	return cut
 }

@@ -452,7 +452,11 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 		return err
 	}
 	r := orderRecord("begin", plan, b.step, id)
-	if no := o.mayBegin(ctx, t, plan, order); no != nil {
+	no, err := o.mayBegin(ctx, t, plan, order)
+	if err != nil {
+		return err
+	}
+	if no != nil {
 		if err := o.voided(ctx, t, order, r, no); err != nil {
 			return err
 		}
@@ -478,41 +482,39 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 	return err
 }
 
-// mayBegin asks again what may have changed since the order was placed.
-func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, order db.Order) *purser.Error {
+// mayBegin asks again what may have changed since the order was placed. An error is no
+// no: it says nothing of the order, which must not end by it.
+func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, order db.Order) (*purser.Error, error) {
 	run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: order.Run})
 	if err != nil {
-		return purser.Errorf(purser.Internal, "the run cannot be read").WithCause(err)
+		return nil, fmt.Errorf("reading the run: %w", err)
 	}
 	stops, err := o.stopsFor(ctx, t.Queries, t.Org)
 	if err != nil {
-		return purser.Errorf(purser.Internal, "the stops cannot be read").WithCause(err)
+		return nil, err
 	}
 	sp := guard.Spend{Now: t.Now, Skew: t.Skew, Stops: stops, Run: guardRun(run), Path: guardPath(run, order.Provider), Provider: order.Provider}
 	for _, g := range []guard.Guard{guard.Stops{}, guard.Clock{Most: purser.MostClockSkew}, guard.OpenRun{}} {
 		if no := g.Forbids(sp); no != nil {
-			return no
+			return no, nil
 		}
 	}
 	// A resume revives nothing: what was placed before a stop is void (RULES 21).
 	since, err := t.StopsAfter(ctx, db.StopsAfterParams{Organization: t.Org, After: order.Epoch})
 	if err != nil {
-		return purser.Errorf(purser.Internal, "the stops cannot be read").WithCause(err)
+		return nil, fmt.Errorf("listing earlier stops: %w", err)
 	}
 	for _, s := range since {
 		if sp.Path.Covered(s.Scope, s.Target) {
-			return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason})
+			return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason}), nil
 		}
 	}
-	return planOpen(t, plan)
+	return planOpen(t, plan), nil
 }
 
 // voided ends an order that may not begin. If a call was out before, its outcome
 // is unknown and stays so until it is looked up; else the money goes back now.
 func (o *Office) voided(ctx context.Context, t *store.Turn, order db.Order, r audit.Record, no *purser.Error) error {
-	if no.Code == purser.Internal {
-		return no
-	}
 	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
 	if err != nil {
 		return err
@@ -564,12 +566,12 @@ func (o *Office) issueToken(ctx context.Context, t *store.Turn, order db.Order, 
 	if err != nil {
 		return seal.Secret{}, err
 	}
-	connection := ""
-	if c, err := t.Connection(ctx, db.ConnectionParams{Organization: t.Org, Provider: order.Provider}); err == nil {
-		connection = c.ID
+	connection, err := t.Connection(ctx, db.ConnectionParams{Organization: t.Org, Provider: order.Provider})
+	if ignoreMissing(err) != nil {
+		return seal.Secret{}, err
 	}
 	return secret, t.InsertPaymentToken(ctx, db.InsertPaymentTokenParams{
-		Organization: t.Org, ID: id, Hash: hashOf(secret), Hold: order.Hold, Provider: order.Provider, Connection: connection, PlanDigest: digest,
+		Organization: t.Org, ID: id, Hash: hashOf(secret), Hold: order.Hold, Provider: order.Provider, Connection: connection.ID, PlanDigest: digest,
 		Currency: h.Currency, Maximum: left(h), ExpiresAt: store.Micro(expires), CreatedAt: store.Micro(t.Now),
 	})
 }
