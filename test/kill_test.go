@@ -77,7 +77,8 @@ func TestAKillAtEachStepLosesNothingAndBuysNothingTwice(t *testing.T) {
 }
 
 // On PostgreSQL another process may be in the call, so a killed server's lease
-// must run out (a minute) before the order is begun anew.
+// must run out (a minute, and as much as clocks may differ) before the order is
+// begun anew.
 func TestAKillOnPostgreSQLWaitsForTheLease(t *testing.T) {
 	whole(t)
 	for _, c := range []call{{"POST", "/provisioning/account_requests", ""}, {"POST", "/provisioning/resources", "registrar:domain"}, {"PUT", "/workers/", ""}} {

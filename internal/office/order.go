@@ -33,7 +33,10 @@ const (
 	holdTTL     = 24 * time.Hour
 	tries       = 3 // of one order, while its outcome is unknown
 	retryWindow = 24 * time.Hour
-	downWindow  = 10 * time.Minute // an order waits so long for a provider that is not there
+	// clockSlack is how far two clocks can be apart by which money is spent: each as far off
+	// the database's as may be, which tells whole seconds only (RULES 19).
+	clockSlack = 2 * (purser.MostClockSkew + time.Second)
+	downWindow = 10 * time.Minute // an order waits so long for a provider that is not there
 )
 
 // doStep brings the order of one step to live: place (one turn), begin (one
@@ -414,17 +417,18 @@ type begun struct {
 // attempt begins the order, calls the provider and settles.
 func (o *Office) attempt(ctx context.Context, plan db.Plan, step purser.PlanStep, order db.Order) (db.Order, error) {
 	b := begun{plan: plan, step: step}
-	err := o.turn(ctx, plan.Organization, func(t *store.Turn) error { return o.begin(ctx, t, order.ID, &b) })
+	// The call's time ends with its lease, so that nobody begins again while it is still
+	// out (RULES 15). It is measured, from before the lease is given, and read off no clock:
+	// ours may be changed, and differ from theirs.
+	calling, cancel := context.WithTimeout(ctx, o.Defaults.Lease)
+	defer cancel()
+	err := o.turn(calling, plan.Organization, func(t *store.Turn) error { return o.begin(calling, t, order.ID, &b) })
 	if err != nil {
 		return order, err
 	}
 	if purser.OrderState(b.order.State) != purser.OrderBuying {
 		return b.order, nil // settled by somebody else meanwhile
 	}
-	// The call's time ends with its lease, so that nobody begins again while it
-	// is still out (RULES 15).
-	calling, cancel := context.WithDeadline(ctx, b.until)
-	defer cancel()
 	sold, err := o.call(calling, b)
 	if err != nil && ctx.Err() != nil {
 		return order, ctx.Err() // we are closing: the order stays buying
@@ -444,7 +448,7 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 	switch {
 	case state != purser.OrderPlaced && state != purser.OrderBuying:
 		return nil
-	case state == purser.OrderBuying && store.Micro(t.Now) < order.LeaseUntil:
+	case leased(t, order):
 		return errLeased
 	}
 	plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: order.Plan})
@@ -480,6 +484,15 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 	}
 	b.order, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
 	return err
+}
+
+// leased reports that the call for an order may still be out. The lease was given by
+// another clock; one by which nothing is spent cannot tell that it is over.
+func leased(t *store.Turn, order db.Order) bool {
+	if purser.OrderState(order.State) != purser.OrderBuying || order.LeaseUntil == 0 {
+		return false
+	}
+	return t.Skew.Abs() > purser.MostClockSkew || t.Now.Before(store.Time(order.LeaseUntil).Add(clockSlack))
 }
 
 // mayBegin asks again what may have changed since the order was placed. An error is no

@@ -107,7 +107,7 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 	r := orderRecord("abandon", plan, step, id)
 	over := purser.Errorf(purser.PlanExpired, "the plan had ended").WithHint("make a new plan")
 	switch {
-	case state == purser.OrderBuying && store.Micro(t.Now) < order.LeaseUntil:
+	case leased(t, order):
 		return nil
 	case state == purser.OrderLive || state == purser.OrderFailed || state == purser.OrderRemoved:
 		return nil

@@ -132,3 +132,67 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 		})
 	}
 }
+
+// RULES 15: clocks are at odds about when a lease is over. Nobody begins an order again,
+// or looks it up, while its call is out; and that ends with the lease, whatever the
+// clocks say.
+func TestClocksThatDifferLetNoTwoCallsOfAnOrderOut(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{
+		"as far as they may (RULES 19)": 4 * time.Second,
+		"so far that one may not spend": 10 * time.Minute,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// By a clock that is as far behind as the lease is long, that would be over at once.
+			a := open(t, testpg.Open(t), func(h *house) { h.shift, h.lease = -4*time.Second, 4*time.Second })
+			b := a.twin()
+			b.later(ahead)
+			a.seller.pay = a.rail()
+			_, agent := a.run(2000)
+			a.link(agent)
+			plan := a.planned(agent, domain("superseal.club"))
+			var inside atomic.Bool
+			const first = 2 // of this plan; that of the link was before
+			began := make(chan struct{})
+			a.seller.set(func(s *seller) {
+				s.create = func(c create) (app.Resource, error) {
+					if inside.Load() {
+						t.Error("a second call while the first is out")
+					}
+					if c.n != first {
+						return c.work()
+					}
+					inside.Store(true)
+					defer inside.Store(false)
+					close(began)
+					if err := c.ctx.Err(); err != nil {
+						t.Errorf("its time is over before it begins: %v", err)
+					}
+					r, err := c.work()
+					<-c.ctx.Done()
+					time.Sleep(time.Second) // so that who comes at the very end is seen
+					return r, err
+				}
+				s.find = func(work func() (app.Resource, bool, error)) (app.Resource, bool, error) {
+					if inside.Load() {
+						t.Error("a look-up while the call is out")
+					}
+					return work()
+				}
+			})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if _, err := do[purser.Plan](a, agent, "apply", purser.Apply{Plan: plan.ID}); err != nil {
+					t.Error(explain(err))
+				}
+			})
+			<-began
+			if _, err := do[purser.Plan](b, agent, "apply", purser.Apply{Plan: plan.ID}); err != nil {
+				t.Error(explain(err))
+			}
+			wg.Wait()
+			a.charged(1, 1200)
+		})
+	}
+}
