@@ -43,18 +43,23 @@ func (o *Office) Charge(ctx context.Context, by purser.Actor, in purser.Charge) 
 		return purser.Charged{}, err
 	}
 	var out purser.Charged
+	var first bool
 	err = o.turn(ctx, token.Organization, func(t *store.Turn) error {
 		o.unsent.expect(answeringOf(ctx)) // whatever it is: a stop is acknowledged after it (SPEND.md K2)
-		out, err = o.charge(ctx, t, by, token.Hash, in)
+		out, first, err = o.charge(ctx, t, by, token.Hash, in)
 		return err
 	})
 	if err != nil {
 		return purser.Charged{}, err
 	}
+	if !first {
+		return out, nil
+	}
 	return out, o.play(ctx, in.AmountMinor)
 }
 
-// play does to the answer what the amount asks for.
+// play does to the first answer what the amount asks for. A repeat gets that answer
+// at once (RULES 10): so a lost one can be learned.
 func (o *Office) play(ctx context.Context, amount int64) error {
 	switch rail.MagicOf(amount) {
 	case rail.Drops:
@@ -65,18 +70,19 @@ func (o *Office) play(ctx context.Context, amount int64) error {
 	return nil
 }
 
-func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tokenHash string, in purser.Charge) (purser.Charged, error) {
+// charge decides a charge in the turn; first says that it was not decided before.
+func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tokenHash string, in purser.Charge) (out purser.Charged, first bool, err error) {
 	token, err := t.PaymentTokenByHash(ctx, tokenHash)
 	if err != nil {
-		return purser.Charged{}, err
+		return out, false, err
 	}
 	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: token.Hold})
 	if err != nil {
-		return purser.Charged{}, err
+		return out, false, err
 	}
 	hash, err := chargeHash(h.ID, in)
 	if err != nil {
-		return purser.Charged{}, err
+		return out, false, err
 	}
 	by.Organization, by.Key = t.Org, in.IdempotencyKey
 	amount := purser.Money{Amount: in.AmountMinor, Currency: in.Currency}
@@ -85,13 +91,13 @@ func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tok
 	r.Money = &audit.Amounts{Actual: &audit.Money{Amount: amount.Amount, Currency: amount.Currency}}
 	if token.Provider != by.ID { // nothing here is its own, and no key either
 		no := rail.Token{Provider: token.Provider}.Forbids(by.ID, amount, t.Now)
-		return purser.Charged{}, o.refuse(t, r, no)
+		return out, false, o.refuse(t, r, no)
 	}
 	facts := rail.Token{Provider: token.Provider, Currency: token.Currency, Left: left(h), State: token.State, ExpiresAt: store.Time(token.ExpiresAt)}
 	if h.Captured > 0 && facts.State == rail.Active {
 		facts.State = rail.Consumed // one capture a hold: two halves are two charges
 	}
-	out, err := onceIn(ctx, o, t, by, hash, func() (purser.Charged, error) {
+	out, err = onceIn(ctx, o, t, by, hash, func() (purser.Charged, error) {
 		if no := facts.Forbids(by.ID, amount, t.Now); no != nil {
 			return purser.Charged{}, o.refuse(t, r, no)
 		}
@@ -101,12 +107,13 @@ func (o *Office) charge(ctx context.Context, t *store.Turn, by purser.Actor, tok
 		case no != nil:
 			return purser.Charged{}, o.refuse(t, r, no)
 		}
+		first = true
 		return o.captured(ctx, t, by, r, h, token, hash, in)
 	})
 	if purser.CodeOf(err) == purser.KeyReused {
 		err = o.refuse(t, r, asError(err))
 	}
-	return out, err
+	return out, first, err
 }
 
 // chargeHash is of what is charged, not of the token: a retry of one order may

@@ -301,6 +301,13 @@ func TestMagicAmountsFailAsTheySay(t *testing.T) {
 				if c, ok := out.(purser.Charged); ok && err == nil && c.Status != tt.status {
 					t.Errorf("the charge is %s, want %s", c.Status, tt.status)
 				}
+				// RULES 10: a repeat gets the first answer, and nothing is played again.
+				soon, end := context.WithTimeout(h.ctx, rail.Delay/2)
+				defer end()
+				again, failed := h.ops["charge"].Do(soon, atLocal, in)
+				if c, ok := again.(purser.Charged); failed != nil || !ok || c.ID == "" || c.Status != tt.status || err == nil && again != out {
+					t.Errorf("the same charge again: %+v %v, want it %s at once; it was %+v", again, explainOrNil(failed), tt.status, out)
+				}
 			})
 			if order.Captured.Amount != tt.captured {
 				t.Errorf("captured %s, want %d", order.Captured, tt.captured)
