@@ -134,7 +134,7 @@ var codes = []CodeInfo{
 	{TokenLimit, ClassFinal, 402, ExitRefused, "The charge is above what is left on the payment token."},
 	{WrongProvider, ClassFinal, 403, ExitRefused, "The payment token was issued to another provider."},
 	{Stopped, ClassPerson, 409, ExitStopped, "A stop is in force; only a person lifts it."},
-	{ClockUnsafe, ClassRetry, 503, ExitRetry, "The clocks of this machine and the database disagree; nothing is spent until they agree."},
+	{ClockUnsafe, ClassRetry, 503, ExitRetry, "The clocks of this machine and the database disagree, or the organization's time zone cannot be read; nothing is spent until that is mended."},
 	{BooksBroken, ClassFinal, 500, ExitFailure, "The books do not balance, or the log does not prove itself."},
 	{InvalidRequest, ClassInput, 400, ExitUsage, "The request cannot be read; each fault is named."},
 	{UnknownService, ClassInput, 404, ExitNotFound, "No provider sells this service; the nearest known one is named."},

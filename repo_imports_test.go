@@ -189,6 +189,17 @@ func TestTheProductLinksNothingThatIsForTests(t *testing.T) {
 	}
 }
 
+// An organization keeps its own months on a machine without zoneinfo too.
+func TestTheProductBringsItsTimeZones(t *testing.T) {
+	for _, s := range goFiles(t) {
+		brings := func(i *ast.ImportSpec) bool { return i.Path.Value == `"time/tzdata"` }
+		if s.dir == "cmd/purser" && !s.test && slices.ContainsFunc(s.file.Imports, brings) {
+			return
+		}
+	}
+	t.Error("cmd/purser does not import time/tzdata")
+}
+
 func TestNoPackageIsARoomForEverything(t *testing.T) {
 	for _, s := range goFiles(t) {
 		if slices.Contains([]string{"util", "utils", "common", "shared", "helper", "helpers", "types", "misc"}, path.Base(s.dir)) {

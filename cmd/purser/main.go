@@ -3,6 +3,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // an image without zoneinfo would know no organization's months but those of UTC
 
 	"github.com/purser-dev/purser/internal/cli"
 )

@@ -17,6 +17,7 @@ import (
 type Spend struct {
 	Now      time.Time
 	Skew     time.Duration // between this machine's clock and the database's
+	NoZone   *purser.Error // why the organization's time zone cannot be read
 	Amount   purser.Money  // of zero: an order without money
 	Provider string
 	Target   string // what is ordered, for recognising a repeat
@@ -119,10 +120,14 @@ func (p Path) Covered(scope, target string) bool {
 	return true // an unknown scope stops everything rather than nothing
 }
 
-// Clock refuses spends while the clocks disagree by more than Most (RULES 19).
+// Clock refuses spends while the clocks disagree by more than Most (RULES 19), or while
+// the zone in which budgets' days and months begin cannot be read.
 type Clock struct{ Most time.Duration }
 
 func (c Clock) Forbids(sp Spend) *purser.Error {
+	if sp.NoZone != nil {
+		return sp.NoZone
+	}
 	if sp.Skew.Abs() > c.Most {
 		return purser.Errorf(purser.ClockUnsafe, "this machine's clock and the database's differ by %v", sp.Skew.Round(time.Second)).
 			WithHint("set the clocks (NTP), then try again")

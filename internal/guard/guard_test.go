@@ -66,6 +66,7 @@ func TestGuardsSayNo(t *testing.T) {
 		{"a stop of an unknown scope stops", stop("galaxy", ""), purser.Stopped},
 		{"a stop stops an order without money", func(s *Spend) { s.Amount = purser.Money{}; stop("run", "run_1")(s) }, purser.Stopped},
 		{"a clock 5 s off is allowed", func(s *Spend) { s.Skew = -5 * time.Second }, ""},
+		{"a time zone that cannot be read is refused", func(s *Spend) { s.NoZone = purser.Errorf(purser.ClockUnsafe, "no") }, purser.ClockUnsafe},
 		{"a clock 6 s off is refused", func(s *Spend) { s.Skew = -6 * time.Second }, purser.ClockUnsafe},
 		{"an ended run is refused", func(s *Spend) { s.Run.Ended = true }, purser.RunEnded},
 		{"a run is over at its last instant", func(s *Spend) { s.Run.ExpiresAt = now }, purser.RunEnded},

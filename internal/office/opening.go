@@ -51,6 +51,9 @@ func (o *Office) spentSoFar(ctx context.Context, by purser.Actor, in purser.SetB
 // with what was spent before. What becomes of that later moves this window too
 // (spend.OpenedLater). What labels were on is not kept, so their windows begin at nothing.
 func (o *Office) openWindow(ctx context.Context, t *store.Turn, b db.Budget, before spentBefore, r audit.Record) (purser.BudgetLine, error) {
+	if t.NoZone != nil {
+		return purser.BudgetLine{}, t.NoZone
+	}
 	since := store.Micro(guard.Began(b.Period, t.Now, t.Zone))
 	if before.since != since {
 		before = spentBefore{since: since}

@@ -368,7 +368,7 @@ func (o *Office) boughtBefore(ctx context.Context, t *store.Turn, provider strin
 // spend gathers, inside the turn, every fact that the guards read.
 func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purser.PlanStep) (guard.Spend, error) {
 	sp := guard.Spend{
-		Now: t.Now, Skew: t.Skew, Amount: purser.Money{Amount: step.Price.Now, Currency: step.Price.Currency}, Provider: step.Provider,
+		Now: t.Now, Skew: t.Skew, NoZone: t.NoZone, Amount: purser.Money{Amount: step.Price.Now, Currency: step.Price.Currency}, Provider: step.Provider,
 		Target: target(step), Order: true, Meant: step.Meant, Run: guardRun(run), Path: guardPath(run, step.Provider),
 	}
 	var err error

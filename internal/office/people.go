@@ -115,7 +115,8 @@ func checkSetUp(in *purser.SetUp) error {
 	}
 	in.Name, in.Email = strings.TrimSpace(in.Name), normalEmail(in.Email)
 	faults := personFaults(in.Name, in.Email)
-	if _, err := time.LoadLocation(in.Timezone); err != nil {
+	// "Local" is whichever zone a machine is in, and another machine may decide tomorrow.
+	if _, err := time.LoadLocation(in.Timezone); err != nil || in.Timezone == "Local" {
 		faults = append(faults, fmt.Sprintf("%q is not a time zone", in.Timezone))
 	}
 	if len(in.Organization) > 100 {

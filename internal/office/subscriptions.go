@@ -203,14 +203,14 @@ func (o *Office) renew(ctx context.Context, t *store.Turn, id string) error {
 		return err
 	}
 	refusals := o.guards.Refusals(guard.Spend{
-		Now: t.Now, Skew: t.Skew, Amount: amount, Provider: s.Provider, Stops: stops, Budgets: budgets,
+		Now: t.Now, Skew: t.Skew, NoZone: t.NoZone, Amount: amount, Provider: s.Provider, Stops: stops, Budgets: budgets,
 		Path: guard.Path{Organization: t.Org, Project: s.Project, Provider: s.Provider},
 	})
 	if s.Amount > s.Maximum {
 		refusals = append(refusals, purser.Errorf(purser.PaymentRequired, "the renewal is above the approved %s", purser.Money{Amount: s.Maximum, Currency: s.Currency}))
 	}
 	if len(refusals) > 0 && refusals[0].Code.Info().Class == purser.ClassRetry {
-		return refusals[0] // clocks disagree: later
+		return refusals[0] // clocks disagree, or no zone: later
 	}
 	if len(refusals) > 0 {
 		return o.unpaid(ctx, t, s, r, refusals[0])

@@ -3,6 +3,7 @@ package office_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -118,4 +119,56 @@ func TestAWrongClockSpendsNothingAndStops(t *testing.T) {
 		}
 		h.charged(0, 0)
 	})
+}
+
+// SPEND.md K5, K6: while nothing tells in which month a spend falls nothing is spent, and
+// what reduces goes on. It is taken up where it was once the zone can be read.
+func TestAnUnknownTimeZoneSpendsNothingAndStops(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		run, agent := h.run(2000)
+		h.link(agent)
+		plan := h.planned(agent, domain("superseal.club"))
+		held, begun := must[purser.Hold](h, agent, "place_hold", holdOf(100)), must[purser.Hold](h, agent, "place_hold", holdOf(100))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: begun.ID})
+
+		h.sql("UPDATE organizations SET timezone = 'Mars/Olympus' WHERE id = $1", h.owner.Organization)
+		_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		refused(t, err, purser.ClockUnsafe)
+		_, err = do[purser.Hold](h, agent, "place_hold", holdOf(100))
+		refused(t, err, purser.ClockUnsafe)
+		_, err = do[purser.Hold](h, agent, "charge_usage", usage(1))
+		refused(t, err, purser.ClockUnsafe)
+		first := purser.SetBudget{Scope: "category", ID: "models", Limit: usd(1000)}
+		first.Act = h.sign("set_budget", first)
+		_, err = do[purser.BudgetLine](h, h.owner, "set_budget", first)
+		refused(t, err, purser.ClockUnsafe) // which of its spends are of this month?
+		must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(1900)})
+		must[purser.Hold](h, agent, "release_hold", purser.HoldRef{Hold: held.ID})
+		must[purser.Hold](h, agent, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 60, Final: true})
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization", Reason: "lost"})
+
+		h.sql("UPDATE organizations SET timezone = 'Europe/Berlin' WHERE id = $1", h.owner.Organization)
+		h.resume(stop)
+		if left := h.left("run", run.ID); left != 1840 {
+			t.Errorf("the run has %d left, want 1840", left)
+		}
+		_, agent = h.run(500)
+		must[purser.Hold](h, agent, "charge_usage", usage(1))
+	})
+}
+
+// A zone that is each machine's own is no organization's.
+func TestAnOrganizationsTimeZoneIsTheSameOnEachMachine(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	for _, zone := range []string{"Local", "Mars/Olympus", "../Berlin"} {
+		in := purser.SetUp{Code: "any", Organization: "Home", Name: "Ada", Email: "ada@example.org", Timezone: zone}
+		_, err := do[purser.SignedIn](h, purser.Actor{}, "set_up", in)
+		if no := refused(t, err, purser.InvalidRequest); !strings.Contains(no.Detail, zone) {
+			t.Errorf("%s: %s", zone, no.Detail)
+		}
+	}
 }

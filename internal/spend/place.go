@@ -56,7 +56,7 @@ func (s *State) place(r *Request) Outcome {
 	rec.Money = &audit.Amounts{Expected: money, Ceiling: money}
 	covered := s.covering(r, run)
 	sp := guard.Spend{
-		Now: s.Now, Skew: s.Skew, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
+		Now: s.Now, Skew: s.Skew, NoZone: s.NoZone, Amount: r.Amount, Provider: r.Provider, Target: r.Target, Order: r.Kind == purser.KindOrder, Run: &run.Run,
 		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
 		Stops: s.inForce(), Recent: s.recent(run), Budgets: covered.lines,
 	}

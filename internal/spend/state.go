@@ -16,6 +16,7 @@ type State struct {
 	Now        time.Time
 	Skew       time.Duration
 	Zone       *time.Location
+	NoZone     *purser.Error // why it is not the organization's own
 	Seq, Epoch int64
 	Stops      []purser.StopInfo // in force, and those lifted since the oldest loaded hold
 	Tokens     map[string]Token  // by id

@@ -165,7 +165,7 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	for _, t := range turns {
 		p := l.of[t.Org]
 		s := p.state
-		s.Now, s.Skew, s.Zone, s.Seq, s.Epoch = t.Now, t.Skew, t.Zone, t.Seq, t.Epoch
+		s.Now, s.Skew, s.Zone, s.NoZone, s.Seq, s.Epoch = t.Now, t.Skew, t.Zone, t.NoZone, t.Seq, t.Epoch
 		if now := namesOf(t.Now, t.Zone); now != p.names {
 			// Midnight came while the turn was waited for, or the zone was not known yet.
 			p.names, p.asked = now, map[spend.Scope]bool{}

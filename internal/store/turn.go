@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -21,7 +22,10 @@ type Turn struct {
 	Epoch int64     // grows with each stop and each resume
 	Now   time.Time // never goes back within an organization
 	Skew  time.Duration
-	Zone  *time.Location
+	// Zone is UTC while the organization's own cannot be read. NoZone says why then:
+	// nothing is spent, and what reduces goes on (SPEND.md K5, K6).
+	Zone   *time.Location
+	NoZone *purser.Error
 
 	send func(context.Context, []Stmt) error
 	// columnar says that send takes a list as one value, which PostgreSQL's own driver does.
@@ -152,10 +156,7 @@ func runOn(ctx context.Context, tx db.DBTX, stmt Stmt) error {
 
 // turnOf makes the turn of what its first statement gave.
 func (s *Store) turnOf(ctx context.Context, tx db.DBTX, asked time.Time, row turnRow) (*Turn, error) {
-	zone, err := s.zone(row.zone)
-	if err != nil {
-		return nil, fmt.Errorf("reading the time zone of %s: %w", row.organization, err)
-	}
+	zone, noZone := s.zone(row.zone)
 	queries := db.New(tx)
 	edge, err := audit.OpenEdge(row.seq, row.edge, &hashReader{ctx: ctx, q: queries, org: row.organization})
 	if err != nil {
@@ -170,21 +171,23 @@ func (s *Store) turnOf(ctx context.Context, tx db.DBTX, asked time.Time, row tur
 		now = last
 	}
 	return &Turn{
-		Queries: queries, Org: row.organization, Seq: row.seq, first: row.seq, edge: edge, Epoch: row.epoch, Now: now, Skew: skew, Zone: zone,
-		moves: map[int64]int64{},
+		Queries: queries, Org: row.organization, Seq: row.seq, first: row.seq, edge: edge, Epoch: row.epoch, Now: now, Skew: skew,
+		Zone: zone, NoZone: noZone, moves: map[int64]int64{},
 	}, nil
 }
 
-// zone is a time zone, read from the machine's files once.
-func (s *Store) zone(name string) (*time.Location, error) {
+// zone is a time zone, read from the machine's files once; or UTC, and why.
+func (s *Store) zone(name string) (*time.Location, *purser.Error) {
 	if z, ok := s.zones.Load(name); ok {
 		return z.(*time.Location), nil
 	}
 	z, err := time.LoadLocation(name)
-	if err == nil {
-		s.zones.Store(name, z)
+	if err != nil {
+		return time.UTC, purser.Errorf(purser.ClockUnsafe, "the organization's time zone %q cannot be read, so nothing tells in which month a spend falls", name).
+			WithHint("install the system's time zone data (tzdata), then try again").WithCause(err)
 	}
-	return z, err
+	s.zones.Store(name, z)
+	return z, nil
 }
 
 // ClockSkew is what a turn of an organization would find between the clocks now.
