@@ -54,8 +54,9 @@ func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt
 	if s.dialect == Postgres {
 		g.run = s.runPostgres
 	}
+	committed := false
 	defer func() {
-		if err != nil {
+		if !committed { // after a panic too, which leaves no error
 			g.rollback(ctx)
 		}
 	}()
@@ -81,7 +82,9 @@ func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt
 	if err != nil {
 		return err
 	}
-	return g.commit(ctx, stmts, func() ([]Stmt, error) { return last(turns) })
+	err = g.commit(ctx, stmts, func() ([]Stmt, error) { return last(turns) })
+	committed = err == nil
+	return err
 }
 
 // takeLanes takes the lanes that are free, or waits for that of one organization.

@@ -335,8 +335,9 @@ func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
+	committed := false
 	defer func() {
-		if err != nil {
+		if !committed { // a panic leaves no error, and would leave the transaction open
 			err = errors.Join(err, ignoreDone(tx.Rollback()))
 		}
 	}()
@@ -350,6 +351,7 @@ func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error)
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
+	committed = true
 	return traced.tell(Committed)
 }
 

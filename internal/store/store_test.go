@@ -12,6 +12,7 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testpg"
 )
@@ -293,6 +294,39 @@ func TestTurnsAreReadForAnyNumberOfOrganizations(t *testing.T) {
 		}
 		if none, err := s.Turns(t.Context(), nil); err != nil || len(none) != 0 {
 			t.Errorf("of none: %v %v", none, err)
+		}
+	})
+}
+
+// A panic inside a turn, after which its goroutine goes on, leaves nothing that a stop
+// would wait for: on SQLite there is one connection that writes.
+func TestAPanicInATurnLeavesNoTransactionOpen(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		for name, panics := range map[string]func(){
+			"a turn": func() {
+				_ = s.Turn(t.Context(), "org_1", func(*Turn) error { panic("a fault") })
+			},
+			"a batch": func() {
+				b := recording("org_1", nil)
+				b.Decide = func(*Turn, *spend.State) ([]KeyRow, error) { panic("a fault") }
+				_, _ = s.Spend(t.Context(), true, b)
+			},
+		} {
+			func() {
+				defer func() { _ = recover() }()
+				panics()
+				t.Errorf("%s did not panic", name)
+			}()
+			ctx, cancel := context.WithTimeout(Urgent(t.Context()), 5*time.Second)
+			if err := s.Turn(ctx, "org_1", func(*Turn) error { return nil }); err != nil {
+				t.Errorf("a stop after %s: %v", name, err)
+			}
+			if _, err := s.Spend(ctx, true, recording("org_1", nil)); err != nil {
+				t.Errorf("a spend after %s: %v", name, err)
+			}
+			cancel()
 		}
 	})
 }
