@@ -163,7 +163,7 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 	if in.Currency != "" && !purser.ValidCurrency(in.Currency) {
 		return out, noCurrency()
 	}
-	return once(ctx, o, by, "resolve_hold", in, func(t *store.Turn) (purser.Hold, error) {
+	out, err = once(ctx, o, by, "resolve_hold", in, func(t *store.Turn) (purser.Hold, error) {
 		r := spend.Request{Op: spend.Resolve, By: by, Hold: in.Hold, Part: in.CapturedMinor, Amount: purser.Money{Currency: in.Currency}}
 		r.By.Key, r.By.Token = "", "" // the key is kept by once
 		if in.Act != nil {
@@ -178,6 +178,10 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 		}
 		return outcome.Hold, err
 	})
+	if purser.CodeOf(err) == purser.BooksBroken {
+		err = o.explainBatch(by.Organization, err)
+	}
+	return out, err
 }
 
 // AllowRepeat says that an order may come once more (RULES 9).

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -185,6 +186,9 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	for _, t := range turns {
 		p := l.of[t.Org]
 		s := p.state
+		if err := p.whole(); err != nil {
+			return nil, broken(err)
+		}
 		keys, err := p.Decide(t, s)
 		if err != nil {
 			return nil, err
@@ -193,7 +197,7 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 			return nil, errLook
 		}
 		if err := s.Check(); err != nil {
-			return nil, purser.Errorf(purser.BooksBroken, "the books would not add up; nothing was decided").WithCause(err)
+			return nil, broken(err)
 		}
 		t.Seq, t.Epoch = s.Seq, s.Epoch
 		t.records = append(t.records, s.Records...)
@@ -201,6 +205,23 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 		p.done = true
 	}
 	return w.stmts(), nil
+}
+
+func broken(err error) error {
+	return purser.Errorf(purser.BooksBroken, "the books would not add up; nothing was decided").WithCause(err)
+}
+
+// whole finds a hold with a window that is in no row: what becomes of it could not be
+// kept.
+func (p *part) whole() error {
+	for _, h := range p.sortedHolds() {
+		for _, k := range h.Windows {
+			if p.state.Windows[k] == nil {
+				return fmt.Errorf("hold %s is in budget %s:%s %s %s, of which there is no row", h.ID, k.Scope, k.Target, k.Name, k.Currency)
+			}
+		}
+	}
+	return nil
 }
 
 // keyed is how many keys the requests have.
