@@ -1,6 +1,7 @@
 package office_test
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -52,4 +53,40 @@ func TestALostWindowOfAResolvedHoldStopsItsOrganization(t *testing.T) {
 	_, err := do[purser.Hold](h, h.owner, "resolve_hold", in)
 	refused(t, err, purser.BooksBroken)
 	h.stoodStill(h.owner.Organization)
+}
+
+// A fault of the program, wherever in a batch, is one organization's; the process goes on
+// for all, and nothing is left of the batch.
+func TestAPanicInABatchStopsItsOrganization(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]*regexp.Regexp{
+		"while loading":           regexp.MustCompile(`SELECT v.column1, r.id|JOIN runs`),
+		"while writing":           regexp.MustCompile(`INSERT INTO holds`),
+		"while the turn is ended": regexp.MustCompile(`INSERT INTO audit`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inTurn(t, func(t *testing.T, database string) {
+				h := open(t, database)
+				agent := h.neighbour(1)
+				met := false
+				h.watch(func(_ int64, statement string) error {
+					if !met && at.MatchString(statement) {
+						met = true
+						panic("a fault")
+					}
+					return nil
+				})
+				_, err := do[purser.Hold](h, agent, "charge_usage", usage(1))
+				refused(t, err, purser.BooksBroken)
+				h.stoodStill(agent.Organization)
+				_, err = do[purser.Hold](h, agent, "charge_usage", usage(1))
+				refused(t, err, purser.Stopped)
+				must[purser.Hold](h, h.neighbour(2), "charge_usage", usage(1))
+				if n := h.ask("SELECT count(*) FROM holds WHERE organization = $1", agent.Organization); n != 0 {
+					t.Errorf("%d holds of a batch that failed", n)
+				}
+			})
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -102,7 +103,7 @@ func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left 
 	var names []string
 	lost := slices.ContainsFunc(jobs, func(j *job) bool { return j.lost })
 	for try := range batchTry {
-		names, err = o.Store.Spend(ctx, wait, all...)
+		names, err = o.spendAll(ctx, wait, all)
 		if lost && err != nil {
 			err = errors.Join(store.ErrLostCommit, err)
 		}
@@ -123,6 +124,18 @@ func (o *Office) decideBatch(ctx context.Context, wait bool, jobs []*job) (left 
 		}
 	}
 	return left, err
+}
+
+// spendAll decides in one transaction. A panic in it was rolled back, and is an assertion
+// that fails like others: it stops its organization (SPEND.md 6.3), and not a process
+// that decides for all.
+func (o *Office) spendAll(ctx context.Context, wait bool, all []store.Spends) (left []string, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = purser.Errorf(purser.BooksBroken, "a fault of the program; nothing was decided").WithCause(fmt.Errorf("%v\n%s", fault, debug.Stack()))
+		}
+	}()
+	return o.Store.Spend(ctx, wait, all...)
 }
 
 // decideNow decides requests that wait in no queue.
@@ -239,7 +252,7 @@ func (o *Office) explainBatch(org string, err error) error {
 	case errors.Is(err, store.ErrLostCommit):
 		return purser.Errorf(purser.OutcomeUnknown, "the database's answer was lost; the same key tells what became of it").WithCause(err)
 	case purser.CodeOf(err) == purser.BooksBroken:
-		o.Log.Error("the books would not add up; the organization is stopped", "organization", org, "error", err)
+		o.Log.Error("the books would not add up; the organization is stopped", "organization", org, "error", err, "cause", errors.Unwrap(err))
 		o.background(func(ctx context.Context) { o.standStill(ctx, org) })
 		return err
 	case store.OneRow(err):

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,11 +179,25 @@ func (g *group) do(ctx context.Context, first []Stmt, last func() ([]Stmt, error
 			return all, err
 		}
 	}
+	var fault error
 	err = g.conn.Raw(func(c any) error {
+		defer caught(&fault)
 		broken, err = g.run(ctx, c, first, told)
 		return err
 	})
+	if fault != nil {
+		panic(fault)
+	}
 	return broken, err
+}
+
+// caught keeps a panic for whom it belongs to. One that leaves Raw takes the connection
+// along, and SQLite keeps that in its transaction while statements are prepared on it;
+// one in a goroutine takes the process.
+func caught(fault *error) {
+	if f := recover(); f != nil {
+		*fault = fmt.Errorf("%v\n%s", f, debug.Stack())
+	}
 }
 
 func (g *group) tell(all []Stmt) error {
@@ -234,13 +249,18 @@ func (s *Store) runSQLite(_ context.Context, conn any, first []Stmt, last func()
 	}
 	var more []Stmt
 	var made error
+	var fault error
 	done := make(chan struct{})
 	go func() { // it looks at nothing that the first change
 		defer close(done)
+		defer caught(&fault)
 		more, made = last()
 	}()
 	err = s.runEach(conn.(driver.Conn), first)
 	<-done
+	if fault != nil {
+		panic(fault)
+	}
 	if err == nil {
 		err = made
 	}
