@@ -152,13 +152,7 @@ func (o *Office) batchOf(org string, requests []spend.Request, decided func([]sp
 	return store.Spends{
 		Organization: org,
 		Requests:     requests,
-		Facts: func(run string) (store.RunFacts, bool) {
-			f, ok := o.facts.Load(run)
-			if !ok {
-				return store.RunFacts{}, false
-			}
-			return f.(store.RunFacts), true
-		},
+		Facts:        o.facts.of,
 		Kept: func(k spend.Key, hash, code string, answer []byte) (spend.Kept, error) {
 			return o.keptBy(org, k, hash, code, answer)
 		},
@@ -170,9 +164,7 @@ func (o *Office) batchOf(org string, requests []spend.Request, decided func([]sp
 				return nil, err
 			}
 			outcomes := decideUnder(latched, s, requests)
-			for id, r := range s.Runs {
-				o.facts.Store(id, store.RunFacts{Project: r.Project, Agent: r.Agent, Labels: r.Labels})
-			}
+			o.facts.keep(s.Runs)
 			if err := o.tellCrossings(ctx, t, s); err != nil {
 				return nil, err
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/spend"
-	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
 
@@ -132,8 +131,8 @@ func (o *Office) latched(r *spend.Request) *latch {
 	path := guard.Path{Organization: r.By.Organization, Project: r.By.Project, Provider: r.Provider, Run: run}
 	if r.By.Kind == purser.Agent {
 		path.Agent = r.By.ID
-	} else if f, ok := o.facts.Load(run); ok {
-		path.Project, path.Agent = f.(store.RunFacts).Project, f.(store.RunFacts).Agent
+	} else if f, ok := o.facts.of(run); ok {
+		path.Project, path.Agent = f.Project, f.Agent
 	}
 	blind := r.Op == spend.Begin && r.By.Kind != purser.Agent // a platform's hold may be of any run
 	for _, l := range all {

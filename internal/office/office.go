@@ -160,8 +160,8 @@ type Office struct {
 	daybooks map[string]*daybook    // money by day, by organization
 	tails    map[string]*tail       // newest events of the organizations that somebody watches
 
-	queues  queues   // what waits for decisions
-	facts   sync.Map // store.RunFacts by run: what to load for its spends
+	queues  queues // what waits for decisions
+	facts   facts
 	logKeys sync.Map // audit.Key by organization
 	looked  sync.Map // time.Time by order: when an old one was last asked for
 	known   known
