@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/spend"
+	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -251,6 +253,57 @@ func TestRowsAreTheSameInBothForms(t *testing.T) {
 					t.Errorf("%d rows: %q came %d times, not %d", n, text, got[text], count)
 				}
 			}
+		}
+	})
+}
+
+// What a batch loads does not grow with the limits that others got: of the windows that
+// holds belong to without naming them, it reads those in the holds' own scopes.
+func TestABatchLoadsTheOpeningsOfItsHoldsScopes(t *testing.T) {
+	eachDB(t, func(t *testing.T, database string) {
+		s := open(t, Config{Database: database})
+		organization(t, s, "org_1")
+		ctx := t.Context()
+		err := s.Turn(ctx, "org_1", func(turn *Turn) error {
+			hold := db.InsertHoldParams{
+				Organization: "org_1", ID: "hld_1", Run: "run_1", Project: "prj_1", Provider: "mail", Currency: "USD", Amount: 5, State: purser.HoldHeld,
+				Windows: `[]`, Seq: 1, CreatedAt: Micro(turn.Now),
+			}
+			err := turn.InsertHold(ctx, hold)
+			for _, target := range []string{"mail", "a", "b", "c"} {
+				err = errors.Join(err, turn.OpenWindowWith(ctx, db.OpenWindowWithParams{
+					Organization: "org_1", Scope: purser.ScopeProvider, Target: target, Currency: "USD", Name: "total", Held: 5, GuardCeiling: 9,
+				}), turn.InsertOpening(ctx, db.InsertOpeningParams{
+					Organization: "org_1", Scope: purser.ScopeProvider, Target: target, Currency: "USD", Name: "total", Seq: 2,
+				}))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Turn(ctx, "org_1", func(turn *Turn) error {
+			b := recording("org_1", nil)
+			b.Requests = []spend.Request{{Op: spend.Release, Hold: "hld_1"}}
+			l := s.load([]Spends{b}, false, func(string) names { return namesOf(turn.Now, turn.Zone) })
+			if err := turn.send(ctx, l.first(turn.Now)); err != nil {
+				return err
+			}
+			if _, err := l.decide(ctx, []*Turn{turn}); err != nil {
+				return err
+			}
+			p := l.parts[0]
+			mine := spend.WindowKey{Scope: purser.ScopeProvider, Target: "mail", Currency: "USD", Name: "total"}
+			if h := p.state.Holds["hld_1"]; h == nil || !slices.Equal(h.Windows, []spend.WindowKey{mine}) {
+				t.Errorf("the hold is %+v", h)
+			}
+			if w := p.state.Windows[mine]; len(p.openings) != 1 || len(p.state.Windows) != 1 || w == nil || w.Held != 5 || w.Ceiling != 9 {
+				t.Errorf("loaded: openings %v, windows %v", p.openings, p.state.Windows)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -130,7 +130,8 @@ type part struct {
 	state *spend.State
 	// asked are the scopes whose budgets were loaded.
 	asked    map[spend.Scope]bool
-	openings []spend.Opening // where holds are loaded
+	openings []spend.Opening // of those scopes, where holds are changed
+	changes  bool            // holds of before
 	hits     []spend.Key     // keys that are there
 	done     bool
 }
@@ -138,7 +139,7 @@ type part struct {
 func (s *Store) load(all []Spends, columnar bool, at func(org string) names) *loading {
 	l := &loading{columnar: columnar, of: make(map[string]*part, len(all))}
 	for _, b := range all {
-		p := &part{Spends: b, names: at(b.Organization), asked: map[spend.Scope]bool{}, state: &spend.State{
+		p := &part{Spends: b, changes: !b.opens(), names: at(b.Organization), asked: map[spend.Scope]bool{}, state: &spend.State{
 			Org: b.Organization, Tokens: map[string]spend.Token{}, Runs: map[string]*spend.Run{}, Budgets: map[spend.Scope][]*spend.Budget{},
 			Windows: map[spend.WindowKey]*spend.Window{}, Holds: map[string]*spend.Hold{}, Keys: map[spend.Key]spend.Kept{},
 			Recent: map[string][]spend.Recent{}, Repeats: map[spend.Repeat]int{}, News: map[string][]string{}, Known: map[string]bool{},
@@ -162,7 +163,7 @@ func (l *loading) untouched() (left []string) {
 // to be written.
 func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	var missing []Stmt
-	budgets, runs := scopes{l: l}, newRows(selectRuns.kinds, l.columnar)
+	budgets, runs := newScopes(l), newRows(selectRuns.kinds, l.columnar)
 	for _, t := range turns {
 		p := l.of[t.Org]
 		s := p.state
@@ -172,8 +173,9 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 			p.names, p.asked = now, map[spend.Scope]bool{}
 			clear(s.Budgets)
 			clear(s.Windows)
+			p.openings = nil
 		}
-		missing = append(missing, p.second(&budgets, runs)...)
+		missing = append(missing, p.second(budgets, runs)...)
 	}
 	// Windows of the past come after the budgets, which load those of now.
 	missing = slices.Concat(selectRuns.of(runs, l.run), budgets.stmts(), missing)
@@ -186,6 +188,7 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 	for _, t := range turns {
 		p := l.of[t.Org]
 		s := p.state
+		p.openedLater()
 		if err := p.whole(); err != nil {
 			return nil, broken(err)
 		}
@@ -209,6 +212,16 @@ func (l *loading) decide(ctx context.Context, turns []*Turn) ([]Stmt, error) {
 
 func broken(err error) error {
 	return purser.Errorf(purser.BooksBroken, "the books would not add up; nothing was decided").WithCause(err)
+}
+
+// openedLater gives loaded holds the windows that they belong to without naming them.
+func (p *part) openedLater() {
+	if len(p.openings) == 0 {
+		return
+	}
+	for _, h := range p.state.Holds {
+		h.Windows = spend.OpenedLater(h.Windows, p.openings, h.Own(p.Organization), h.Currency, h.Seq, h.CreatedAt)
+	}
 }
 
 // whole finds a hold with a window that is in no row: what becomes of it could not be
@@ -238,22 +251,17 @@ func (p *part) keyed() int {
 // first is what can be asked before anything is known.
 func (l *loading) first(now time.Time) []Stmt {
 	stops, tokens, runs := newRows(selectStops.kinds, l.columnar), newRows(selectTokens.kinds, l.columnar), newRows(selectRuns.kinds, l.columnar)
-	openings, holds := newRows(selectOpenings.kinds, l.columnar), newRows(selectHolds.kinds, l.columnar)
-	budgets, keys := scopes{l: l}, newRows(selectKeys.kinds, l.columnar)
+	holds, keys, budgets := newRows(selectHolds.kinds, l.columnar), newRows(selectKeys.kinds, l.columnar), newScopes(l)
 	if l.fresh {
 		keys = nil
 	}
 	var orders []Stmt
 	for _, p := range l.parts {
 		stops.text(p.Organization)
-		if !p.opens() {
-			openings.text(p.Organization)
-		}
-		orders = append(orders, p.first(now, tokens, runs, holds, &budgets, keys)...)
+		orders = append(orders, p.first(now, tokens, runs, holds, budgets, keys)...)
 	}
 	return slices.Concat(selectStops.of(stops, l.stop), selectTokens.of(tokens, l.token), selectRuns.of(runs, l.run),
-		selectOpenings.of(openings, l.opening), selectHolds.of(holds, l.hold),
-		budgets.stmts(), selectKeys.of(keys, l.key), orders)
+		selectHolds.of(holds, l.hold), budgets.stmts(), selectKeys.of(keys, l.key), orders)
 }
 
 // first names what a part needs, each once.
@@ -299,12 +307,15 @@ func (p *part) first(now time.Time, tokens, runs, holds *rows, budgets *scopes, 
 }
 
 // need asks for the budgets of scopes that were not asked for yet, each with the
-// window of now.
+// window of now; and for their openings, where holds are loaded that may be of those.
 func (p *part) need(budgets *scopes, all ...spend.Scope) {
 	for _, s := range all {
 		if !p.asked[s] {
 			p.asked[s] = true
 			budgets.at(p.names).text(p.Organization, s.Scope, s.Target)
+			if p.changes {
+				budgets.openings.text(p.Organization, s.Scope, s.Target)
+			}
 		}
 	}
 }
@@ -312,9 +323,14 @@ func (p *part) need(budgets *scopes, all ...spend.Scope) {
 // scopes are those whose budgets are asked for, by the windows of their now: most
 // batches have one time zone.
 type scopes struct {
-	l     *loading
-	names []names
-	rows  []*rows
+	l        *loading
+	names    []names
+	rows     []*rows
+	openings *rows
+}
+
+func newScopes(l *loading) *scopes {
+	return &scopes{l: l, openings: newRows(selectOpenings.kinds, l.columnar)}
 }
 
 func (s *scopes) at(n names) *rows {
@@ -330,7 +346,7 @@ func (s *scopes) stmts() (all []Stmt) {
 	for i, n := range s.names {
 		all = append(all, selectBudgets.of(s.rows[i], s.l.budget, n.hour, n.day, n.week, n.month)...)
 	}
-	return all
+	return append(all, selectOpenings.of(s.openings, s.l.opening)...)
 }
 
 // second names what the first answers have shown to be needed.
@@ -355,6 +371,7 @@ func (p *part) second(budgets *scopes, runs *rows) (stmts []Stmt) {
 		for _, k := range h.Windows {
 			p.need(budgets, spend.Scope{Scope: k.Scope, Target: k.Target})
 		}
+		p.need(budgets, spend.Scopes(p.Organization, h.Project, h.Provider, h.Category, h.Run, nil)...)
 	}
 	if oldest >= 0 && oldest < p.state.Epoch {
 		stmts = append(stmts, Stmt{Text: selectLifted, Args: []any{p.Organization, oldest}, Each: p.stop})

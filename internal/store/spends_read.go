@@ -29,8 +29,12 @@ COALESCE(p.labels, '')`, "tt",
 	selectHolds = lookUp(`v.column1, h.id, h.principal, h.agent, h.run, h.project, h.provider, h.category, h.kind, h.target, h.currency, h.amount,
 h.captured, h.released, h.refunded, h.overrun, h.returned, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at`, "tt",
 		join{table: "holds", as: "h", on: "h.organization = v.column1 AND h.id = v.column2"})
-	selectOpenings = lookUp("v.column1, o.scope, o.target, o.currency, o.name, o.since, o.seq", "t",
-		join{table: "openings", as: "o", on: "o.organization = v.column1"})
+	// An opening comes with its window, which no hold of before names.
+	selectOpenings = lookUp(`v.column1, o.scope, o.target, o.currency, o.name, o.since, o.seq, COALESCE(w.name, ''), COALESCE(w.held, 0),
+COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0)`, "ttt",
+		join{table: "openings", as: "o", on: "o.organization = v.column1 AND o.scope = v.column2 AND o.target = v.column3"},
+		join{table: "windows", as: "w", maybe: true, on: `w.organization = v.column1 AND w.scope = v.column2 AND w.target = v.column3 AND w.currency = o.currency
+AND w.name = o.name`})
 	// With the scopes and targets come the names of the windows of now: hour, day, week, month.
 	selectBudgets = lookUp(`v.column1, b.scope, b.target, b.period, b.currency, b.limit_minor, b.thresholds, COALESCE(w.name, ''), COALESCE(w.held, 0),
 COALESCE(w.captured, 0), COALESCE(w.refunded, 0), COALESCE(w.guard_ceiling, 0)`, "ttt",
@@ -229,14 +233,21 @@ func (r *runRow) into(s *spend.State) error {
 
 func (l *loading) opening(scan func(...any) error) error {
 	var o spend.Opening
+	w := &spend.Window{}
 	var org string
 	var since int64
-	err := scan(&org, &o.Scope, &o.Target, &o.Currency, &o.Name, &since, &o.Seq)
-	if err == nil {
-		o.Since = Time(since)
-		l.of[org].openings = append(l.of[org].openings, o)
+	err := scan(&org, &o.Scope, &o.Target, &o.Currency, &o.Name, &since, &o.Seq, &w.Name, &w.Held, &w.Captured, &w.Refunded, &w.Ceiling)
+	if err != nil {
+		return err
 	}
-	return err
+	p := l.of[org]
+	o.Since = Time(since)
+	p.openings = append(p.openings, o)
+	if w.Name != "" {
+		w.WindowKey = o.WindowKey
+		p.state.Windows[w.WindowKey] = w
+	}
+	return nil
 }
 
 func (l *loading) hold(scan func(...any) error) error {
@@ -252,7 +263,6 @@ func (l *loading) hold(scan func(...any) error) error {
 	if h.Windows, err = spend.ParseWindows(h.Own(org), h.Currency, windows); err != nil {
 		return fmt.Errorf("hold %s: %w", h.ID, err)
 	}
-	h.Windows = spend.OpenedLater(h.Windows, l.of[org].openings, h.Own(org), h.Currency, h.Seq, h.CreatedAt)
 	l.of[org].state.Holds[h.ID] = h
 	return nil
 }
