@@ -515,7 +515,7 @@ type StopInfo struct {
 	Seq      int64        `json:"seq"` // K: no spend in scope is accepted after this record
 	At       time.Time    `json:"at"`
 	Open     []OpenItem   `json:"open"`    // what could not be stopped
-	Voided   int          `json:"voided"`  // approvals that are void
+	Voided   int          `json:"voided"`  // plans marked as void so far; all in scope are void from K on, and marked after the acknowledgement
 	Effects  []StopEffect `json:"effects"` // each revocation, by and by
 	LiftedAt *time.Time   `json:"lifted_at,omitempty"`
 	LiftedBy string       `json:"lifted_by,omitempty"`
@@ -532,7 +532,7 @@ type OpenItem struct {
 
 // StopEffect is one revocation that followed a stop.
 type StopEffect struct {
-	Kind   string `json:"kind"`   // token, payment_token, hold, provider
+	Kind   string `json:"kind"`   // token, hold, holds, plans
 	Target string `json:"target"` // identifier
 	State  string `json:"state"`  // pending, done, failed, unknown
 	Detail string `json:"detail,omitempty"`

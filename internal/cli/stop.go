@@ -82,9 +82,9 @@ func pending(stop purser.StopInfo) bool {
 func showStop(p *page, v purser.StopInfo) {
 	stopTable(p, []purser.StopInfo{v})
 	if v.LiftedAt == nil {
-		p.line("no spend in this scope is accepted after record %d; %d approvals are void", v.Seq, v.Voided)
+		p.line("no spend in this scope is accepted after record %d; plans in it are void, %d are marked so", v.Seq, v.Voided)
 	} else {
-		p.line("it was lifted, and stops nothing any more; %d approvals are void", v.Voided)
+		p.line("it was lifted, and stops nothing any more; %d plans were marked as void", v.Voided)
 	}
 	for _, o := range v.Open {
 		p.line("could not be stopped: %s %s, %s, held %s", cmp.Or(o.Order, o.Hold), o.What, o.State, o.Held)

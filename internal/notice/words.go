@@ -167,7 +167,7 @@ func Stop(s purser.StopInfo, by string) Notice {
 		Facts: []Fact{
 			{"Reason", s.Reason, true},
 			{"By", by, true},
-			{"Approvals that are void", fmt.Sprint(s.Voided), false},
+			{"Plans and approvals in it", "void, if they had not begun", false},
 		},
 	}
 	for _, o := range s.Open {

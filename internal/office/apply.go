@@ -204,8 +204,11 @@ func (o *Office) start(ctx context.Context, by purser.Actor, id string) error {
 }
 
 // usable finds the approval that a plan with reasons needs: of this digest, not
-// used, not late, and signed in the present epoch of its scopes (RULES 12, 13).
+// used, not late, and of the present epoch of its scopes (RULES 12, 13).
 func (o *Office) usable(ctx context.Context, t *store.Turn, plan db.Plan) (string, error) {
+	if err := o.untouched(ctx, t, plan); err != nil {
+		return "", err
+	}
 	detail, err := fromJSON[planDetail](plan.Detail)
 	if err != nil {
 		return "", err
@@ -213,58 +216,54 @@ func (o *Office) usable(ctx context.Context, t *store.Turn, plan db.Plan) (strin
 	if store.Micro(t.Now) >= plan.ExpiresAt {
 		return "", purser.Errorf(purser.PlanExpired, "the plan waited until %s", store.Time(plan.ExpiresAt)).WithHint("make a new plan")
 	}
-	epoch := plan.Epoch
-	id := ""
-	if len(detail.Reasons) > 0 {
-		a, err := t.ApprovalOfPlan(ctx, db.ApprovalOfPlanParams{Organization: t.Org, Plan: plan.ID})
-		if missing(err) || err == nil && a.Decision != "approved" {
-			return "", needsApproval(purser.Plan{ID: plan.ID})
-		}
-		if err != nil {
-			return "", err
-		}
-		if a.ConsumedAt != 0 || store.Micro(t.Now) >= a.ExpiresAt {
-			no := purser.Errorf(purser.ApprovalExpired, "the approval was to be used until %s", store.Time(a.ExpiresAt).Format(time.RFC3339))
-			no.Plan = plan.ID
-			return "", no.WithHint("purser approve %s", plan.ID)
-		}
-		epoch, id = a.Epoch, a.ID
+	if len(detail.Reasons) == 0 {
+		return "", nil
 	}
-	return id, o.epochOf(ctx, t, plan, epoch)
-}
-
-// untouched refuses the rest of a plan that was begun before a stop of its scopes,
-// even if the stop was lifted while one of its calls was out.
-func (o *Office) untouched(ctx context.Context, t *store.Turn, plan db.Plan) error {
 	a, err := t.ApprovalOfPlan(ctx, db.ApprovalOfPlanParams{Organization: t.Org, Plan: plan.ID})
-	switch {
-	case missing(err):
-		return o.epochOf(ctx, t, plan, plan.Epoch)
-	case err != nil:
-		return err
+	if missing(err) || err == nil && a.Decision != "approved" {
+		return "", needsApproval(purser.Plan{ID: plan.ID})
 	}
-	return o.epochOf(ctx, t, plan, max(plan.Epoch, a.Epoch))
+	if err != nil {
+		return "", err
+	}
+	if a.ConsumedAt != 0 || store.Micro(t.Now) >= a.ExpiresAt {
+		no := purser.Errorf(purser.ApprovalExpired, "the approval was to be used until %s", store.Time(a.ExpiresAt).Format(time.RFC3339))
+		no.Plan = plan.ID
+		return "", no.WithHint("purser approve %s", plan.ID)
+	}
+	return a.ID, nil
 }
 
-// epochOf refuses a plan whose scopes were stopped since the epoch, even if the
-// stop was lifted again: resume revives nothing.
-func (o *Office) epochOf(ctx context.Context, t *store.Turn, plan db.Plan, epoch int64) error {
-	since, err := t.StopsAfter(ctx, db.StopsAfterParams{Organization: t.Org, After: epoch})
-	if err != nil || len(since) == 0 {
-		return err
+// untouched refuses a plan, or the rest of one that was begun, if a stop of its scopes
+// came since it was made.
+func (o *Office) untouched(ctx context.Context, t *store.Turn, plan db.Plan) error {
+	void, err := o.planVoid(ctx, t.Queries, plan)
+	if err == nil && void != nil {
+		err = void
 	}
-	paths, err := o.planPaths(ctx, t.Queries, plan)
+	return err
+}
+
+// planVoid is the no of the first stop that covers a plan and came after it, even if the
+// stop was lifted again: a resume revives nothing. A plan is void from the turn of the stop
+// on, whenever it is marked so, and a yes that it gets since does not help it.
+func (o *Office) planVoid(ctx context.Context, q *db.Queries, plan db.Plan) (*purser.Error, error) {
+	since, err := q.StopsAfter(ctx, db.StopsAfterParams{Organization: plan.Organization, After: plan.Epoch})
+	if err != nil || len(since) == 0 {
+		return nil, err
+	}
+	paths, err := o.planPaths(ctx, q, plan)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range since {
 		for _, p := range paths {
 			if p.Covered(s.Scope, s.Target) {
-				return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason})
+				return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason}), nil
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // walk makes sure that this process works on a plan, and returns what is closed

@@ -68,6 +68,15 @@ func (o *Office) decidable(ctx context.Context, t *store.Turn, id string) (db.Pl
 	}
 	state := purser.PlanState(plan.State)
 	waits := state == purser.PlanWaiting || state == purser.PlanReady
+	if waits {
+		void, err := o.planVoid(ctx, t.Queries, plan)
+		if err != nil {
+			return plan, err
+		}
+		if void != nil {
+			plan.State, waits = string(purser.PlanVoid), false
+		}
+	}
 	if !waits && state != purser.PlanIsExpired {
 		return plan, purser.Errorf(purser.InvalidState, "the plan is %s and waits for nobody", plan.State).WithHint("make a new plan")
 	}
@@ -134,7 +143,11 @@ func (o *Office) planPaths(ctx context.Context, q *db.Queries, plan db.Plan) ([]
 	if err != nil {
 		return nil, notFound(err, "run", plan.Run)
 	}
-	terms, err := fromJSON[purser.PlanTerms](plan.Terms)
+	return pathsOf(run, plan.Terms)
+}
+
+func pathsOf(run db.Run, text string) ([]guard.Path, error) {
+	terms, err := fromJSON[purser.PlanTerms](text)
 	if err != nil {
 		return nil, err
 	}

@@ -210,6 +210,15 @@ func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan) (out 
 		out.Error = &failed
 	}
 	waits := out.State == purser.PlanWaiting || out.State == purser.PlanReady
+	if waits { // a stop marks plans after its acknowledgement
+		void, err := o.planVoid(ctx, q, row)
+		if err != nil {
+			return out, err
+		}
+		if void != nil {
+			out.State, waits = purser.PlanVoid, false
+		}
+	}
 	if waits && !o.Now().Before(out.ExpiresAt) {
 		out.State = purser.PlanIsExpired
 	}

@@ -21,6 +21,7 @@ const (
 	effectToken = "token"
 	effectHold  = "hold"  // of an order that did not begin
 	effectHolds = "holds" // all others in scope that did not begin
+	effectPlans = "plans" // in scope, that wait or may start
 
 	effectPending = "pending"
 	effectDone    = "done"
@@ -183,16 +184,16 @@ func (o *Office) stop(ctx context.Context, t *store.Turn, by purser.Actor, scope
 	return out, o.inForce(ctx, t, &out, func(h db.Hold) db.Hold { return h })
 }
 
-// inForce stores a stop that is recorded, with what it makes void and what is open.
+// inForce stores a stop that is recorded, with what is open and what is to follow.
 // fresh is a hold as the turn has it, where that is not stored yet.
-func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) (err error) {
-	if out.Voided, err = o.voidPlans(ctx, t, out.Scope, out.Target); err != nil {
-		return err
-	}
+func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
 	if err := o.openAt(ctx, t, out, fresh); err != nil {
 		return err
 	}
 	if err := o.tokensAt(ctx, t, out); err != nil {
+		return err
+	}
+	if err := o.plansAt(ctx, t, out); err != nil {
 		return err
 	}
 	if err := o.tell(ctx, t, notice.Stop(*out, o.nameOf(ctx, t.Queries, t.Org, out.By))); err != nil {
@@ -211,39 +212,6 @@ func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInf
 		Organization: t.Org, ID: out.ID, Scope: out.Scope, Target: out.Target, Reason: out.Reason, Actor: toJSON(out.By), Epoch: out.Epoch, Seq: out.Seq,
 		At: store.Micro(t.Now), Open: toJSON(out.Open), Voided: int64(out.Voided),
 	})
-}
-
-// voidPlans ends the plans in scope that wait or may start.
-func (o *Office) voidPlans(ctx context.Context, t *store.Turn, scope, target string) (int, error) {
-	plans, err := t.PlansOfOrganization(ctx, t.Org)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for _, p := range plans {
-		covered, err := o.covers(ctx, t, p, scope, target)
-		if err != nil {
-			return n, err
-		}
-		if !covered {
-			continue
-		}
-		n++
-		if err := t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: p.ID, State: string(purser.PlanVoid)}); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-func (o *Office) covers(ctx context.Context, t *store.Turn, p db.Plan, scope, target string) (bool, error) {
-	paths, err := o.planPaths(ctx, t.Queries, p)
-	for _, path := range paths {
-		if path.Covered(scope, target) {
-			return true, err
-		}
-	}
-	return false, err
 }
 
 // openAt lists the purchases in flight, those among them that were charged and are to
@@ -323,6 +291,59 @@ func (o *Office) tokensAt(ctx context.Context, t *store.Turn, out *purser.StopIn
 	return nil
 }
 
+// plansAt notes that plans are to be marked as void. Those in scope are void from this turn
+// on, because nothing begins or approves a plan that a stop covers (planVoid): however many
+// an agent made, a stop looks at none of them.
+func (o *Office) plansAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
+	open, err := t.OpenPlans(ctx, t.Org)
+	if err == nil && open > 0 {
+		out.Effects = append(out.Effects, purser.StopEffect{Kind: effectPlans, Target: out.Scope + ":" + out.Target, State: effectPending})
+	}
+	return err
+}
+
+// voidPlans marks the plans that a stop found waiting or ready as void, and counts them.
+// One that was made since is of another epoch. What a crash leaves of it is done again.
+func (o *Office) voidPlans(ctx context.Context, org, stop string) error {
+	s, err := o.Store.Read().Stop(ctx, db.StopParams{Organization: org, ID: stop})
+	if err != nil {
+		return err
+	}
+	page := db.PlansAtStopParams{Organization: org, Scope: s.Scope, Target: s.Target, Epoch: s.Epoch, RowLimit: store.PlansAtOnce}
+	for {
+		rows, err := o.Store.Read().PlansAtStop(ctx, page)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		page.AfterRun, page.After = rows[len(rows)-1].Run, rows[len(rows)-1].ID
+		var covered []string
+		for _, p := range rows {
+			paths, err := pathsOf(db.Run{Organization: org, ID: p.Run, Project: p.Project, Agent: p.Agent}, p.Terms)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(paths, func(path guard.Path) bool { return path.Covered(s.Scope, s.Target) }) {
+				covered = append(covered, p.ID)
+			}
+		}
+		if len(covered) == 0 {
+			continue
+		}
+		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.markVoid(ctx, t, stop, covered) }); err != nil {
+			return err
+		}
+	}
+}
+
+// markVoid is one turn of voidPlans. A plan that ended meanwhile stays as it ended.
+func (o *Office) markVoid(ctx context.Context, t *store.Turn, stop string, plans []string) error {
+	n, err := t.VoidPlans(ctx, plans)
+	if err != nil {
+		return err
+	}
+	return t.CountVoided(ctx, db.CountVoidedParams{Organization: t.Org, ID: stop, Voided: n})
+}
+
 // revoke carries out what follows a stop, one by one, each recorded (SPEND.md K10).
 func (o *Office) revoke(ctx context.Context, org, stop string) {
 	effects, err := o.Store.Read().StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: stop})
@@ -340,11 +361,16 @@ func (o *Office) revoke(ctx context.Context, org, stop string) {
 func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 	ctx, cancel := context.WithTimeout(ctx, o.Defaults.StopDeadline)
 	defer cancel()
-	if e.Kind == effectHolds {
-		if err := o.overdue(ctx, org); err != nil {
-			o.Log.Error("giving holds back after a stop", "stop", e.Stop, "error", err)
-			return // it stays pending, and Recover tries again
-		}
+	var first error
+	switch e.Kind {
+	case effectHolds:
+		first = o.overdue(ctx, org)
+	case effectPlans:
+		first = o.voidPlans(ctx, org, e.Stop)
+	}
+	if first != nil {
+		o.Log.Error("carrying out a stop", "stop", e.Stop, "kind", e.Kind, "error", first)
+		return // it stays pending, and Recover tries again
 	}
 	err := o.turn(ctx, org, func(t *store.Turn) error {
 		now, err := t.StopEffect(ctx, db.StopEffectParams{Organization: t.Org, Stop: e.Stop, N: e.N})
@@ -358,7 +384,7 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		case effectToken:
 			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, RevokedBy: "stop", Now: store.Micro(t.Now)})
 			t.Record(r)
-		case effectHolds:
+		case effectHolds, effectPlans:
 			t.Record(r)
 		default:
 			state, err = o.voidOrder(ctx, t, e.Target, r)

@@ -97,6 +97,21 @@ func (q *Queries) ConsumeApproval(ctx context.Context, arg ConsumeApprovalParams
 	return result.RowsAffected()
 }
 
+const countVoided = `-- name: CountVoided :exec
+UPDATE stops SET voided = voided + $3 WHERE organization = $1 AND id = $2
+`
+
+type CountVoidedParams struct {
+	Organization string
+	ID           string
+	Voided       int64
+}
+
+func (q *Queries) CountVoided(ctx context.Context, arg CountVoidedParams) error {
+	_, err := q.db.ExecContext(ctx, countVoided, arg.Organization, arg.ID, arg.Voided)
+	return err
+}
+
 const dueResources = `-- name: DueResources :many
 SELECT organization, id, project, env, name, provider, service, connection, provider_id, item, configuration, access, variables, state, order_id, manifest, url, cap, rotating, class, created_at, removed_at, deletes_at, credentials_until, retired_from FROM resources WHERE organization = $1 AND state IN ('retiring', 'destroying') AND deletes_at <= $2 ORDER BY id
 `
@@ -506,6 +521,18 @@ func (q *Queries) LiftStop(ctx context.Context, arg LiftStopParams) (int64, erro
 	return result.RowsAffected()
 }
 
+const openPlans = `-- name: OpenPlans :one
+SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') LIMIT 1) AS p
+`
+
+// OpenPlans is 1 if any plan of an organization waits or may start, and 0 if none does.
+func (q *Queries) OpenPlans(ctx context.Context, organization string) (int64, error) {
+	row := q.db.QueryRowContext(ctx, openPlans, organization)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const order = `-- name: Order :one
 SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND id = $2
 `
@@ -891,6 +918,72 @@ func (q *Queries) Plan(ctx context.Context, arg PlanParams) (Plan, error) {
 		&i.Deadline,
 	)
 	return i, err
+}
+
+const plansAtStop = `-- name: PlansAtStop :many
+SELECT plans.id, plans.run, plans.terms, runs.project, runs.agent FROM plans JOIN runs ON runs.organization = plans.organization AND runs.id = plans.run
+WHERE plans.organization = $1 AND plans.state IN ('needs_approval', 'ready') AND plans.epoch < $2
+  AND (plans.run, plans.id) > (CAST($3 AS TEXT), CAST($4 AS TEXT))
+  AND CASE CAST($5 AS TEXT) WHEN 'project' THEN runs.project WHEN 'agent' THEN runs.agent WHEN 'run' THEN runs.id
+    ELSE CAST($6 AS TEXT) END = CAST($6 AS TEXT)
+ORDER BY plans.run, plans.id LIMIT $7
+`
+
+type PlansAtStopParams struct {
+	Organization string
+	Epoch        int64
+	AfterRun     string
+	After        string
+	Scope        string
+	Target       string
+	RowLimit     int32
+}
+
+type PlansAtStopRow struct {
+	ID      string
+	Run     string
+	Terms   string
+	Project string
+	Agent   string
+}
+
+// PlansAtStop are plans of before a stop that wait or may start, run by run. Which of them
+// a stop of a provider covers, their terms tell.
+func (q *Queries) PlansAtStop(ctx context.Context, arg PlansAtStopParams) ([]PlansAtStopRow, error) {
+	rows, err := q.db.QueryContext(ctx, plansAtStop,
+		arg.Organization,
+		arg.Epoch,
+		arg.AfterRun,
+		arg.After,
+		arg.Scope,
+		arg.Target,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PlansAtStopRow{}
+	for rows.Next() {
+		var i PlansAtStopRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Run,
+			&i.Terms,
+			&i.Project,
+			&i.Agent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const plansInState = `-- name: PlansInState :many

@@ -117,6 +117,23 @@ SELECT * FROM stops WHERE organization = $1 AND epoch > sqlc.arg(after) ORDER BY
 -- name: PlansOfOrganization :many
 SELECT * FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') ORDER BY id;
 
+-- name: OpenPlans :one
+-- OpenPlans is 1 if any plan of an organization waits or may start, and 0 if none does.
+SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') LIMIT 1) AS p;
+
+-- name: PlansAtStop :many
+-- PlansAtStop are plans of before a stop that wait or may start, run by run. Which of them
+-- a stop of a provider covers, their terms tell.
+SELECT plans.id, plans.run, plans.terms, runs.project, runs.agent FROM plans JOIN runs ON runs.organization = plans.organization AND runs.id = plans.run
+WHERE plans.organization = $1 AND plans.state IN ('needs_approval', 'ready') AND plans.epoch < sqlc.arg(epoch)
+  AND (plans.run, plans.id) > (CAST(sqlc.arg(after_run) AS TEXT), CAST(sqlc.arg(after) AS TEXT))
+  AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'project' THEN runs.project WHEN 'agent' THEN runs.agent WHEN 'run' THEN runs.id
+    ELSE CAST(sqlc.arg(target) AS TEXT) END = CAST(sqlc.arg(target) AS TEXT)
+ORDER BY plans.run, plans.id LIMIT sqlc.arg(row_limit);
+
+-- name: CountVoided :exec
+UPDATE stops SET voided = voided + $3 WHERE organization = $1 AND id = $2;
+
 -- name: ExpirePlans :many
 UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= sqlc.arg(now) RETURNING id;
 

@@ -1,0 +1,254 @@
+package office_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purser-dev/purser"
+)
+
+// ready makes a plan of a free service, and as many copies of it as asked: what an agent
+// gets that plans in a loop.
+func (h *house) ready(agent purser.Actor, copies int) purser.Plan {
+	h.t.Helper()
+	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:static", Name: "again"}}})
+	if plan.State != purser.PlanReady {
+		h.t.Fatalf("the plan is %s", plan.State)
+	}
+	h.sql(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO plans (organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline)
+		SELECT organization, id || '_' || i, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline
+		FROM plans, n WHERE id = $2`, copies, plan.ID)
+	return plan
+}
+
+// statementsOf counts the statements of each transaction that stores a stop, while f runs.
+func (h *house) statementsOf(f func()) int {
+	h.t.Helper()
+	var mu sync.Mutex
+	of, stops := map[int64]int{}, map[int64]bool{}
+	h.watch(func(tx int64, statement string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		of[tx]++
+		if strings.Contains(statement, "INSERT INTO stops") {
+			stops[tx] = true
+		}
+		return nil
+	})
+	f()
+	h.watch(nil)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(stops) != 1 {
+		h.t.Fatalf("%d turns stored a stop", len(stops))
+	}
+	for tx := range stops {
+		return of[tx]
+	}
+	return 0
+}
+
+// K1, K10: an agent that makes plans in a loop does not keep a stop from being
+// acknowledged. The turn looks at none of them; they are void all the same, and are marked
+// afterwards, in turns that let others in between.
+func TestAStopIsAcknowledgedHoweverManyPlansThereAre(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		many := 20_000
+		if testing.Short() {
+			many = 2_000
+		}
+		h := open(t, database)
+		stopOf := func(agent purser.Actor) (stop purser.StopInfo, statements int, took time.Duration) {
+			statements = h.statementsOf(func() {
+				began := time.Now()
+				stop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "it plans in a loop"})
+				took = time.Since(began)
+			})
+			return stop, statements, took
+		}
+		_, few := h.run(2000)
+		h.link(few)
+		h.ready(few, 1)
+		_, base, _ := stopOf(few)
+		h.carriedOut()
+
+		_, agent := h.run(2000)
+		plan := h.ready(agent, many)
+		_, neighbour := h.run(2000)
+		other := h.planned(neighbour, purser.StepRequest{Service: "local/hosting:static", Name: "other"})
+		stop, statements, took := stopOf(agent)
+		if statements != base {
+			t.Errorf("with %d plans the stop takes %d statements, with one it takes %d", many, statements, base)
+		}
+		if took > 5*time.Second { // it is milliseconds; each plan looked at would make it tens of seconds
+			t.Errorf("the acknowledgement took %v", took)
+		}
+		for _, id := range []string{plan.ID, plan.ID + "_17"} {
+			_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: id})
+			refused(t, err, purser.Stopped)
+		}
+		h.eventually("all are marked", func() bool {
+			if err := h.o.Recover(h.ctx); err != nil { // as the server's timer does, if one try is too short
+				t.Fatal(err)
+			}
+			return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0
+		})
+		if n := h.ask("SELECT count(*) FROM plans WHERE run = $1 AND state = 'void'", agent.Run); n != int64(many)+1 {
+			t.Errorf("%d plans are void, want %d", n, many+1)
+		}
+		if show := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); show.Voided != many+1 {
+			t.Errorf("the stop counts %d, want %d", show.Voided, many+1)
+		}
+		if show := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: other.ID}); show.State != purser.PlanReady {
+			t.Errorf("the plan of another run is %s", show.State)
+		}
+		h.verify()
+	})
+}
+
+// Every scope reaches the plans below it, and no other.
+func TestAStopMarksThePlansOfItsScope(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	for _, scope := range []string{"run", "agent", "project", "provider", "organization"} {
+		t.Run(scope, func(t *testing.T) {
+			t.Parallel()
+			eachDB(t, func(t *testing.T, database string) {
+				h := open(t, database)
+				elsewhere := must[purser.Project](h, h.owner, "create_project", purser.CreateProject{Name: "elsewhere"})
+				run, agent := h.run(2000)
+				_, other := h.run(2000, func(in *purser.CreateRun) { in.Project, in.Agent = elsewhere.ID, "another" })
+				mine := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("waits.club")}})
+				theirs := must[purser.Plan](h, other, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("too.club")}})
+				id := map[string]string{"run": run.ID, "agent": run.Agent, "project": run.Project, "provider": "local", "organization": h.owner.Organization}[scope]
+				stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: scope, ID: id, Reason: "enough"})
+				h.carriedOut()
+				for plan, covered := range map[string]bool{mine.ID: true, theirs.ID: scope == "provider" || scope == "organization"} {
+					void := h.ask("SELECT count(*) FROM plans WHERE id = $1 AND state = 'void'", plan) == 1
+					if void != covered {
+						t.Errorf("the plan %s is void: %v, want %v", plan, void, covered)
+					}
+				}
+				want := 1
+				if scope == "provider" || scope == "organization" {
+					want = 2
+				}
+				if show := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); show.Voided != want {
+					t.Errorf("%d are counted, want %d", show.Voided, want)
+				}
+			})
+		})
+	}
+}
+
+// RULES 13, 21: a plan is void from the stop on, before anything has marked it, and after a
+// resume too: nobody sees it wait, approves it or applies it. One that is made after the
+// resume is not reached by what the stop still has to mark.
+func TestAPlanIsVoidBeforeItIsMarked(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		h.link(agent)
+		waits := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("waits.club")}})
+		ready := h.planned(agent, purser.StepRequest{Service: "local/hosting:static", Name: "ready"})
+		approved := h.planned(agent, domain("approved.club"))
+		yes := purser.Approve{Plan: waits.ID}
+		yes.Act = h.sign("approve", yes)
+		// The process that is to mark them never gets to it.
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "state = 'void'") {
+				return errDead
+			}
+			return nil
+		})
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
+		if stop.Voided != 0 {
+			t.Errorf("the acknowledgement counts %d", stop.Voided)
+		}
+		void := func(when string) {
+			t.Helper()
+			for _, plan := range []purser.Plan{waits, ready, approved} {
+				if show := must[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID}); show.State != purser.PlanVoid {
+					t.Errorf("%s the plan is shown as %s", when, show.State)
+				}
+				_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+				refused(t, err, purser.Stopped)
+			}
+			_, err := do[purser.Plan](h, h.owner, "approve", yes)
+			refused(t, err, purser.InvalidState)
+			if list := must[purser.List[purser.Plan]](h, h.owner, "list_approvals", purser.Page{}).Items; len(list) != 0 {
+				t.Errorf("%s %d wait for a person", when, len(list))
+			}
+		}
+		void("under the stop")
+		h.resume(stop)
+		void("after the resume")
+		if n := h.ask("SELECT count(*) FROM plans WHERE state = 'void'"); n != 0 {
+			t.Fatalf("%d plans were marked, so nothing is shown here", n)
+		}
+		after := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("after.club")}})
+		h.watch(nil)
+		h.restart()
+		if err := h.o.Recover(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.carriedOut()
+		if n := h.ask("SELECT count(*) FROM plans WHERE state = 'void'"); n != 3 {
+			t.Errorf("%d plans are marked, want 3", n)
+		}
+		if show := must[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: after.ID}); show.State != purser.PlanWaiting {
+			t.Errorf("the plan of after the resume is %s", show.State)
+		}
+		if show := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); show.Voided != 3 {
+			t.Errorf("the stop counts %d", show.Voided)
+		}
+		h.charged(0, 0)
+	})
+}
+
+// The marking dies in the middle, and goes on where it was: each plan is counted once.
+func TestPlansAreMarkedOnceThoughTheServerDies(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(2000)
+	h.link(agent)
+	h.ready(agent, 300)
+	var mu sync.Mutex
+	marked := 0
+	h.watch(func(_ int64, statement string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(statement, "state = 'void'") {
+			marked++
+		}
+		if marked > 2 {
+			return errDead
+		}
+		return nil
+	})
+	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: agent.Run, Reason: "it plans in a loop"})
+	h.eventually("it is in the middle", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return marked > 2
+	})
+	h.stop()
+	h.watch(nil)
+	h.start()
+	if n := h.ask("SELECT count(*) FROM plans WHERE state = 'void'"); n == 0 || n > 64 {
+		t.Errorf("%d plans were marked before", n)
+	}
+	if err := h.o.Recover(context.WithoutCancel(h.ctx)); err != nil {
+		t.Fatal(err)
+	}
+	h.carriedOut()
+	if show := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); show.Voided != 301 {
+		t.Errorf("the stop counts %d, want 301", show.Voided)
+	}
+}
