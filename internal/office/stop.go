@@ -509,7 +509,8 @@ func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.Page) 
 }
 
 // Resume lifts a stop. It makes a new epoch and revives nothing: tokens stay
-// dead, plans stay void. It needs a person's signature.
+// dead, whether or not their revocation has come to them, plans stay void. It needs a
+// person's signature.
 func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) (purser.StopInfo, error) {
 	if err := o.lifting(ctx, by, in); err != nil {
 		return purser.StopInfo{}, err
@@ -525,6 +526,9 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		}
 		if lifted == 0 {
 			return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no stop %q is in force", in.Stop).WithHint("purser status")
+		}
+		if _, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Stop: in.Stop, Now: store.Micro(t.Now)}); err != nil {
+			return purser.StopInfo{}, fmt.Errorf("revoking what the stop has not: %w", err)
 		}
 		t.Epoch++
 		r := recordOf(by, "resume", in.Stop)

@@ -202,6 +202,50 @@ func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 	})
 }
 
+// K8: a token whose revocation fails, or that a crash kept from it, is not revived by the
+// resume. It was taken by the stop: what it had begun it may still say the cost of.
+func TestAResumeRevivesNoTokenThatWasNotRevokedYet(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(2000)
+		_, other := h.run(2000)
+		begun := must[purser.Hold](h, agent, "place_hold", holdOf(300))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: begun.ID})
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "UPDATE stop_effects") {
+				return errDead
+			}
+			return nil
+		})
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "look first"})
+		h.resume(stop)
+		if n := h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending' AND kind = 'token'"); n != 1 {
+			t.Fatalf("%d revocations wait, so nothing is shown here", n)
+		}
+		by, err := h.o.Authenticate(h.ctx, run.Token, "test")
+		by.Ended = refused(t, err, purser.NotSignedIn)
+		for _, who := range []purser.Actor{by, agent} { // whom the door looked up, and whom it remembers
+			_, err = do[purser.Hold](h, who, "place_hold", holdOf(300))
+			refused(t, err, purser.NotSignedIn)
+		}
+		must[purser.Hold](h, other, "place_hold", holdOf(300)) // not of the stop
+		if out := must[purser.Hold](h, by, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 120, Final: true}); out.CapturedMinor != 120 {
+			t.Errorf("captured %+v", out)
+		}
+		h.watch(nil)
+		if err := h.o.Recover(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.carriedOut()
+		if n := h.counted("stop_effect", "accepted"); n == 0 {
+			t.Error("the revocation is not on record")
+		}
+		h.books()
+		h.verify()
+	})
+}
+
 // The same for the steps that a plan had not come to.
 func TestTheRestOfAPlanIsVoidEvenIfTheStopWasLiftedDuringACall(t *testing.T) {
 	t.Parallel()

@@ -496,6 +496,26 @@ func (q *Queries) RevokeTokensOfRun(ctx context.Context, arg RevokeTokensOfRunPa
 	return result.RowsAffected()
 }
 
+const revokeTokensOfStop = `-- name: RevokeTokensOfStop :execrows
+UPDATE tokens SET revoked_at = $2, revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.revoked_at = 0
+  AND tokens.id IN (SELECT e.target FROM stop_effects e WHERE e.organization = $1 AND e.stop = $3 AND e.kind = 'token' AND e.state <> 'done')
+`
+
+type RevokeTokensOfStopParams struct {
+	Organization string
+	Now          int64
+	Stop         string
+}
+
+// RevokeTokensOfStop takes the tokens that a stop was to end and has not.
+func (q *Queries) RevokeTokensOfStop(ctx context.Context, arg RevokeTokensOfStopParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, revokeTokensOfStop, arg.Organization, arg.Now, arg.Stop)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const setInstallationValue = `-- name: SetInstallationValue :execrows
 INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 `

@@ -43,6 +43,11 @@ SELECT * FROM tokens WHERE hash = $1;
 -- name: RevokeToken :execrows
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = sqlc.arg(revoked_by) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
+-- name: RevokeTokensOfStop :execrows
+-- RevokeTokensOfStop takes the tokens that a stop was to end and has not.
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.revoked_at = 0
+  AND tokens.id IN (SELECT e.target FROM stop_effects e WHERE e.organization = $1 AND e.stop = sqlc.arg(stop) AND e.kind = 'token' AND e.state <> 'done');
+
 -- name: RevokeTokensOfRun :execrows
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'run' WHERE organization = $1 AND run = $2 AND revoked_at = 0;
 
