@@ -275,33 +275,31 @@ func (o *Office) standStill(ctx context.Context, org string) {
 	}
 }
 
-// overdue ends holds whose time is over, and those that a stop or the end of their run made void.
+// overdueMost is how many holds are ended at a time.
+const overdueMost = 256
+
+// overdue ends holds whose time is over, and those that a stop or the end of their run made
+// void. It goes on behind what does not move, which keeps nothing else from its end.
 func (o *Office) overdue(ctx context.Context, org string) error {
+	page := db.OverdueHoldsParams{Organization: org, Now: store.Micro(o.Now()), After: -1, RowLimit: overdueMost}
 	for {
-		rows, err := o.Store.Read().OverdueHolds(ctx, db.OverdueHoldsParams{Organization: org, Now: store.Micro(o.Now())})
+		rows, err := o.Store.Read().OverdueHolds(ctx, page)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
 		requests := make([]spend.Request, len(rows))
 		for i, h := range rows {
 			requests[i] = spend.Request{Op: spend.Expire, By: purser.Actor{Kind: purser.System, ID: system.ID, Organization: org}, Hold: h.ID}
-			if store.Time(h.ExpiresAt).After(o.Now()) {
+			if h.ExpiresAt > page.Now {
 				requests[i].Op = spend.Void
 			}
 		}
-		before := len(rows)
-		outcomes, err := o.decideNow(ctx, org, requests)
-		if err != nil {
+		if _, err := o.decideNow(ctx, org, requests); err != nil {
 			return o.explainBatch(org, err)
 		}
-		moved := 0
-		for _, out := range outcomes {
-			if out.Seq != 0 {
-				moved++
-			}
-		}
-		if moved == 0 || before < batchMost {
+		if len(rows) < overdueMost {
 			return nil
 		}
+		page.After, page.AfterHold = rows[len(rows)-1].ExpiresAt, rows[len(rows)-1].ID
 	}
 }

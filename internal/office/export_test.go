@@ -69,6 +69,9 @@ const QueueMost = queueMost
 // MostOpen is how many holds a stop's acknowledgement lists.
 const MostOpen = mostOpen
 
+// OverdueMost is how many holds are ended at a time.
+const OverdueMost = overdueMost
+
 // Walked waits until nobody here works on a plan.
 func (o *Office) Walked(plan string) {
 	o.mu.Lock()

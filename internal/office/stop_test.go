@@ -12,6 +12,8 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/office"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 	"github.com/purser-dev/purser/internal/testpg"
 )
 
@@ -475,6 +477,48 @@ func TestAStopListsWhatBeganInItsScopeAmongManyOthers(t *testing.T) {
 		if len(stop.Open) != 1 || stop.Open[0].Hold != mine.ID {
 			t.Errorf("open: %+v", stop.Open)
 		}
+	})
+}
+
+// K3: a stop gives back what it covers, whatever others call the providers that they pay:
+// a provider's name may be a run's identifier.
+func TestAStopGivesBackWhatItCoversAmongHoldsOfTheSameName(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		meter := h.platform()
+		_, other := h.run(10_000)
+		run, agent := h.run(10_000)
+		var group errgroup.Group
+		for range 20 {
+			group.Go(func() error {
+				for range office.OverdueMost/20 + 1 {
+					in := holdOf(1)
+					in.Run, in.Provider = other.Run, run.ID
+					if _, err := do[purser.Hold](h, meter, "place_hold", in); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(explain(err))
+		}
+		mine := must[purser.Hold](h, agent, "place_hold", holdOf(300)) // the last to expire
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID, Reason: "enough"})
+		h.carriedOut()
+		if n := h.ask("SELECT count(*) FROM holds WHERE id = $1 AND state = 'released'", mine.ID); n != 1 {
+			t.Error("the hold of the run that was stopped is not given back")
+		}
+		if n := h.ask("SELECT count(*) FROM holds WHERE provider = $1 AND state <> 'held'", run.ID); n != 0 {
+			t.Errorf("%d holds that the stop does not cover are not held any more", n)
+		}
+		again, err := h.store.Read().OverdueHolds(h.ctx, db.OverdueHoldsParams{Organization: h.owner.Organization, Now: store.Micro(h.now()), After: -1, RowLimit: 1})
+		if err != nil || len(again) != 0 {
+			t.Errorf("%d holds are still looked at (%v)", len(again), err)
+		}
+		h.books()
 	})
 }
 

@@ -235,23 +235,33 @@ func (q *Queries) OpenHolds(ctx context.Context, arg OpenHoldsParams) ([]Hold, e
 }
 
 const overdueHolds = `-- name: OverdueHolds :many
-SELECT h.organization, h.id, h.order_id, h.subscription, h.run, h.project, h.provider, h.category, h.currency, h.amount, h.captured, h.released, h.refunded, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at, h.principal, h.agent, h.kind, h.target, h.overrun, h.returned FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
-  AND h.state <> 'unknown'   AND (h.expires_at <= $2 OR (h.state = 'held' AND (EXISTS (
-    SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch
-      AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))
+SELECT h.organization, h.id, h.order_id, h.subscription, h.run, h.project, h.provider, h.category, h.currency, h.amount, h.captured, h.released, h.refunded, h.state, h.epoch, h.begun_at, h.expires_at, h.windows, h.seq, h.created_at, h.principal, h.agent, h.kind, h.target, h.overrun, h.returned FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown'
+  AND (h.expires_at, h.id) > (CAST($2 AS BIGINT), CAST($3 AS TEXT))
+  AND (h.expires_at <= $4 OR (h.state = 'held' AND (EXISTS (
+    SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch AND s.target = CASE s.scope
+      WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider WHEN 'agent' THEN h.agent WHEN 'run' THEN h.run ELSE s.target END)
     OR EXISTS (SELECT 1 FROM runs r WHERE r.organization = h.organization AND r.id = h.run AND r.ended_at <> 0))))
-ORDER BY h.expires_at LIMIT 256
+ORDER BY h.expires_at, h.id LIMIT $5
 `
 
 type OverdueHoldsParams struct {
 	Organization string
+	After        int64
+	AfterHold    string
 	Now          int64
+	RowLimit     int32
 }
 
 // OverdueHolds are those whose time is over, and those that no effect began of while
 // their run was ended, or a stop came after them: whether it covers them is decided in the turn.
 func (q *Queries) OverdueHolds(ctx context.Context, arg OverdueHoldsParams) ([]Hold, error) {
-	rows, err := q.db.QueryContext(ctx, overdueHolds, arg.Organization, arg.Now)
+	rows, err := q.db.QueryContext(ctx, overdueHolds,
+		arg.Organization,
+		arg.After,
+		arg.AfterHold,
+		arg.Now,
+		arg.RowLimit,
+	)
 	if err != nil {
 		return nil, err
 	}

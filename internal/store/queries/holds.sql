@@ -5,12 +5,13 @@ SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unkn
 -- name: OverdueHolds :many
 -- OverdueHolds are those whose time is over, and those that no effect began of while
 -- their run was ended, or a stop came after them: whether it covers them is decided in the turn.
-SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown')
-  AND h.state <> 'unknown'   AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND (EXISTS (
-    SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch
-      AND (s.scope = 'organization' OR s.target IN (h.project, h.provider, h.agent, h.run)))
+SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown'
+  AND (h.expires_at, h.id) > (CAST(sqlc.arg(after) AS BIGINT), CAST(sqlc.arg(after_hold) AS TEXT))
+  AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND (EXISTS (
+    SELECT 1 FROM stops s WHERE s.organization = h.organization AND s.epoch > h.epoch AND s.target = CASE s.scope
+      WHEN 'project' THEN h.project WHEN 'provider' THEN h.provider WHEN 'agent' THEN h.agent WHEN 'run' THEN h.run ELSE s.target END)
     OR EXISTS (SELECT 1 FROM runs r WHERE r.organization = h.organization AND r.id = h.run AND r.ended_at <> 0))))
-ORDER BY h.expires_at LIMIT 256;
+ORDER BY h.expires_at, h.id LIMIT sqlc.arg(row_limit);
 
 -- name: HoldsAtStop :many
 -- HoldsAtStop are the holds of a scope without an order that are not over, those whose effect began first.
