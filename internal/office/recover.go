@@ -135,7 +135,9 @@ func (o *Office) abandon(ctx context.Context, t *store.Turn, plan db.Plan, step 
 // failed sign-ins. It asks no provider.
 func (o *Office) Due(ctx context.Context) error {
 	now := o.Now()
-	orgs, err := o.Store.Read().DueOrganizations(ctx, db.DueOrganizationsParams{Now: store.Micro(now), Renewals: store.Micro(now.Add(renewalNotice))})
+	orgs, err := o.Store.Read().DueOrganizations(ctx, db.DueOrganizationsParams{
+		Now: store.Micro(now), Ending: store.Micro(now.Add(max(0, o.Defaults.Reminder))), Renewals: store.Micro(now.Add(renewalNotice)),
+	})
 	if err != nil {
 		return err
 	}
@@ -178,42 +180,55 @@ func eachOrganization(ctx context.Context, orgs []string, f func(org string) err
 	return all
 }
 
+// One turn ends a few of the plans that waited too long (RULES 20), and one look at the
+// clock some turns' worth: no other organization waits for more.
+const (
+	expireMost  = 8
+	expireTurns = 25
+)
+
 // expirePlans ends requests that waited too long: silence is a no (RULES 12).
 func (o *Office) expirePlans(ctx context.Context, org string) error {
-	waiting, err := o.Store.Read().PlansOfOrganization(ctx, org)
+	for range expireTurns {
+		ids, err := o.Store.Read().PlansToExpire(ctx, db.PlansToExpireParams{Organization: org, Now: store.Micro(o.Now()), RowLimit: expireMost})
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		err = o.turn(ctx, org, func(t *store.Turn) error {
+			for _, id := range ids {
+				if err := o.expirePlan(ctx, t, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(ids) < expireMost {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Office) expirePlan(ctx context.Context, t *store.Turn, id string) error {
+	plan, err := t.Plan(ctx, db.PlanParams{Organization: t.Org, ID: id})
 	if err != nil {
 		return err
 	}
-	for _, p := range waiting {
-		if store.Micro(o.Now()) < p.ExpiresAt {
-			continue
-		}
-		return o.turn(ctx, org, func(t *store.Turn) error {
-			unanswered := map[string]bool{}
-			plans, err := t.PlansOfOrganization(ctx, org)
-			if err != nil {
-				return err
-			}
-			for _, p := range plans {
-				unanswered[p.ID] = purser.PlanState(p.State) == purser.PlanWaiting
-			}
-			ids, err := t.ExpirePlans(ctx, db.ExpirePlansParams{Organization: org, Now: store.Micro(t.Now)})
-			for _, id := range ids {
-				plan, failed := t.Plan(ctx, db.PlanParams{Organization: org, ID: id})
-				if failed != nil {
-					return failed
-				}
-				r := recordOf(system, "expire_plan", id)
-				r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest // so that whoever watches the run hears of it
-				t.Record(r)
-				if unanswered[id] {
-					err = errors.Join(err, o.tellPlan(ctx, t, id, notice.Expired))
-				}
-			}
-			return err
-		})
+	unanswered := purser.PlanState(plan.State) == purser.PlanWaiting
+	if !unanswered && purser.PlanState(plan.State) != purser.PlanReady || store.Micro(t.Now) < plan.ExpiresAt {
+		return nil // it was decided or begun meanwhile
 	}
-	return nil
+	err = t.SetPlanState(ctx, db.SetPlanStateParams{Organization: t.Org, ID: id, State: string(purser.PlanIsExpired), Error: plan.Error})
+	if err != nil {
+		return err
+	}
+	r := recordOf(system, "expire_plan", id)
+	r.Project, r.Env, r.Run, r.PlanDigest = plan.Project, plan.Env, plan.Run, plan.Digest // so that whoever watches the run hears of it
+	t.Record(r)
+	if !unanswered {
+		return nil
+	}
+	return o.tellPlan(ctx, t, id, notice.Expired)
 }
 
 // endLeases makes every call that an earlier process of this database was in

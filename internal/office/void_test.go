@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // ready makes a plan of a free service, and as many copies of it as asked: what an agent
@@ -251,4 +253,59 @@ func TestPlansAreMarkedOnceThoughTheServerDies(t *testing.T) {
 	if show := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); show.Voided != 301 {
 		t.Errorf("the stop counts %d, want 301", show.Voided)
 	}
+}
+
+// RULES 12, 20: plans that nobody decided or began end, a few in a turn; until they do,
+// nothing looks at them each second.
+func TestPlansExpireAFewInATurn(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		h.link(agent)
+		plan := h.ready(agent, 99)
+		due := func() []string {
+			orgs, err := h.store.Read().DueOrganizations(h.ctx, db.DueOrganizationsParams{Now: store.Micro(h.now()), Ending: store.Micro(h.now().Add(2 * time.Hour))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return orgs
+		}
+		if orgs := due(); len(orgs) != 0 {
+			t.Errorf("a day before, %v are looked at", orgs)
+		}
+		h.tick()
+		if n := h.counted("expire_plan", "accepted"); n != 0 {
+			t.Errorf("%d ended before their time", n)
+		}
+		h.sql("UPDATE plans SET expires_at = $1 WHERE run = $2 AND id <> $3 AND state = 'ready'", store.Micro(h.now()), agent.Run, plan.ID)
+		if orgs := due(); len(orgs) != 1 {
+			t.Errorf("in time, %v are looked at", orgs)
+		}
+		var mu sync.Mutex
+		of := map[int64]int{}
+		h.watch(func(tx int64, statement string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if strings.Contains(statement, "UPDATE plans") {
+				of[tx]++
+			}
+			return nil
+		})
+		h.tick()
+		h.watch(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, n := range of {
+			if n > 8 {
+				t.Errorf("one turn ended %d plans", n)
+			}
+		}
+		if n := h.counted("expire_plan", "accepted"); n != 99 {
+			t.Errorf("%d ended, want 99", n)
+		}
+		if show := must[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID}); show.State != purser.PlanReady {
+			t.Errorf("the one whose time is not over is %s", show.State)
+		}
+	})
 }

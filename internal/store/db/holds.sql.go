@@ -12,20 +12,21 @@ import (
 const dueOrganizations = `-- name: DueOrganizations :many
 SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
   EXISTS (SELECT 1 FROM holds h WHERE h.organization = o.id AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown' AND h.expires_at <= $1)
-  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready'))
-  OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.organization = o.id AND s.state IN ('active', 'payment_required') AND s.next_at <= $2))
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready') AND p.expires_at <= $2)
+  OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.organization = o.id AND s.state IN ('active', 'payment_required') AND s.next_at <= $3))
 ORDER BY o.id
 `
 
 type DueOrganizationsParams struct {
 	Now      int64
+	Ending   int64
 	Renewals int64
 }
 
 // DueOrganizations are those in which time may bring something: one question for
 // all, since most have nothing each second.
 func (q *Queries) DueOrganizations(ctx context.Context, arg DueOrganizationsParams) ([]string, error) {
-	rows, err := q.db.QueryContext(ctx, dueOrganizations, arg.Now, arg.Renewals)
+	rows, err := q.db.QueryContext(ctx, dueOrganizations, arg.Now, arg.Ending, arg.Renewals)
 	if err != nil {
 		return nil, err
 	}

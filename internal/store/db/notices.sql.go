@@ -623,7 +623,7 @@ func (q *Queries) PlanState(ctx context.Context, arg PlanStateParams) (PlanState
 }
 
 const plansToRemind = `-- name: PlansToRemind :many
-SELECT p.id FROM plans AS p WHERE p.organization = $1 AND p.state = 'needs_approval' AND p.expires_at > CAST($2 AS BIGINT)
+SELECT p.id FROM plans AS p WHERE p.organization = $1 AND p.state IN ('needs_approval', 'ready') AND p.state = 'needs_approval' AND p.expires_at > CAST($2 AS BIGINT)
   AND p.expires_at <= CAST($3 AS BIGINT) AND 2 * (p.expires_at - CAST($2 AS BIGINT)) <= p.expires_at - p.created_at
   AND NOT EXISTS (SELECT 1 FROM notices AS n WHERE n.organization = p.organization AND n.mark = 'approval_reminder/' || p.id)
 ORDER BY p.id LIMIT 100

@@ -196,38 +196,6 @@ func (q *Queries) EndRotation(ctx context.Context, arg EndRotationParams) error 
 	return err
 }
 
-const expirePlans = `-- name: ExpirePlans :many
-UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= $2 RETURNING id
-`
-
-type ExpirePlansParams struct {
-	Organization string
-	Now          int64
-}
-
-func (q *Queries) ExpirePlans(ctx context.Context, arg ExpirePlansParams) ([]string, error) {
-	rows, err := q.db.QueryContext(ctx, expirePlans, arg.Organization, arg.Now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const forgetAccess = `-- name: ForgetAccess :exec
 UPDATE resources SET access = $3 WHERE organization = $1 AND id = $2
 `
@@ -1043,40 +1011,29 @@ func (q *Queries) PlansInState(ctx context.Context, arg PlansInStateParams) ([]P
 	return items, nil
 }
 
-const plansOfOrganization = `-- name: PlansOfOrganization :many
-SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') ORDER BY id
+const plansToExpire = `-- name: PlansToExpire :many
+SELECT id FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= $2 ORDER BY expires_at LIMIT $3
 `
 
-func (q *Queries) PlansOfOrganization(ctx context.Context, organization string) ([]Plan, error) {
-	rows, err := q.db.QueryContext(ctx, plansOfOrganization, organization)
+type PlansToExpireParams struct {
+	Organization string
+	Now          int64
+	RowLimit     int32
+}
+
+func (q *Queries) PlansToExpire(ctx context.Context, arg PlansToExpireParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, plansToExpire, arg.Organization, arg.Now, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Plan{}
+	items := []string{}
 	for rows.Next() {
-		var i Plan
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Run,
-			&i.Project,
-			&i.Env,
-			&i.State,
-			&i.Digest,
-			&i.Terms,
-			&i.Detail,
-			&i.Quotes,
-			&i.Actor,
-			&i.Epoch,
-			&i.Error,
-			&i.CreatedAt,
-			&i.ExpiresAt,
-			&i.Deadline,
-		); err != nil {
+		var id string
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, id)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err

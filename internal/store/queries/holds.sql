@@ -46,7 +46,7 @@ UPDATE platforms SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id =
 -- all, since most have nothing each second.
 SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
   EXISTS (SELECT 1 FROM holds h WHERE h.organization = o.id AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown' AND h.expires_at <= sqlc.arg(now))
-  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready'))
+  OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready') AND p.expires_at <= sqlc.arg(ending))
   OR EXISTS (SELECT 1 FROM subscriptions s WHERE s.organization = o.id AND s.state IN ('active', 'payment_required') AND s.next_at <= sqlc.arg(renewals)))
 ORDER BY o.id;
 

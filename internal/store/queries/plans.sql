@@ -114,9 +114,6 @@ SELECT * FROM stop_effects WHERE organization = $1 AND state = 'pending' ORDER B
 -- name: StopsAfter :many
 SELECT * FROM stops WHERE organization = $1 AND epoch > sqlc.arg(after) ORDER BY id;
 
--- name: PlansOfOrganization :many
-SELECT * FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') ORDER BY id;
-
 -- name: OpenPlans :one
 -- OpenPlans is 1 if any plan of an organization waits or may start, and 0 if none does.
 SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') LIMIT 1) AS p;
@@ -134,8 +131,8 @@ ORDER BY plans.run, plans.id LIMIT sqlc.arg(row_limit);
 -- name: CountVoided :exec
 UPDATE stops SET voided = voided + $3 WHERE organization = $1 AND id = $2;
 
--- name: ExpirePlans :many
-UPDATE plans SET state = 'expired' WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= sqlc.arg(now) RETURNING id;
+-- name: PlansToExpire :many
+SELECT id FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') AND expires_at <= sqlc.arg(now) ORDER BY expires_at LIMIT sqlc.arg(row_limit);
 
 -- name: EndLeases :execrows
 UPDATE orders SET lease_until = 0 WHERE organization = $1 AND state = 'buying' AND lease_until > 0;
