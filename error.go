@@ -165,7 +165,7 @@ var codes = []CodeInfo{
 	{AccountMismatch, ClassFinal, 502, ExitRefused, "The provider answered for another account; nothing was revealed or bought."},
 	{OutcomeUnknown, ClassUnknown, 502, ExitUnknown, "The provider's answer was lost. It is looked up, never bought again."},
 	{NeedsInformation, ClassPerson, 409, ExitPerson, "The provider asks for more information."},
-	{Overloaded, ClassRetry, 503, ExitRetry, "The queue is full; nothing was decided."},
+	{Overloaded, ClassRetry, 503, ExitRetry, "The queue is full, or too much of this kind is open; nothing was decided."},
 	{Unavailable, ClassRetry, 503, ExitRetry, "The server or its database cannot be reached; nothing was decided."},
 	{NewerDatabase, ClassFinal, 500, ExitFailure, "The database was made by a newer version of the program."},
 	{Internal, ClassFinal, 500, ExitFailure, "A fault of the program; the reference finds it in the log."},

@@ -72,6 +72,9 @@ const MostOpen = mostOpen
 // OverdueMost is how many holds are ended at a time.
 const OverdueMost = overdueMost
 
+// OpenPlansMost is how many plans of a run may wait or be ready.
+const OpenPlansMost = openMost
+
 // Walked waits until nobody here works on a plan.
 func (o *Office) Walked(plan string) {
 	o.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
@@ -119,6 +120,9 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 	// A stop may have come since the steps were resolved: a plan of after it would
 	// be one that the resume revives.
 	err = o.planStopped(ctx, t, db.Plan{Organization: t.Org, Run: d.terms.Run, Terms: string(terms)})
+	if err == nil {
+		err = o.roomForPlan(ctx, t, d.terms.Run)
+	}
 	var no *purser.Error
 	if asCoded(err, &no) {
 		return purser.Plan{}, o.refuse(t, r, no)
@@ -141,6 +145,21 @@ func (o *Office) storePlan(ctx context.Context, t *store.Turn, by purser.Actor, 
 		}
 	}
 	return o.showPlan(ctx, t.Queries, t.Org, id)
+}
+
+// openMost is how many plans of a run may wait or be ready at a time. Who plans, and applies
+// or is answered, has a few; who plans in a loop fills what people read.
+const openMost = 100
+
+func (o *Office) roomForPlan(ctx context.Context, t *store.Turn, run string) error {
+	n, err := t.OpenPlansOfRun(ctx, db.OpenPlansOfRunParams{Organization: t.Org, Run: run, Now: store.Micro(t.Now), RowLimit: openMost})
+	if err != nil || n < openMost {
+		return err
+	}
+	no := purser.Errorf(purser.Overloaded, "%d plans of run %s wait for a person or may start: no more are kept", n, run).
+		WithHint("apply what is ready, have a person decide what waits (purser approvals), or look without keeping: purser plan --dry-run")
+	no.RetryAfter = time.Minute
+	return no
 }
 
 // ShowPlan shows a plan with its orders; an agent sees those of its run. With a

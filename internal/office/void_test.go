@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -306,6 +307,35 @@ func TestPlansExpireAFewInATurn(t *testing.T) {
 		}
 		if show := must[purser.Plan](h, agent, "show_plan", purser.PlanRef{Plan: plan.ID}); show.State != purser.PlanReady {
 			t.Errorf("the one whose time is not over is %s", show.State)
+		}
+	})
+}
+
+// An agent that plans in a loop is told to do something with its plans first. Who applies
+// them goes on, and so do other runs, and a look that keeps nothing.
+func TestARunHasSoManyOpenPlans(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		h.link(agent)
+		h.ready(agent, office.OpenPlansMost-2)
+		again := purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:static", Name: "more"}}}
+		last := must[purser.Plan](h, agent, "plan", again)
+		_, err := do[purser.Plan](h, agent, "plan", again)
+		if e := refused(t, err, purser.Overloaded); e.RetryAfter <= 0 || e.Hint == "" {
+			t.Errorf("it says %+v", e)
+		}
+		_, err = do[purser.Plan](h, agent, "add", purser.Add{StepRequest: purser.StepRequest{Service: "local/hosting:static", Name: "added"}})
+		refused(t, err, purser.Overloaded)
+		look := again
+		look.DryRun = true
+		must[purser.Plan](h, agent, "plan", look)
+		_, other := h.run(2000)
+		must[purser.Plan](h, other, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:static", Name: "other"}}})
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: last.ID})
+		if got := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/hosting:static", Name: "after"}}}); got.State != purser.PlanReady {
+			t.Errorf("after one was applied, the next is %s", got.State)
 		}
 	})
 }

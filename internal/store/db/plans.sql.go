@@ -501,6 +501,31 @@ func (q *Queries) OpenPlans(ctx context.Context, organization string) (int64, er
 	return count, err
 }
 
+const openPlansOfRun = `-- name: OpenPlansOfRun :one
+SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND run = $2 AND state IN ('needs_approval', 'ready') AND expires_at > $3
+  LIMIT $4) AS p
+`
+
+type OpenPlansOfRunParams struct {
+	Organization string
+	Run          string
+	Now          int64
+	RowLimit     int32
+}
+
+// OpenPlansOfRun counts the plans of a run that wait or may start, up to as many as matter.
+func (q *Queries) OpenPlansOfRun(ctx context.Context, arg OpenPlansOfRunParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, openPlansOfRun,
+		arg.Organization,
+		arg.Run,
+		arg.Now,
+		arg.RowLimit,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const order = `-- name: Order :one
 SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND id = $2
 `

@@ -118,6 +118,11 @@ SELECT * FROM stops WHERE organization = $1 AND epoch > sqlc.arg(after) ORDER BY
 -- OpenPlans is 1 if any plan of an organization waits or may start, and 0 if none does.
 SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') LIMIT 1) AS p;
 
+-- name: OpenPlansOfRun :one
+-- OpenPlansOfRun counts the plans of a run that wait or may start, up to as many as matter.
+SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND run = $2 AND state IN ('needs_approval', 'ready') AND expires_at > sqlc.arg(now)
+  LIMIT sqlc.arg(row_limit)) AS p;
+
 -- name: PlansAtStop :many
 -- PlansAtStop are plans of before a stop that wait or may start, run by run. Which of them
 -- a stop of a provider covers, their terms tell.
