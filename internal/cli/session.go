@@ -27,12 +27,18 @@ type session struct {
 
 // getenv reads the environment that the command was given.
 func (s *session) getenv(name string) string {
+	value, _ := s.lookenv(name)
+	return value
+}
+
+// lookenv is getenv where a variable that is set to nothing is not one that is not set.
+func (s *session) lookenv(name string) (value string, set bool) {
 	for i := len(s.Environ) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(s.Environ[i], name+"="); ok {
-			return value
+		if value, set = strings.CutPrefix(s.Environ[i], name+"="); set {
+			return value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // path resolves a path as typed.
@@ -86,10 +92,15 @@ func (s *session) address() string {
 }
 
 // token is the credential to use: PURSER_TOKEN, of an agent or a person, or the
-// person's token that `purser login` stored for this server.
+// person's token that `purser login` stored for this server. A script whose variable
+// came out empty means an agent, and must not act as the person who is signed in.
 func (s *session) token() (string, error) {
-	if t := s.getenv("PURSER_TOKEN"); t != "" {
+	switch t, set := s.lookenv("PURSER_TOKEN"); {
+	case t != "":
 		return t, nil
+	case set:
+		return "", purser.Errorf(purser.NotSignedIn, "PURSER_TOKEN is set, and empty").
+			WithHint("put the run's token in it, or unset PURSER_TOKEN to act as yourself")
 	}
 	stored, err := s.credentials()
 	if err != nil {
