@@ -74,7 +74,8 @@ func (s *session) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", s.json, "print exactly one JSON object on standard output, for errors too")
 	root.PersistentFlags().StringVar(&s.signedAct, "signed", "", "go on with what a person was sent to sign in a browser, by the token that was printed")
 	root.PersistentFlags().StringVar(&s.server, "server", "", "address of the server (default: PURSER_URL, else the one that runs here)")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%v", err) })
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return flagsSaySomething(cmd) }
+	root.SetFlagErrorFunc(unreadable)
 	root.SetHelpCommand(s.help())
 	groups := []struct {
 		title    string

@@ -63,6 +63,9 @@ func (s *session) holdPlace() *cobra.Command {
 	cmd.Flags().StringVar(&in.Target, "order", "", "what exactly is ordered, once; left out: metered use")
 	cmd.Flags().Int64Var(&in.LifetimeSeconds, "lifetime", 0, "seconds until it expires (default 3600)")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (h purser.Hold, err error) {
+		if cmd.Flags().Changed("lifetime") && in.LifetimeSeconds <= 0 {
+			return h, misused(cmd, "--lifetime must be above 0")
+		}
 		money, err := what.money(cmd)
 		if err != nil {
 			return h, err

@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/client"
@@ -151,6 +154,51 @@ func (s *session) keyedClient(ctx context.Context) (context.Context, *client.Cli
 func (s *session) changing(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&s.key, "key", "", "idempotency key: the same key never does it twice (default: a new one, printed)")
 	return cmd
+}
+
+// flagsSaySomething refuses a flag that was given and is empty. A script whose variable
+// came out empty would else get the default unsaid: a new key, which pays twice, or
+// metered use for an order. Commands that Purser starts itself hand on what they have.
+func flagsSaySomething(cmd *cobra.Command) (err error) {
+	if cmd.Hidden {
+		return nil
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		list, many := f.Value.(pflag.SliceValue)
+		if many && (len(list.GetSlice()) == 0 || slices.Contains(list.GetSlice(), "")) || !many && f.Value.String() == "" && f.Value.Type() == "string" {
+			err = empty(cmd, f)
+		}
+	})
+	return err
+}
+
+// errEmpty is a value of nothing, where a flag sees it itself.
+var errEmpty = errors.New("empty")
+
+func empty(cmd *cobra.Command, f *pflag.Flag) error {
+	if f.Name == "key" {
+		return misused(cmd, "--key was given and is empty")
+	}
+	return misused(cmd, "--%s was given and is empty; leave it out if its default is meant", f.Name)
+}
+
+// unreadable says what a flag takes, where the library would say how Go read it.
+func unreadable(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return misused(cmd, "%v", err)
+	}
+	if errors.Is(bad, errEmpty) {
+		return empty(cmd, bad.GetFlag())
+	}
+	takes := map[string]string{
+		"int": "a whole number", "int64": "a whole number", "intSlice": "whole numbers with commas between them, like 50,80,100",
+		"bool": "true or false",
+	}[bad.GetFlag().Value.Type()]
+	if takes == "" {
+		return misused(cmd, "%v", err)
+	}
+	return misused(cmd, "--%s takes %s, not %q", bad.GetFlag().Name, takes, bad.GetValue())
 }
 
 // place adds the flags that say where: the project and its environment.

@@ -36,6 +36,9 @@ type placed struct {
 func (v *setting) String() string { return "" }
 func (v *setting) Type() string   { return v.name }
 func (v *setting) Set(text string) error {
+	if text == "" {
+		return errEmpty
+	}
 	v.values = append(v.values, placed{v.flags.NArg(), text})
 	return nil
 }
