@@ -300,20 +300,31 @@ func (s *session) platformCreate() *cobra.Command {
 	return s.changing(&cobra.Command{
 		Use: "create NAME", Short: "Register one; asks for a signature, shows its token once", Args: needs("NAME"),
 		Example: "  purser platform create gateway",
-		RunE: does(s, func(ctx context.Context, args []string) (v purser.PlatformInfo, err error) {
+		RunE: does(s, func(ctx context.Context, args []string) (v madePlatform, err error) {
 			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
 				return v, err
 			}
-			return signedIfAsked(ctx, s, c, "create_platform", purser.CreatePlatform{Name: args[0]},
+			v.PlatformInfo, err = signedIfAsked(ctx, s, c, "create_platform", purser.CreatePlatform{Name: args[0]},
 				func(in *purser.CreatePlatform, a *purser.Signature) { in.Act = a }, c.CreatePlatform)
-		}, func(p *page, v purser.PlatformInfo) {
-			platformTable(p, []purser.PlatformInfo{v})
-			if v.Token != "" {
-				p.line("Its token, shown once: %s", v.Token)
+			v.Replay = v.Token == ""
+			return v, err
+		}, func(p *page, v madePlatform) {
+			platformTable(p, []purser.PlatformInfo{v.PlatformInfo})
+			if v.Replay {
+				p.line("This key made the platform before. Its token was shown then, once, and nobody can show it again.")
+				p.line("next, if it is lost: purser platform revoke %s, then purser platform create with another --key, or without one", v.ID)
+				return
 			}
+			p.line("Its token, shown once: %s", v.Token)
 		}),
 	})
+}
+
+// madePlatform is to a platform what madeRun is to a run.
+type madePlatform struct {
+	purser.PlatformInfo
+	Replay bool `json:"replay,omitempty"`
 }
 
 func (s *session) platformList() *cobra.Command {

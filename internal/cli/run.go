@@ -31,7 +31,7 @@ func (s *session) runCreate() *cobra.Command {
 	f.StringArrayVar(&in.Providers, "provider", nil, "only this provider; may be repeated (default: every registered one)")
 	f.StringVar(&in.Purpose, "purpose", "", "what it is for, in your words")
 	f.StringArrayVar(&in.Reveal, "reveal", nil, "credential class that the agent may have: runtime or operator")
-	cmd.RunE = does(s, func(ctx context.Context, _ []string) (run purser.Run, err error) {
+	cmd.RunE = does(s, func(ctx context.Context, _ []string) (run madeRun, err error) {
 		if budget == "" {
 			return run, misused(cmd, "purser run create needs --budget")
 		}
@@ -52,14 +52,28 @@ func (s *session) runCreate() *cobra.Command {
 		if err != nil {
 			return run, err
 		}
-		return signed(ctx, s, c, "create_run", in, func(in *purser.CreateRun, a *purser.Signature) { in.Act = a }, c.CreateRun)
-	}, func(p *page, v purser.Run) {
-		showRun(p, v)
+		run.Run, err = signed(ctx, s, c, "create_run", in, func(in *purser.CreateRun, a *purser.Signature) { in.Act = a }, c.CreateRun)
+		run.Replay = run.Token == ""
+		return run, err
+	}, func(p *page, v madeRun) {
+		showRun(p, v.Run)
 		p.line("")
+		if v.Replay {
+			p.line("This key made the run before. Its token was shown then, once, and nobody can show it again.")
+			p.line("next, if it is lost: purser run end %s, then purser run create with another --key, or without one", v.ID)
+			return
+		}
 		p.line("The agent's token, shown this once:")
 		p.line("  export PURSER_URL=%s PURSER_TOKEN=%s", s.address(), v.Token)
 	})
 	return cmd
+}
+
+// madeRun is a run as it was made. The same key gives the answer of then again, without
+// the token; a program is told so, because it cannot go on.
+type madeRun struct {
+	purser.Run
+	Replay bool `json:"replay,omitempty"`
 }
 
 func (s *session) runList() *cobra.Command {
