@@ -73,11 +73,11 @@ type HoldRef struct {
 }
 
 // ResolveHold is a person's word that nothing more will be charged on a hold. One
-// whose effect began needs a signed act, and may say what it cost: that is captured, and
-// the rest given back.
+// whose effect began needs a signed act, and may say what it cost beside what was captured
+// of it before: that is captured in addition, and the rest given back.
 type ResolveHold struct {
 	Hold          string     `json:"hold"`
-	CapturedMinor int64      `json:"captured_minor,omitempty"` // of what was still held
+	CapturedMinor int64      `json:"captured_minor,omitempty"` // of what was still held, in addition to what was captured before
 	Currency      string     `json:"currency,omitempty"`       // of that; another than the hold's is refused
 	Act           *Signature `json:"act,omitempty"`
 }

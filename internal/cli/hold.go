@@ -139,7 +139,7 @@ func (s *session) holdRelease() *cobra.Command {
 
 func (s *session) holdResolve() *cobra.Command {
 	var captured, currency string
-	cmd := s.onHold("resolve", "Say what a hold has cost, and that nothing more will be charged on it; asks for a signature if its effect began",
+	cmd := s.onHold("resolve", "Say what a hold has cost beside what was captured of it, and that nothing more will be; asks for a signature if its effect began",
 		func(ctx context.Context, c *client.Client, id string) (h purser.Hold, err error) {
 			var cost purser.Money
 			if captured != "" {
@@ -147,12 +147,31 @@ func (s *session) holdResolve() *cobra.Command {
 					return h, err
 				}
 			}
-			return signedIfAsked(ctx, s, c, "resolve_hold", purser.ResolveHold{Hold: id, CapturedMinor: cost.Amount, Currency: cost.Currency},
-				func(in *purser.ResolveHold, a *purser.Signature) { in.Act = a }, c.ResolveHold)
+			in := purser.ResolveHold{Hold: id, CapturedMinor: cost.Amount, Currency: cost.Currency}
+			if h, err = c.ResolveHold(ctx, in); purser.CodeOf(err) != purser.NeedsPerson {
+				return h, err
+			}
+			s.tellCost(ctx, c, in)
+			return signed(ctx, s, c, "resolve_hold", in, func(in *purser.ResolveHold, a *purser.Signature) { in.Act = a }, c.ResolveHold)
 		})
-	cmd.Flags().StringVar(&captured, "captured", "", "what of it was spent, 0.12 or \"0.12 USD\"; the rest goes back (default: nothing was)")
+	cmd.Flags().StringVar(&captured, "captured", "", "what was spent of what is left of it, in addition to what was captured before: 0.12 or \"0.12 USD\"; the rest goes back (default: nothing was)")
 	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
 	return cmd
+}
+
+// tellCost tells a person what the hold will have cost in all, before they sign for it.
+// A hold that is not found is told by its resolving.
+func (s *session) tellCost(ctx context.Context, c *client.Client, in purser.ResolveHold) {
+	open, _ := all(ctx, func(ctx context.Context, p purser.Page) (purser.List[purser.Hold], error) {
+		return c.ListHolds(ctx, purser.AskHolds{Page: p})
+	})
+	for _, h := range open.Items {
+		money := func(minor int64) purser.Money { return purser.Money{Amount: minor, Currency: h.Currency} }
+		if h.ID == in.Hold && (in.Currency == "" || in.Currency == h.Currency) {
+			s.note("%s: %s was captured before and %s is left of it; captured now, in addition: %s; in all: %s",
+				h.ID, money(h.CapturedMinor), money(h.LeftMinor), money(in.CapturedMinor), money(h.CapturedMinor+in.CapturedMinor))
+		}
+	}
 }
 
 // onHold is a command about one hold.
