@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,11 @@ func (s *session) stop() *cobra.Command {
 		if err != nil {
 			return stop, err
 		}
+		if in.Scope == purser.ScopeOrganization && in.ID != "" {
+			if in.ID, err = ownOrganization(ctx, c, in.ID); err != nil {
+				return stop, err
+			}
+		}
 		slow := time.AfterFunc(silence, func() { s.note("the server has not acknowledged the stop yet; it refuses meanwhile, if it hears us") })
 		stop, err = c.Stop(ctx, in)
 		slow.Stop()
@@ -44,6 +50,23 @@ func (s *session) stop() *cobra.Command {
 		return followed(ctx, c, stop), nil
 	}, showStop)
 	return cmd
+}
+
+// ownOrganization takes the name by which a person knows their organization for leaving
+// it out: there is no other that they could stop. A server that does not say in time
+// what it is called gets the stop as it was typed.
+func ownOrganization(ctx context.Context, c *client.Client, named string) (id string, err error) {
+	asking, cancel := context.WithTimeout(ctx, 2*silence)
+	defer cancel()
+	who, err := c.Whoami(asking, purser.None{})
+	switch {
+	case err != nil:
+		return named, nil
+	case named == who.Organization || strings.EqualFold(named, who.OrganizationName):
+		return "", nil
+	}
+	return "", purser.Errorf(purser.NotFound, "nothing is stopped: your organization is %q, not %q", who.OrganizationName, named).
+		WithHint("leave the name out: purser stop organization --reason TEXT")
 }
 
 // silence is how long a person who stops something is not told how it goes.
