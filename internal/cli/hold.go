@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -361,15 +362,52 @@ func (s *session) platformList() *cobra.Command {
 
 func (s *session) platformRevoke() *cobra.Command {
 	return s.changing(&cobra.Command{
-		Use: "revoke PLATFORM", Short: "Revoke a platform and its token", Args: needs("PLATFORM"), Example: "  purser platform revoke plt_01jd...",
+		Use: "revoke PLATFORM", Short: "Revoke a platform and its token", Args: needs("PLATFORM"), Example: "  purser platform revoke gateway",
 		RunE: does(s, func(ctx context.Context, args []string) (v purser.PlatformInfo, err error) {
 			ctx, c, err := s.keyedClient(ctx)
 			if err != nil {
 				return v, err
 			}
-			return c.RevokePlatform(ctx, purser.PlatformRef{Platform: args[0]})
+			id, err := platformNamed(ctx, c, args[0])
+			if err != nil {
+				return v, err
+			}
+			return c.RevokePlatform(ctx, purser.PlatformRef{Platform: id})
 		}, func(p *page, v purser.PlatformInfo) { platformTable(p, []purser.PlatformInfo{v}) }),
 	})
+}
+
+// platformNamed is the identifier of the platform that a person means: by that, or by a
+// name that one has. Of one name several may be revoked, and the one that is not is meant.
+func platformNamed(ctx context.Context, c *client.Client, named string) (string, error) {
+	if strings.HasPrefix(named, purser.PrefixPlatform+"_") {
+		return named, nil
+	}
+	all, err := c.ListPlatforms(ctx, purser.None{})
+	if err != nil {
+		return "", err
+	}
+	var active, found []string
+	for _, p := range all.Items {
+		if p.Name != named {
+			continue
+		}
+		found = append(found, p.ID)
+		if p.RevokedAt == nil {
+			active = append(active, p.ID)
+		}
+	}
+	if len(active) > 0 {
+		found = active
+	}
+	switch len(found) {
+	case 0:
+		return "", purser.Errorf(purser.NotFound, "no platform is called %q", named).WithHint("purser platform list")
+	case 1:
+		return found[0], nil
+	}
+	return "", purser.Errorf(purser.InvalidRequest, "%d platforms are called %q: %s", len(found), named, strings.Join(found, ", ")).
+		WithHint("purser platform revoke %s", found[0])
 }
 
 func platformTable(p *page, platforms []purser.PlatformInfo) {
