@@ -5,6 +5,7 @@ package guard
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -182,7 +183,7 @@ func (Budgeted) Forbids(sp Spend) *purser.Error {
 	}
 	if sp.Run == nil {
 		return purser.Errorf(purser.CurrencyNotBudgeted, "no budget that covers this is in %s", sp.Amount.Currency).
-			WithHint("a person can set one: purser budget set provider %s --limit \"20 %s\"", sp.Provider, sp.Amount.Currency)
+			WithHint("a person can set one: purser budget set provider %s --limit \"20 %s\"", Word(sp.Provider), sp.Amount.Currency)
 	}
 	return purser.Errorf(purser.CurrencyNotBudgeted, "run %s has no budget in %s, whatever else has one", sp.Run.ID, sp.Amount.Currency).
 		WithHint("a person can give it one: purser budget set run %s --limit \"20 %s\"", sp.Run.ID, sp.Amount.Currency)
@@ -226,7 +227,7 @@ func (Budgets) Forbids(sp Spend) *purser.Error {
 func Raise(b purser.BudgetLine) string {
 	command := "purser budget set " + b.Scope
 	if b.Scope != purser.ScopeOrganization {
-		command += " " + b.ID
+		command += " " + Word(b.ID)
 	}
 	if b.Period != "" && b.Period != purser.PeriodRun {
 		command += " --period " + b.Period
@@ -299,6 +300,16 @@ func meant(sp Spend) string {
 	}
 	return fmt.Sprintf("have a person sign for it: purser hold allow-repeat %s --order %s --amount \"%s\"", sp.Run.ID, shellWord(sp.Target), sp.Amount)
 }
+
+// Word is a name in a command: as it is, where a shell takes it so.
+func Word(name string) string {
+	if plain.MatchString(name) {
+		return name
+	}
+	return shellWord(name)
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+][A-Za-z0-9_./:@%+=-]*$`)
 
 // shellWord is a text that a POSIX shell takes as one word.
 func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

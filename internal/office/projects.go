@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -72,7 +73,7 @@ func (o *Office) project(ctx context.Context, q *db.Queries, by purser.Actor, na
 		row, err = q.ProjectByName(ctx, db.ProjectByNameParams{Organization: by.Organization, Name: named})
 	}
 	if missing(err) {
-		return row, purser.Errorf(purser.NotFound, "no project is called %q here", named).WithHint("purser init %s", named)
+		return row, purser.Errorf(purser.NotFound, "no project is called %q here", named).WithHint("purser init %s", guard.Word(named))
 	}
 	return row, err
 }
