@@ -14,7 +14,7 @@ func (s *session) add() *cobra.Command {
 	cmd := s.changing(&cobra.Command{
 		Use: "add SERVICE", Short: "Plan and apply one service", Args: needs("SERVICE"),
 		Long:    "Plan and apply one service of the catalog. When a person must approve it, the plan waits and its identifier is in the error.",
-		Example: "  purser add local/mail:inbox --set address=hello\n  purser add local/registrar:domain --set domain=superseal.club --dry-run",
+		Example: "  purser add local/mail:inbox --set username=hello\n  purser add local/registrar:domain --set domain=superseal.club --dry-run",
 	})
 	f := cmd.Flags()
 	flags := newStepFlags(f)

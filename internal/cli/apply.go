@@ -73,7 +73,7 @@ func unfinished(plan purser.Plan) error {
 		for _, o := range plan.Orders {
 			if o.State == purser.OrderUnknown {
 				err = purser.Errorf(purser.OutcomeUnknown, "the outcome of order %s (%s) is not known", o.ID, o.What).
-					WithHint("look at the provider, then: purser resolve %s --outcome live|failed", o.ID)
+					WithHint("look at the provider, then: purser resolve %s --outcome live --found ID, or --outcome failed", o.ID)
 			}
 		}
 	}

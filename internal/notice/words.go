@@ -237,7 +237,7 @@ func Unknown(o Order) Notice {
 	if o.Charged.Amount > 0 {
 		n.Facts = append(n.Facts, Fact{"Charged already", o.Charged.String(), false})
 	}
-	n.Facts = append(n.Facts, Fact{"Next", "it is looked up; if it stays so, look at the provider and say: purser resolve " + o.ID, false})
+	n.Facts = append(n.Facts, Fact{"Next", "it is looked up; if it stays so, look at the provider and say: purser resolve " + o.ID + " --outcome live --found ID, or --outcome failed", false})
 	return n
 }
 

@@ -134,7 +134,7 @@ func doubt(order db.Order, h db.Hold, why *purser.Error) *purser.Error {
 	if charged(h) {
 		took := purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency}
 		return purser.Errorf(purser.OutcomeUnknown, "%s charged %s, and then: %s", order.Provider, took, why.Detail).
-			WithHint("look at %s yourself, then: purser resolve %s", order.Provider, order.ID).WithCause(why)
+			WithHint("look at %s yourself, then: purser resolve %s --outcome live --found ID, or --outcome failed", order.Provider, order.ID).WithCause(why)
 	}
 	return purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, why.Detail).WithHint("it is looked up; purser status")
 }
