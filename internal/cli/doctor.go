@@ -75,7 +75,11 @@ func (s *session) diagnose(ctx context.Context, dir, file string) diagnosis {
 		}
 	}
 	c, err := s.client()
-	add("credential file", "purser login", err, "readable by you alone, or absent")
+	next := "purser login"
+	if token, set := s.lookenv("PURSER_TOKEN"); set && token == "" {
+		next = "unset PURSER_TOKEN"
+	}
+	add("credential", next, err, "of PURSER_TOKEN, or in a file readable by you alone, or none")
 	if err == nil {
 		s.diagnoseServer(ctx, c, cfg.PublicURL, add)
 	}
