@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -70,12 +71,16 @@ type Proved struct {
 	Record     Record
 	Checkpoint Checkpoint
 	Witnessed  int64 // size of the newest witnessed checkpoint that the log was compared with; 0: none
+	From       int64 // older size that the proof begins from; 0: none
+	Grown      bool  // a witnessed checkpoint of that size is the beginning of the log
 }
 
 // VerifyProof checks a proof against the log's public key and, when there are any,
 // against checkpoints that were seen earlier (VerifyOptions.Witness): one of the
 // same size must have the same root, and one of the size that the proof begins
-// from must be a part of it. The error is a *Fault that names the record.
+// from must be a part of it. Without a checkpoint of that size, that the log only grew
+// since is not shown: a proof alone says of which beginning, and nothing to hold it
+// against. The error is a *Fault that names the record.
 func VerifyProof(text []byte, key string, opt VerifyOptions) (Proved, error) {
 	verifier, err := note.NewVerifier(key)
 	if err != nil {
@@ -113,10 +118,16 @@ func VerifyProof(text []byte, key string, opt VerifyOptions) (Proved, error) {
 	if c.Size < opt.AtLeast {
 		return out, bad("at_least", "the log should have at least %d records; the checkpoint has %d", opt.AtLeast, c.Size)
 	}
-	out.Witnessed, err = compared(p, c, witnesses)
+	growth, err := growthOf(p, c)
+	if err != nil {
+		return out, bad("growth", "%v", err)
+	}
+	out.From = p.From
+	out.Witnessed, err = compared(p.From, growth, c, witnesses)
 	if err != nil {
 		return out, bad("witness", "%v", err)
 	}
+	out.Grown = p.From > 0 && slices.ContainsFunc(witnesses, func(w Checkpoint) bool { return w.Size == p.From })
 	return out, nil
 }
 
@@ -140,8 +151,29 @@ func proved(p Proof, origin string) (Record, error) {
 	return r, nil
 }
 
+// growthOf reads the proof of growth, and checks it as far as it goes without a root of
+// the older size: whether its form is that of these sizes, and whether it leads to the
+// checkpoint's root. Where the older tree is one whole subtree the latter rests on the
+// older root, which the proof does not hold.
+func growthOf(p Proof, c Checkpoint) ([]tlog.Hash, error) {
+	switch {
+	case p.From == 0 && len(p.Growth) == 0:
+		return nil, nil
+	case p.From < 1 || p.From > c.Size:
+		return nil, fmt.Errorf("it is said to prove growth from %d records, and the checkpoint has %d", p.From, c.Size)
+	}
+	growth, err := hashesOf(p.Growth)
+	if err != nil {
+		return nil, err
+	}
+	if !growsInForm(growth, c.Size, c.Root, p.From) {
+		return nil, fmt.Errorf("it does not prove that the log only grew since it had %d records", p.From)
+	}
+	return growth, nil
+}
+
 // compared holds the proof's checkpoint against those that were seen earlier.
-func compared(p Proof, c Checkpoint, witnesses []Checkpoint) (newest int64, err error) {
+func compared(from int64, growth []tlog.Hash, c Checkpoint, witnesses []Checkpoint) (newest int64, err error) {
 	for _, w := range witnesses {
 		switch {
 		case w.Size > c.Size:
@@ -150,12 +182,8 @@ func compared(p Proof, c Checkpoint, witnesses []Checkpoint) (newest int64, err 
 			return newest, errors.New("a witness has seen another history, signed by the same key")
 		case w.Size == c.Size:
 			newest = w.Size
-		case w.Size == p.From && p.From > 0:
-			growth, err := hashesOf(p.Growth)
-			if err == nil {
-				err = CheckConsistency(growth, c.Size, c.Root, w.Size, w.Root)
-			}
-			if err != nil {
+		case w.Size == from && from > 0:
+			if err := CheckConsistency(growth, c.Size, c.Root, w.Size, w.Root); err != nil {
 				return newest, fmt.Errorf("the log of %d records that a witness has seen is not the beginning of this one", w.Size)
 			}
 			newest = w.Size

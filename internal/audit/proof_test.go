@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,66 @@ func TestAProofShowsItsRecordToWhoeverHasTheKeyOnly(t *testing.T) {
 	if _, err := VerifyProof(text(t, short.proof(t, 7, 100)), key, VerifyOptions{Witness: []byte(lied)}); err == nil {
 		t.Error("another first hundred records passed for those that the witness has seen")
 	}
+}
+
+// Whoever has no older root still finds a growth proof that can be of no log: of a size that
+// the log has not reached, of another form, or (where it does not rest on the older root)
+// one that leads elsewhere.
+func TestAGrowthProofIsCheckedWithoutAWitness(t *testing.T) {
+	m := filled(t, 600)
+	key := m.key.Public()
+	for from := int64(1); from < 600; from++ {
+		p := m.proof(t, 7, from)
+		got, err := VerifyProof(text(t, p), key, VerifyOptions{})
+		if err != nil || got.From != from || got.Grown {
+			t.Fatalf("from %d, as it was made: %+v, %v", from, got, err)
+		}
+		if from&(from-1) == 0 {
+			continue // it rests on the older root
+		}
+		for i := range p.Growth {
+			spoiled := p
+			spoiled.Growth = slices.Clone(p.Growth)
+			spoiled.Growth[i] = LeafHash([]byte("spoiled")).String()
+			if _, err := VerifyProof(text(t, spoiled), key, VerifyOptions{}); faultAt(err) != "growth" {
+				t.Fatalf("from %d, hash %d is another one: %v", from, i, err)
+			}
+		}
+	}
+	for name, change := range map[string]func(*Proof){
+		"more records than the log has": func(p *Proof) { p.From, p.Growth = 1000000, nil },
+		"fewer than none":               func(p *Proof) { p.From = -5 },
+		"hashes, and from no size":      func(p *Proof) { p.From = 0 },
+		"no hashes":                     func(p *Proof) { p.Growth = nil },
+		"a hash less":                   func(p *Proof) { p.Growth = p.Growth[1:] },
+		"a hash more":                   func(p *Proof) { p.Growth = append(p.Growth, p.Growth[0]) },
+		"a hash that is none":           func(p *Proof) { p.Growth[0] = "AAAA" },
+		"the whole log, with hashes":    func(p *Proof) { p.From = 600 },
+	} {
+		for _, from := range []int64{5, 64} {
+			p := m.proof(t, 7, from)
+			change(&p)
+			if _, err := VerifyProof(text(t, p), key, VerifyOptions{}); faultAt(err) != "growth" {
+				t.Errorf("from %d, %s: %v", from, name, err)
+			}
+		}
+	}
+	got, err := VerifyProof(text(t, m.proof(t, 7, 100)), key, VerifyOptions{Witness: []byte(m.checkpoints[100])})
+	if err != nil || !got.Grown {
+		t.Errorf("a witness of the older size: %+v, %v", got, err)
+	}
+	// A witness of the present size tells nothing of the older one.
+	got, err = VerifyProof(text(t, m.proof(t, 7, 100)), key, VerifyOptions{Witness: []byte(m.checkpoints[600])})
+	if err != nil || got.Grown {
+		t.Errorf("a witness of this size: %+v, %v", got, err)
+	}
+}
+
+func faultAt(err error) string {
+	if fault, ok := err.(*Fault); ok {
+		return fault.At
+	}
+	return ""
 }
 
 func TestAChangedProofIsFound(t *testing.T) {

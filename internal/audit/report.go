@@ -34,7 +34,7 @@ type Approver struct {
 // A Fault is the first thing that is wrong with an export.
 type Fault struct {
 	// At is what was being checked: "header", "record", "checkpoint", "range",
-	// "approval", "refund", "stop", "books", "limit", "witness", "at_least" or "end".
+	// "approval", "refund", "stop", "books", "limit", "growth", "witness", "at_least" or "end".
 	// "limit" is a spend under another limit than the records set, or without it, or a
 	// limit that the installation set where there was one.
 	At string `json:"at"`

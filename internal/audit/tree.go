@@ -69,3 +69,32 @@ func ProveConsistency(size, older int64, read tlog.HashReader) ([]tlog.Hash, err
 func CheckConsistency(proof []tlog.Hash, size int64, root tlog.Hash, older int64, olderRoot tlog.Hash) error {
 	return tlog.CheckTree(proof, size, root, older, olderRoot)
 }
+
+// growsInForm checks a proof of ProveConsistency without the older root: it is as long
+// as it must be, and leads to root. With it one can say no more of an older size that is a
+// power of two, since the older root is where such a proof begins and no part of it.
+func growsInForm(proof []tlog.Hash, size int64, root tlog.Hash, older int64) bool {
+	blank := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) { return make([]tlog.Hash, len(indexes)), nil })
+	form, err := ProveConsistency(size, older, blank)
+	switch {
+	case err != nil || len(proof) != len(form):
+		return false
+	case older == size || older&(older-1) == 0:
+		return true
+	}
+	return CheckConsistency(proof, size, root, older, olderRoot(proof, 0, size, older)) == nil
+}
+
+// olderRoot is the root of the older tree that a proof of the right length leads to, or
+// its part from record lo on; hi is where the newer one ends.
+func olderRoot(proof []tlog.Hash, lo, hi, older int64) tlog.Hash {
+	if older == hi {
+		return proof[0]
+	}
+	top := len(proof) - 1
+	middle := lo + 1<<(bits.Len64(uint64(hi-lo-1))-1)
+	if older <= middle {
+		return olderRoot(proof[:top], lo, middle, older)
+	}
+	return tlog.NodeHash(proof[top], olderRoot(proof[:top], middle, hi, older))
+}

@@ -121,7 +121,8 @@ func (s *session) auditProve() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prove SEQ", Short: "Prove one record to whoever has the public key", Args: needs("SEQ"),
 		Long: "Get one record with the proof that it is in the log: its hashes up to a signed checkpoint. purser audit verify checks the file\n" +
-			"and needs nothing else. With --from, it is also proved that the log only grew since it had that size.",
+			"and needs nothing else. With --from, whoever kept the checkpoint of that size finds with purser audit verify --witness that the log\n" +
+			"only grew since.",
 		Example: "  purser audit prove 41 --out record-41.json\n  purser audit verify record-41.json --key KEY",
 		RunE: does(s, func(ctx context.Context, args []string) (proof purser.AuditProof, err error) {
 			if in.Seq, err = strconv.ParseInt(args[0], 10, 64); err != nil || in.Seq < 1 {
@@ -282,6 +283,10 @@ func verifyProof(name string, r io.Reader, key string, opt audit.VerifyOptions) 
 		v.CannotExclude = append(v.CannotExclude, "that other records of the log were changed: verify an export")
 		if proved.Witnessed == 0 {
 			v.CannotExclude = append(v.CannotExclude, "that who holds the log's private key signed another history for other readers: compare with --witness FILE")
+		}
+		if proved.From > 0 && !proved.Grown {
+			v.CannotExclude = append(v.CannotExclude, fmt.Sprintf("that records were changed since the log had %d of them, which was NOT checked: give --witness FILE with a checkpoint of %d records",
+				proved.From, proved.From))
 		}
 	}
 	errors.As(err, &v.Fault)

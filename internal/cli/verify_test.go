@@ -2,10 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/purser-dev/purser/internal/audit"
 )
@@ -87,6 +90,79 @@ func TestAWrongFileIsNoAlarmAndATamperedOneIs(t *testing.T) {
 		}
 		if strings.HasPrefix(said, "verified") != (c.exit == 0) {
 			t.Errorf("%s: it passes: %s", c.name, said)
+		}
+	}
+}
+
+// That the log only grew needs what somebody kept; whoever verifies without it is told so.
+func TestGrowthThatWasNotCheckedIsSaid(t *testing.T) {
+	key, err := audit.NewKey("purser/ins_1/org_1", bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leaves [][]byte
+	var hashes []tlog.Hash
+	read := tlog.HashReaderFunc(func(at []int64) (out []tlog.Hash, _ error) {
+		for _, i := range at {
+			out = append(out, hashes[i])
+		}
+		return out, nil
+	})
+	notes := map[int64]string{}
+	for seq := int64(1); seq <= 10; seq++ {
+		leaf, err := audit.Record{
+			Org: "org_1", Seq: seq, TS: 1_790_000_000_000_000 + seq, Actor: audit.Actor{Kind: "person", ID: "per_1"}, Action: "set_up", Target: "org_1", Outcome: audit.Accepted,
+		}.Leaf()
+		if err != nil {
+			t.Fatal(err)
+		}
+		more, root, err := audit.Append(seq-1, read, [][]byte{leaf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves, hashes = append(leaves, leaf), append(hashes, more...)
+		if notes[seq], err = key.Sign(audit.Checkpoint{Origin: "purser/ins_1/org_1", Size: seq, Root: root, Time: 1_790_000_000_000_000 + seq}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proof, err := audit.Prove(10, string(leaves[9]), notes[10], key.Public(), 10, 5, read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impossible := proof
+	impossible.From, impossible.Growth = 1000000, []string{}
+	for _, c := range []struct {
+		name    string
+		proof   audit.Proof
+		witness string
+		exit    int
+		said    string // "" for nothing of growth
+	}{
+		{"no witness", proof, "", 0, "cannot exclude: that records were changed since the log had 5 of them, which was NOT checked: give --witness FILE"},
+		{"a witness of now", proof, notes[10], 0, "which was NOT checked"},
+		{"a witness of then", proof, notes[5], 0, ""},
+		{"a size that the log has not reached", impossible, "", 1, "growth from 1000000 records, and the checkpoint has 10"},
+	} {
+		dir := t.TempDir()
+		text, err := json.Marshal(c.proof)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "r.json"), text, 0o600)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "seen"), []byte(c.witness), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"audit", "verify", filepath.Join(dir, "r.json"), "--key", key.Public()}
+		if c.witness != "" {
+			args = append(args, "--witness", filepath.Join(dir, "seen"))
+		}
+		var out, errs bytes.Buffer
+		exit := Run(t.Context(), args, World{Out: &out, Err: &errs})
+		said := out.String() + errs.String()
+		if exit != c.exit || !strings.Contains(said, c.said) || c.said == "" && strings.Contains(said, "NOT checked") {
+			t.Errorf("%s: exit %d, want %d: %s", c.name, exit, c.exit, said)
 		}
 	}
 }
