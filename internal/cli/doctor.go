@@ -131,7 +131,8 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicUR
 	add("books", "purser books check", err, "they balance (%d movements)", books.Movements)
 }
 
-// witnessPatience is how many failed tries in a row doctor calls a fault: a minute.
+// witnessPatience is how many failed tries in a row doctor calls a fault: a minute. A
+// place that never kept anything is not waited for: it is more likely a wrong setting.
 const witnessPatience = 6
 
 // diagnoseWitness looks whether copies of the log's checkpoints leave this place.
@@ -142,7 +143,7 @@ func diagnoseWitness(status purser.Status, err error, add func(what, hint string
 	}
 	for _, w := range status.Witnesses {
 		var failing error
-		if w.Fails >= witnessPatience {
+		if w.Fails >= witnessPatience || w.Fails > 0 && w.Size == 0 {
 			failing = purser.Errorf(purser.Unavailable, "%s", witnessed(w))
 		}
 		add("witness", "see to the place that audit.witness."+w.Place+" names, or correct the setting", failing, "%s", witnessed(w))
