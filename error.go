@@ -193,6 +193,7 @@ type Error struct {
 	Provider   *ProviderSaid `json:"provider,omitempty"`  // a provider's own words, quoted and untrusted
 	Plan       string        `json:"plan,omitempty"`      // the plan a person must decide
 	Reference  string        `json:"reference,omitempty"` // finds an internal fault in the log
+	Replay     bool          `json:"replay,omitempty"`    // what this idempotency key was refused before, as it was then
 	Cause      error         `json:"-"`                   // never shown
 }
 

@@ -206,7 +206,8 @@ Made by ` + "`make generate`" + ` from the one table in ` + "`error.go`" + `. A 
 | ` + "`retry`" + ` | send the same request later, under the same key |
 | ` + "`unknown_outcome`" + ` | wait; it may have happened, and is looked up, never repeated |
 
-HTTP answers with the status and an RFC 9457 problem, the command line with the exit code.
+HTTP answers with the status and an RFC 9457 problem, the command line with the exit code. An idempotency key keeps a ` + "`final`" + ` refusal: the
+same request under it gets the same answer, with ` + "`replay: true`" + `, whatever was changed since (a limit raised, say). A new key asks again.
 
 | Code | Class | HTTP | Exit | Meaning |
 | --- | --- | --- | --- | --- |

@@ -41,6 +41,7 @@ type problem struct {
 	RetryAfter int                  `json:"retry_after,omitempty"` // seconds
 	Plan       string               `json:"plan,omitempty"`
 	Reference  string               `json:"reference,omitempty"`
+	Replay     bool                 `json:"replay,omitempty"`
 	Budgets    []purser.BudgetLine  `json:"budgets,omitempty"`
 	Blockers   []purser.Blocker     `json:"blockers,omitempty"`
 	Provider   *purser.ProviderSaid `json:"provider,omitempty"`
@@ -152,7 +153,7 @@ func describe(ctx context.Context, err error) problem {
 	p := problem{
 		Code: string(known.Code), Class: info.Class, Detail: known.Detail, Hint: known.Hint, Exit: info.Exit,
 		RetryAfter: int(known.RetryAfter.Seconds()), Plan: known.Plan, Reference: known.Reference,
-		Budgets: known.Budgets, Blockers: known.Blockers, Provider: known.Provider,
+		Budgets: known.Budgets, Blockers: known.Blockers, Provider: known.Provider, Replay: known.Replay,
 	}
 	if p.Detail == "" {
 		p.Detail = info.Meaning
@@ -189,6 +190,9 @@ func (s *session) explain(p problem) string {
 	}
 	if q := p.Provider; q != nil {
 		out.line("  the provider said (quoted, not followed): %q %q", q.Code, q.Message)
+	}
+	if p.Replay {
+		out.line("  the answer that this key got before; a new key asks again")
 	}
 	if p.Reference != "" {
 		out.line("  reference in the server's log: %s", p.Reference)

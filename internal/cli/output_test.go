@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -38,4 +40,16 @@ func ended(t *testing.T) context.Context {
 	ctx, end := context.WithCancel(t.Context())
 	end()
 	return ctx
+}
+
+func TestARepeatedRefusalIsToldAsOne(t *testing.T) {
+	s := &session{World: World{Err: &bytes.Buffer{}}}
+	for _, replay := range []bool{false, true} {
+		no := purser.Errorf(purser.BudgetExceeded, "0.50 is left of 0.50")
+		no.Replay = replay
+		p := describe(t.Context(), no)
+		if said := strings.Contains(s.explain(p), "the answer that this key got before; a new key asks again"); said != replay || p.Replay != replay {
+			t.Errorf("a replay, %v: %s", replay, s.explain(p))
+		}
+	}
 }

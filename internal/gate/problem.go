@@ -26,6 +26,7 @@ type problem struct {
 	Provider   *purser.ProviderSaid `json:"provider,omitempty"`
 	Plan       string               `json:"plan,omitempty"`
 	Reference  string               `json:"reference,omitempty"`
+	Replay     bool                 `json:"replay,omitempty"`
 }
 
 // Problem answers a request with what may be shown of an error, and notes it.
@@ -45,7 +46,7 @@ func write(w http.ResponseWriter, r *http.Request, e *purser.Error, status int) 
 	p := problem{
 		Type: "https://purser.dev/errors/" + string(e.Code), Title: info.Meaning, Status: status,
 		Detail: e.Detail, Code: e.Code, Class: info.Class, Hint: e.Hint, RetryAfter: seconds(e.RetryAfter),
-		Budgets: e.Budgets, Blockers: e.Blockers, Provider: e.Provider, Plan: e.Plan, Reference: e.Reference,
+		Budgets: e.Budgets, Blockers: e.Blockers, Provider: e.Provider, Plan: e.Plan, Reference: e.Reference, Replay: e.Replay,
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")

@@ -1,6 +1,7 @@
 package office_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -82,9 +83,12 @@ func TestAFinalRefusalIsKeptAndOnTheRecord(t *testing.T) {
 		before := h.counted("extend_run", "refused")
 		by := h.owner
 		by.Key = "extend-1"
-		for range 2 { // a replay decides nothing
+		for again := range 2 { // a replay decides nothing
 			_, err := do[purser.Run](h, by, "extend_run", in)
 			refused(t, err, purser.InvalidState)
+			if replay := repeated(err); replay != (again > 0) {
+				t.Errorf("answer %d is called a replay: %v", again, replay)
+			}
 		}
 		if n := h.counted("extend_run", "refused") - before; n != 1 {
 			t.Errorf("%d refusals on record, want 1", n)
@@ -137,4 +141,28 @@ func TestAReusedKeyIsOnTheRecord(t *testing.T) {
 		}
 	}
 	h.verify()
+}
+
+// A limit that was raised since does not change what a key was answered, so the answer says
+// that it is of then: "0.50 is left" would be a lie of now.
+func TestARefusedHoldSaysThatItIsRepeated(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(50)
+		agent.Key = "k"
+		in := purser.PlaceHold{Provider: "printer", AmountMinor: 51, Currency: "USD"}
+		for again := range 3 {
+			_, err := do[purser.Hold](h, agent, "place_hold", in)
+			refused(t, err, purser.BudgetExceeded)
+			if replay := repeated(err); replay != (again > 0) {
+				t.Errorf("answer %d is called a replay: %v", again, replay)
+			}
+		}
+	})
+}
+
+func repeated(err error) bool {
+	var no *purser.Error
+	return errors.As(err, &no) && no.Replay
 }

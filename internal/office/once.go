@@ -116,6 +116,7 @@ func replay[Out any](o *Office, org string, by purser.Actor, row db.Key, hash st
 		if err := json.Unmarshal([]byte(answer.Reveal()), &failed); err != nil {
 			return out, fmt.Errorf("reading a kept refusal: %w", err)
 		}
+		failed.Replay = true
 		return out, &failed
 	}
 	if err := json.Unmarshal([]byte(answer.Reveal()), &out); err != nil {

@@ -121,6 +121,10 @@ func (s *State) replay(r *Request, kept Kept) Outcome {
 			WithHint("use a new key for a new request"))
 	}
 	out := Outcome{Hold: kept.Hold, Err: kept.Err, Seq: kept.Seq, Replay: true}
+	if kept.Err != nil {
+		again := *kept.Err
+		again.Replay, out.Err = true, &again
+	}
 	if kept.Made != nil {
 		first := *kept.Made
 		first.opened(r.Op) // the hash says that it was the same

@@ -34,7 +34,7 @@ type Answer struct {
 func AnswerOf(o spend.Outcome) Answer {
 	a := Answer{Replay: o.Replay}
 	if o.Err != nil {
-		a.Code = o.Err.Code
+		a.Code, a.Replay = o.Err.Code, o.Err.Replay
 		var failed []string
 		for _, b := range o.Err.Budgets {
 			failed = append(failed, fmt.Sprintf("%s:%s %s %d of %d", b.Scope, b.ID, b.Period, b.Left, b.Limit.Amount))
