@@ -24,13 +24,19 @@ type Balances struct {
 	key     []byte
 	leaf    spendLeaf
 	line    line
-	member  func(key, value []byte) error
-	inLine  func(key, value []byte) error
+	// currency is that of the last record with money.
+	currency string
+	member   func(key, value []byte) error
+	inLine   func(key, value []byte) error
 }
 
 // HoldMoves are amounts of one record, in minor units. Overrun lies above the hold,
 // and Returned came back of that.
-type HoldMoves struct{ Placed, Captured, Refunded, Overrun, Returned int64 }
+type HoldMoves struct {
+	Placed, Captured, Refunded, Overrun, Returned int64
+
+	Currency string
+}
 
 // spendLeaf is what of a leaf says where money is, as written.
 type spendLeaf struct{ action, actor, outcome, target, budgets, money []byte }
@@ -128,8 +134,13 @@ func (b *Balances) hold() error {
 			return nil
 		}
 		return canonical.Walk(value, func(member, amount []byte) (err error) {
-			if string(member) == "amount" {
+			switch string(member) {
+			case "amount":
 				*into, err = strconv.ParseInt(string(amount), 10, 64)
+			case "currency":
+				if amount = bytes.Trim(amount, `"`); string(amount) != b.currency { // nearly all are in one
+					b.currency = string(amount)
+				}
 			}
 			return err
 		})
@@ -137,7 +148,7 @@ func (b *Balances) hold() error {
 	if err != nil {
 		return err
 	}
-	var m HoldMoves
+	m := HoldMoves{Currency: b.currency}
 	switch string(b.leaf.action) {
 	case `"place_hold"`:
 		m.Placed = most

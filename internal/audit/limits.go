@@ -76,7 +76,7 @@ func (l *limits) hold(at *line) error {
 	case in == at.Limit:
 		return nil
 	case in != unset:
-		return fmt.Errorf("%s: spent under a limit of %d, and the one in force is %d: no record changed it", at.scope, at.Limit, in)
+		return fmt.Errorf("%s: spent under a limit of %s, and the one in force is %s: no record changed it", at.scope, at.money(at.Limit), at.money(in))
 	case of.told:
 		return fmt.Errorf("%s: spent under a limit for %s, which no record set", at.scope, periods[period])
 	}
@@ -214,7 +214,7 @@ func (v *verifier) checkLimit(r *Record) error {
 	}
 	for _, b := range r.Budgets { // a first limit shows its window
 		if b.Scope != s.scope || b.Currency != s.limit.Currency || b.Limit != s.limit.Amount {
-			return v.fault("limit", fmt.Sprintf("%s: it sets a limit of %s and shows one of %d %s", s.scope, s.limit, b.Limit, b.Currency))
+			return v.fault("limit", fmt.Sprintf("%s: it sets a limit of %s and shows one of %s", s.scope, s.limit, purser.Money{Amount: b.Limit, Currency: b.Currency}))
 		}
 	}
 	return nil

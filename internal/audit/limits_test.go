@@ -188,3 +188,15 @@ func TestBalancesTellTheLimitsThatRecordsSet(t *testing.T) {
 		}
 	}
 }
+
+func TestALimitThatNoRecordSetIsReadAsMoney(t *testing.T) {
+	l := limits{of: map[string]limit{}}
+	at := line{BudgetLine: BudgetLine{Limit: 10000000}, scope: []byte(`"run:run_1"`), window: []byte(`"run_1"`), currency: []byte(`"USD"`)}
+	if err := l.hold(&at); err != nil {
+		t.Fatal(err)
+	}
+	at.Limit = 10100000
+	if err := l.hold(&at); err == nil || !strings.Contains(err.Error(), "a limit of 101000.00 USD, and the one in force is 100000.00 USD") {
+		t.Errorf("%v", err)
+	}
+}

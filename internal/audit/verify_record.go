@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/canonical"
 )
@@ -237,7 +238,7 @@ func (o *overruns) see(r Record, stopped map[string]int) error {
 	case r.Actor.Kind != "platform":
 		return fmt.Errorf("%s: the %s told what was captured above the hold, and captured nothing", r.Target, r.Actor.Kind)
 	case amount <= 0 || r.Money.Actual == nil || amount > r.Money.Actual.Amount || r.Money.Overrun.Currency != r.Money.Actual.Currency:
-		return fmt.Errorf("%s: %d of it is said to be above the hold", r.Target, amount)
+		return fmt.Errorf("%s: %s of it is said to be above the hold", r.Target, purser.Money{Amount: amount, Currency: r.Money.Overrun.Currency})
 	case r.Action == "refund_hold":
 		if o.above[r.Target] -= amount; o.above[r.Target] < 0 {
 			return fmt.Errorf("%s: more came back than was captured above the hold", r.Target)
@@ -268,6 +269,11 @@ func (v *verifier) checkDue(leaf []byte) error {
 type line struct {
 	BudgetLine
 	scope, window, currency []byte
+}
+
+// money is an amount of this line as people read it.
+func (l *line) money(amount int64) purser.Money {
+	return purser.Money{Amount: amount, Currency: string(bytes.Trim(l.currency, `"`))}
 }
 
 func (l *line) member(key, value []byte) (err error) {
@@ -313,7 +319,7 @@ func (v *verifier) checkBudgets(budgets []byte, accepted bool) error {
 		}
 		if raises {
 			if l.Use() > l.Limit {
-				return fmt.Errorf("%s: accepted with %d used of a limit of %d", l.scope, l.Use(), l.Limit)
+				return fmt.Errorf("%s: accepted with %s used of a limit of %s", l.scope, l.money(l.Use()), l.money(l.Limit))
 			}
 			if err := v.limits.hold(l); err != nil {
 				return v.fault("limit", err.Error())
@@ -416,13 +422,14 @@ func (b *books) add(seq int64, l *line, accepted, opens bool) error {
 	before := w.held + w.captured - w.refunded
 	switch {
 	case !accepted && l.Change > 0:
-		return fmt.Errorf("%s: a decision that was not accepted raised the use by %d", l.scope, l.Change)
+		return fmt.Errorf("%s: a decision that was not accepted raised the use by %s", l.scope, l.money(l.Change))
 	case l.Held < 0 || l.Captured < 0 || l.Refunded < 0:
 		return fmt.Errorf("%s: a negative amount", l.scope)
 	case l.Use() != before+l.Change:
-		return fmt.Errorf("%s: %d used, but the records before and this one make %d", l.scope, l.Use(), before+l.Change)
+		return fmt.Errorf("%s: %s used, but the records before and this one make %s", l.scope, l.money(l.Use()), l.money(before+l.Change))
 	case by.captured < 0 || by.refunded < 0:
-		return fmt.Errorf("%s: %d captured and %d refunded after %d and %d: neither ever goes down", l.scope, l.Captured, l.Refunded, w.captured, w.refunded)
+		return fmt.Errorf("%s: %s captured and %s refunded after %s and %s: neither ever goes down", l.scope,
+			l.money(l.Captured), l.money(l.Refunded), l.money(w.captured), l.money(w.refunded))
 	case l.Refunded > l.Captured:
 		return fmt.Errorf("%s: more refunded than captured", l.scope)
 	case opens && *w != moved{}: // a refusal may have told of it before, at nothing
@@ -430,8 +437,8 @@ func (b *books) add(seq int64, l *line, accepted, opens bool) error {
 	case !opens && by.held > 0 && (by.captured != 0 || by.refunded != 0):
 		return fmt.Errorf("%s: one decision held and captured or refunded", l.scope)
 	case b.seq == seq && bytes.Equal(b.text, l.currency) && by != b.first:
-		return fmt.Errorf("%s: the decision moved %d, %d, %d here and %d, %d, %d in another budget", l.scope,
-			by.held, by.captured, by.refunded, b.first.held, b.first.captured, b.first.refunded)
+		return fmt.Errorf("%s: the decision moved %s, %s, %s here and %s, %s, %s in another budget", l.scope,
+			l.money(by.held), l.money(by.captured), l.money(by.refunded), l.money(b.first.held), l.money(b.first.captured), l.money(b.first.refunded))
 	}
 	b.seq, b.first, b.text = seq, by, append(b.text[:0], l.currency...)
 	*w = moved{l.Held, l.Captured, l.Refunded}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,11 @@ func (s *session) books() *cobra.Command {
 			if books, err = c.CheckBooks(ctx, purser.None{}); err != nil || books.OK {
 				return books, err
 			}
-			broken := purser.Errorf(purser.BooksBroken, "%d faults", len(books.Faults)).WithHint("purser stop organization --reason \"the books are broken\"")
+			found := fmt.Sprintf("%d faults", len(books.Faults))
+			if len(books.Faults) == 1 {
+				found = "1 fault"
+			}
+			broken := purser.Errorf(purser.BooksBroken, "%s", found).WithHint("purser stop organization --reason \"the books are broken\"")
 			return books, &failure{error: broken, data: books, text: func(p *page) { showBooks(p, books) }}
 		}, showBooks),
 	})

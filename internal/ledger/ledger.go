@@ -4,6 +4,8 @@ package ledger
 import (
 	"fmt"
 	"sort"
+
+	"github.com/purser-dev/purser"
 )
 
 // Kind is an event of money.
@@ -75,7 +77,7 @@ type Books struct {
 func (b *Books) Post(p Posting) {
 	debit, credit, err := Accounts(p.Kind, p.Provider)
 	if err != nil || debit != p.Debit || credit != p.Credit || p.Amount <= 0 {
-		b.faults = append(b.faults, fmt.Sprintf("event %d.%d, a %s of %d, is posted from %q to %q", p.Seq, p.N, p.Kind, p.Amount, p.Credit, p.Debit))
+		b.faults = append(b.faults, fmt.Sprintf("event %d.%d, a %s of %s, is posted from %q to %q", p.Seq, p.N, p.Kind, purser.Money{Amount: p.Amount, Currency: p.Currency}, p.Credit, p.Debit))
 	}
 	if b.balances == nil {
 		b.balances = map[[2]string]int64{}
@@ -96,12 +98,12 @@ func (b *Books) Faults() []string {
 	for of, balance := range b.balances {
 		sums[of[1]] += balance
 		if balance < 0 && of[0] != Available {
-			faults = append(faults, fmt.Sprintf("account %s is %d %s, below zero", of[0], balance, of[1]))
+			faults = append(faults, fmt.Sprintf("account %s is %s, below zero", of[0], purser.Money{Amount: balance, Currency: of[1]}))
 		}
 	}
 	for currency, sum := range sums {
 		if sum != 0 {
-			faults = append(faults, fmt.Sprintf("the accounts in %s sum to %d", currency, sum))
+			faults = append(faults, fmt.Sprintf("the accounts in %s sum to %s", currency, purser.Money{Amount: sum, Currency: currency}))
 		}
 	}
 	sort.Strings(faults)

@@ -43,11 +43,11 @@ func TestAFaultInTheBooksIsNamed(t *testing.T) {
 		posting Posting
 		fault   string
 	}{
-		"another account":               {other, "event 0.0, a hold of 5"},
-		"an amount below zero":          {negative, "a hold of -5"},
-		"more was captured than held":   {posting(Capture, 5), "account held is -5 USD"},
-		"more was refunded than spent":  {posting(Refund, 5), "account spent:local is -5 USD"},
-		"more came back than was above": {posting(Return, 5), "account overrun:local is -5 USD"},
+		"another account":               {other, "event 0.0, a hold of 0.05 USD"},
+		"an amount below zero":          {negative, "a hold of -0.05 USD"},
+		"more was captured than held":   {posting(Capture, 5), "account held is -0.05 USD"},
+		"more was refunded than spent":  {posting(Refund, 5), "account spent:local is -0.05 USD"},
+		"more came back than was above": {posting(Return, 5), "account overrun:local is -0.05 USD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b Books

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
@@ -192,6 +193,20 @@ func (b *books) movements() error {
 	}
 }
 
+// shown are amounts as people read them.
+func shown(currency string, amounts ...int64) string {
+	texts := make([]string, len(amounts))
+	for i, amount := range amounts {
+		texts[i] = purser.Money{Amount: amount, Currency: currency}.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// moves are what is told of a hold, as people read it.
+func moves(currency string, m audit.HoldMoves) string {
+	return "amount, captured, refunded, overrun, returned " + shown(currency, m.Placed, m.Captured, m.Refunded, m.Overrun, m.Returned)
+}
+
 // faulty names a fault of a kind that one mistake may make a million times.
 func (b *books) faulty(format string, args ...any) {
 	if len(b.faults) < booksFaults*booksFaults {
@@ -283,7 +298,7 @@ func (b *books) unrecorded(h db.BooksHoldsRow) {
 func (b *books) hold(h db.BooksHoldsRow) error {
 	rest := h.Amount - h.Captured - h.Released
 	if over := h.State != holdHeld && h.State != holdBegun && h.State != "unknown"; over && rest != 0 {
-		b.faulty("hold %s is %s and still holds %d", h.ID, h.State, rest)
+		b.faulty("hold %s is %s and still holds %s", h.ID, h.State, shown(h.Currency, rest))
 	}
 	// What was decided after a stop has the stop's epoch, or a later one.
 	i := sort.Search(len(b.stops), func(i int) bool { return b.stops[i].Seq >= h.Seq })
@@ -385,8 +400,8 @@ func (b *books) windows() error {
 			b.kept.Right(m.refunded, w.Refunded)
 			key := audit.BudgetLine{Scope: w.Scope + ":" + w.Target, Window: w.Name, Currency: w.Currency}
 			if of := told[key]; of.Held != w.Held || of.Captured != w.Captured || of.Refunded != w.Refunded {
-				b.faulty("budget %s %s has held, captured, refunded %d, %d, %d %s; the log says %d, %d, %d",
-					key.Scope, w.Name, w.Held, w.Captured, w.Refunded, w.Currency, of.Held, of.Captured, of.Refunded)
+				b.faulty("budget %s %s has held, captured, refunded %s; the log says %s",
+					key.Scope, w.Name, shown(w.Currency, w.Held, w.Captured, w.Refunded), shown(w.Currency, of.Held, of.Captured, of.Refunded))
 			}
 			delete(told, key)
 			at.Scope, at.Target, at.Currency, at.Name = w.Scope, w.Target, w.Currency, w.Name
@@ -398,7 +413,7 @@ func (b *books) windows() error {
 	}
 	for key, of := range told { // a refusal names budgets that nothing was ever spent of
 		if of.Held != 0 || of.Captured != 0 || of.Refunded != 0 {
-			b.faulty("budget %s %s is not there; the log says %d, %d, %d %s", key.Scope, key.Window, of.Held, of.Captured, of.Refunded, key.Currency)
+			b.faulty("budget %s %s is not there; the log says held, captured, refunded %s", key.Scope, key.Window, shown(key.Currency, of.Held, of.Captured, of.Refunded))
 		}
 	}
 	return nil
@@ -422,9 +437,9 @@ func (b *books) limits() error {
 			key := audit.Budget{Scope: row.Scope + ":" + row.Target, Currency: row.Currency, Period: row.Period}
 			switch limit, ok := told[key]; {
 			case ok && limit != row.LimitMinor:
-				b.faulty("budget %s %s has a limit of %d %s; the log says %d", key.Scope, key.Period, row.LimitMinor, key.Currency, limit)
+				b.faulty("budget %s %s has a limit of %s; the log says %s", key.Scope, key.Period, shown(key.Currency, row.LimitMinor), shown(key.Currency, limit))
 			case !ok && b.balances.AllLimits(key.Scope, key.Currency):
-				b.faulty("budget %s %s has a limit of %d %s; the log says none", key.Scope, key.Period, row.LimitMinor, key.Currency)
+				b.faulty("budget %s %s has a limit of %s; the log says none", key.Scope, key.Period, shown(key.Currency, row.LimitMinor))
 			}
 			delete(told, key)
 		}
@@ -433,7 +448,7 @@ func (b *books) limits() error {
 		}
 	}
 	for key, limit := range told {
-		b.faulty("budget %s %s has no limit; the log says %d %s", key.Scope, key.Period, limit, key.Currency)
+		b.faulty("budget %s %s has no limit; the log says %s", key.Scope, key.Period, shown(key.Currency, limit))
 	}
 	return nil
 }
@@ -508,12 +523,13 @@ func (b *books) mistold() error {
 	const parts = 32 // the letters of an identifier
 	before := len(b.faults)
 	for part := range parts {
-		want := map[string]audit.HoldMoves{}
+		want, currency := map[string]audit.HoldMoves{}, map[string]string{}
 		here := func(id string) bool { return id != "" && int(id[len(id)-1])%parts == part }
 		told := audit.NewBalances()
 		told.Hold = func(id string, m audit.HoldMoves) {
 			if here(id) {
 				s := want[id]
+				currency[id] = m.Currency
 				want[id] = audit.HoldMoves{
 					Placed: s.Placed + m.Placed, Captured: s.Captured + m.Captured, Refunded: s.Refunded + m.Refunded,
 					Overrun: s.Overrun + m.Overrun, Returned: s.Returned + m.Returned,
@@ -534,7 +550,7 @@ func (b *books) mistold() error {
 					continue
 				}
 				if is := toldOf(h); is != want[h.ID] {
-					b.faulty("hold %s says %+v; the log says %+v", h.ID, is, want[h.ID])
+					b.faulty("hold %s says %s; the log says %s", h.ID, moves(h.Currency, is), moves(h.Currency, want[h.ID]))
 				}
 				delete(want, h.ID)
 			}
@@ -543,7 +559,7 @@ func (b *books) mistold() error {
 			}
 		}
 		for id, m := range want {
-			b.faulty("the log says %+v of hold %s, which is not there", m, id)
+			b.faulty("the log says %s of hold %s, which is not there", moves(currency[id], m), id)
 		}
 		if len(b.faults) >= before+booksFaults {
 			return nil
@@ -555,8 +571,13 @@ func (b *books) mistold() error {
 func (b *books) misheld() error {
 	holds, err := b.BooksMisheld(b.ctx, db.BooksMisheldParams{Org: b.org.ID, RowLimit: booksFaults})
 	for _, h := range holds {
-		b.fault("hold %s says %d, %d, %d, %d, %d, %d; its movements say %d, %d, %d, %d, %d, %d", h.ID, h.Amount, h.Captured, h.Released, h.Refunded, h.Overrun, h.Returned,
-			h.MovedHeld, h.MovedCaptured, h.MovedReleased, h.MovedRefunded, h.MovedOverrun, h.MovedReturned)
+		whole, err := b.Hold(b.ctx, db.HoldParams{Organization: b.org.ID, ID: h.ID})
+		if err != nil {
+			return err
+		}
+		b.fault("hold %s says amount, captured, released, refunded, overrun, returned %s; its movements say %s", h.ID,
+			shown(whole.Currency, h.Amount, h.Captured, h.Released, h.Refunded, h.Overrun, h.Returned),
+			shown(whole.Currency, h.MovedHeld, h.MovedCaptured, h.MovedReleased, h.MovedRefunded, h.MovedOverrun, h.MovedReturned))
 	}
 	if err != nil {
 		return err
@@ -608,7 +629,9 @@ func (b *books) mismatched() error {
 		for _, w := range rows {
 			id := w.Scope + ":" + w.Target + ":" + w.Currency + ":" + w.Name
 			if got := (amounts{w.Held, w.Captured, w.Refunded}); got != want[id] {
-				b.faulty("budget %s has held, captured, refunded %v; its holds say %v", id, got, want[id])
+				is := want[id]
+				b.faulty("budget %s has held, captured, refunded %s; its holds say %s", id, shown(w.Currency, got.held, got.captured, got.refunded),
+					shown(w.Currency, is.held, is.captured, is.refunded))
 			}
 			delete(want, id)
 			at.Scope, at.Target, at.Currency, at.Name = w.Scope, w.Target, w.Currency, w.Name
