@@ -162,7 +162,7 @@ func (c *Client) Spend(ctx context.Context, in purser.AskSpend) (purser.Spend, e
 }
 
 // ListBudgets: list budgets with what is left.
-func (c *Client) ListBudgets(ctx context.Context, in purser.Page) (purser.List[purser.BudgetLine], error) {
+func (c *Client) ListBudgets(ctx context.Context, in purser.None) (purser.List[purser.BudgetLine], error) {
 	return call[purser.List[purser.BudgetLine]](ctx, c, "list_budgets", in)
 }
 

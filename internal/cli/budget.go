@@ -20,7 +20,7 @@ func (s *session) budgetShow() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.BudgetLine]{}, err
 			}
-			return all(ctx, c.ListBudgets)
+			return c.ListBudgets(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.BudgetLine]) { budgetTable(p, v.Items) }),
 	}
 }

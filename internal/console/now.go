@@ -46,7 +46,7 @@ func (v *visit) firstSteps(none bool) ([]firstStep, error) {
 	if !none || v.by.Role == purser.Viewer {
 		return nil, nil
 	}
-	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
+	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.None{})
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func (c *Console) project(v *visit) (page, error) {
 			name = p.Name
 		}
 	}
-	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
+	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.None{})
 	if err != nil {
 		return page{}, err
 	}

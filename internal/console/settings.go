@@ -10,7 +10,7 @@ import (
 
 // settings shows what holds for the organization, and this server.
 func (c *Console) settings(v *visit) (page, error) {
-	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.Page{})
+	budgets, err := do[purser.List[purser.BudgetLine]](v, "list_budgets", purser.None{})
 	if err != nil {
 		return page{}, err
 	}

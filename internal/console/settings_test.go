@@ -67,7 +67,7 @@ func TestALimitOfEachScopeAndPeriodIsSetAndLoweredOnThePage(t *testing.T) {
 		}
 	}
 	_, _, page = h.get("/settings")
-	for _, line := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.Page{}).Items {
+	for _, line := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.None{}).Items {
 		form := lowering(page, line)
 		if form == nil {
 			t.Errorf("the page does not lower the %s limit of %s %s in %s", line.Period, line.Scope, line.ID, line.Limit.Currency)
@@ -79,7 +79,7 @@ func TestALimitOfEachScopeAndPeriodIsSetAndLoweredOnThePage(t *testing.T) {
 			t.Fatalf("%v: %d %s", form, status, body)
 		}
 	}
-	for _, line := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.Page{}).Items {
+	for _, line := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.None{}).Items {
 		if line.Limit.Amount != 450_000 && line.Period != "run" && line.Scope != "provider" {
 			t.Errorf("%s %s, %s: the limit is %s", line.Scope, line.ID, line.Period, line.Limit)
 		}

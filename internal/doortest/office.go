@@ -264,7 +264,7 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.Resolve, purser.Order](o, "resolve", nil),
 		do[purser.AskStatus, purser.Status](o, "status", nil),
 		do[purser.AskSpend, purser.Spend](o, "spend", nil),
-		do[purser.Page, purser.List[purser.BudgetLine]](o, "list_budgets", nil),
+		do[purser.None, purser.List[purser.BudgetLine]](o, "list_budgets", nil),
 		do[purser.SetBudget, purser.BudgetLine](o, "set_budget", nil),
 		do[purser.Page, purser.List[purser.Subscription]](o, "subscriptions", nil),
 		do[purser.SubscriptionRef, purser.Subscription](o, "cancel_subscription", nil),

@@ -188,7 +188,7 @@ func (o *Office) targetName(ctx context.Context, q *db.Queries, org, scope, targ
 }
 
 // ListBudgets lists every budget as it stands; an agent sees those that cover it.
-func (o *Office) ListBudgets(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.BudgetLine], error) {
+func (o *Office) ListBudgets(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.BudgetLine], error) {
 	all, err := o.lines(ctx, o.Store.Read(), by.Organization)
 	return purser.List[purser.BudgetLine]{Items: visible(by, all)}, err
 }

@@ -41,7 +41,7 @@ func (h *house) platform() purser.Actor {
 // left is what a budget has left, in minor units; -1 where there is none.
 func (h *house) left(scope, id string) int64 {
 	h.t.Helper()
-	for _, b := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.Page{}).Items {
+	for _, b := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.None{}).Items {
 		if b.Scope == scope && b.ID == id {
 			return b.Left
 		}
@@ -644,5 +644,22 @@ func TestWhatIsNoHoldOrRepeatIsRefused(t *testing.T) {
 	} {
 		_, err := do[purser.Accepted](h, h.owner, "allow_repeat", in)
 		refused(t, err, purser.InvalidRequest)
+	}
+}
+
+func TestAListOfHoldsRefusesWhatIsNoPageOfIt(t *testing.T) {
+	h := open(t, aDB(t))
+	for _, in := range []purser.Page{{Cursor: "rubbish"}, {Cursor: "hld_"}, {Limit: -1}} {
+		_, err := do[purser.List[purser.Hold]](h, h.owner, "list_holds", purser.AskHolds{Page: in})
+		refused(t, err, purser.InvalidRequest)
+	}
+	_, agent := h.run(1000)
+	for range 3 {
+		must[purser.Hold](h, agent, "place_hold", purser.PlaceHold{Provider: "printer", AmountMinor: 1, Currency: "USD"})
+	}
+	first := must[purser.List[purser.Hold]](h, h.owner, "list_holds", purser.AskHolds{Page: purser.Page{Limit: 2}})
+	rest := must[purser.List[purser.Hold]](h, h.owner, "list_holds", purser.AskHolds{Page: purser.Page{Cursor: first.NextCursor}})
+	if len(first.Items) != 2 || len(rest.Items) != 1 {
+		t.Errorf("%d holds, then %d", len(first.Items), len(rest.Items))
 	}
 }

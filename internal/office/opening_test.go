@@ -27,7 +27,7 @@ func (h *house) limitIn(scope, id, period string, limit purser.Money) purser.Bud
 // line is a budget as it stands.
 func (h *house) line(scope, id, period string) purser.BudgetLine {
 	h.t.Helper()
-	for _, b := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.Page{}).Items {
+	for _, b := range must[purser.List[purser.BudgetLine]](h, h.owner, "list_budgets", purser.None{}).Items {
 		if b.Scope == scope && b.ID == id && b.Period == period {
 			return b
 		}

@@ -33,7 +33,7 @@ func TestEachActOfThePagesIsSignedWithAPasskey(t *testing.T) {
 	}{
 		{"add_provider", func() string { return "/providers" }, []string{"manifest", shop.manifest, "signing_secret", signingSecret}, "pur_prv_", nil},
 		{"set_budget", func() string { return "/settings" }, []string{"limit", "88.00", "thresholds", "60, 90 %"}, "88.00 USD", func() {
-			budgets, err := me.ListBudgets(t.Context(), purser.Page{})
+			budgets, err := me.ListBudgets(t.Context(), purser.None{})
 			if err != nil || len(budgets.Items) != 1 || !slices.Equal(budgets.Items[0].Thresholds, []int{60, 90}) {
 				t.Errorf("the limit: %+v %v", budgets.Items, err)
 			}
