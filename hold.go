@@ -115,9 +115,11 @@ type AskHolds struct {
 	Page
 }
 
-// AllowRepeat says that one repeat of an order is meant (RULES 9).
+// AllowRepeat says that one repeat of an order is meant, at the provider that it names
+// (RULES 9).
 type AllowRepeat struct {
 	Run         string     `json:"run"`
+	Provider    string     `json:"provider"`
 	Target      string     `json:"target"`
 	AmountMinor int64      `json:"amount_minor"`
 	Currency    string     `json:"currency"`

@@ -152,7 +152,7 @@ var operations = []Operation{
 	{"resolve_hold", "Say that nothing more will be charged on a hold.", "POST", "/v1/holds/{hold}/resolve", MayApprove, true, true, false},
 	{"charge_usage", "Reserve and spend at once, for metered use.", "POST", "/v1/charges", Spenders, false, true, true},
 	{"refund_hold", "Record that captured money was given back.", "POST", "/v1/refunds", Spenders, false, true, false},
-	{"allow_repeat", "Say that an order may come once more.", "POST", "/v1/repeats", MayApprove, true, true, false},
+	{"allow_repeat", "Say that an order may come once more, from the same provider.", "POST", "/v1/repeats", MayApprove, true, true, false},
 	{"set_labels", "Label a project or a run; taking a label away needs a signed act.", "PUT", "/v1/labels", People, true, true, false},
 	{"create_platform", "Register a program that meters what agents spend; its token is shown once.", "POST", "/v1/platforms", MayApprove, true, true, false},
 	{"list_platforms", "List registered platforms.", "GET", "/v1/platforms", People, false, false, false},

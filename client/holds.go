@@ -46,7 +46,7 @@ func (c *Client) RefundHold(ctx context.Context, in purser.RefundHold) (purser.H
 	return call[purser.Hold](ctx, c, "refund_hold", in)
 }
 
-// AllowRepeat: say that an order may come once more.
+// AllowRepeat: say that an order may come once more, from the same provider.
 func (c *Client) AllowRepeat(ctx context.Context, in purser.AllowRepeat) (purser.Accepted, error) {
 	return call[purser.Accepted](ctx, c, "allow_repeat", in)
 }

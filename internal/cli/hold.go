@@ -244,15 +244,16 @@ func (s *session) holdAllow() *cobra.Command {
 	in := purser.AllowRepeat{}
 	var sum, currency string
 	cmd := s.changing(&cobra.Command{
-		Use: "allow-repeat RUN", Short: "Say that an order may come once more; asks for a signature", Args: needs("RUN"),
-		Example: "  purser hold allow-repeat run_01jd... --order \"100 leaflets\" --amount 9",
+		Use: "allow-repeat RUN", Short: "Say that an order may come once more, from the same provider; asks for a signature", Args: needs("RUN"),
+		Example: "  purser hold allow-repeat run_01jd... --provider printer --order \"100 leaflets\" --amount 9",
 	})
+	cmd.Flags().StringVar(&in.Provider, "provider", "", "where it was ordered, and may be once more")
 	cmd.Flags().StringVar(&in.Target, "order", "", "what exactly is ordered again")
 	cmd.Flags().StringVar(&sum, "amount", "", "its amount: 9 or \"9.00 USD\"")
 	cmd.Flags().StringVar(&currency, "currency", "USD", "currency of an amount that names none")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (out purser.Accepted, err error) {
-		if in.Target == "" || sum == "" {
-			return out, misused(cmd, "%s needs --order and --amount", cmd.CommandPath())
+		if in.Provider == "" || in.Target == "" || sum == "" {
+			return out, misused(cmd, "%s needs --provider, --order and --amount", cmd.CommandPath())
 		}
 		money, err := amount(sum, currency)
 		if err != nil {

@@ -23,7 +23,7 @@ type Spend struct {
 	Provider string
 	Target   string // what is ordered, for recognising a repeat
 	Order    bool   // an order of a run; renewals and metered charges are not (RULES 9)
-	Meant    bool   // a person signed for exactly this repeat and this pace
+	Meant    bool   // a person signed for exactly this repeat at this provider, and this pace
 	Run      *Run   // nil for a renewal: the run that began it may be long over
 	Stops    []purser.StopInfo
 	Path     Path
@@ -293,12 +293,12 @@ func (b Burst) Forbids(sp Spend) *purser.Error {
 
 // meant is how a person says that an order is meant. One of a plan is known by a digest,
 // and marked in the plan; any other by its own words, which an agent chose: they are
-// quoted, so that a shell takes them as they are.
+// quoted, so that a shell takes them as they are. A provider's name has nothing to quote.
 func meant(sp Spend) string {
 	if sp.Run == nil || strings.HasPrefix(sp.Target, "sha256:") {
 		return "have a person approve a plan that is marked as meant: purser add SERVICE --again, or meant: true in a plan's file"
 	}
-	return fmt.Sprintf("have a person sign for it: purser hold allow-repeat %s --order %s --amount \"%s\"", sp.Run.ID, shellWord(sp.Target), sp.Amount)
+	return fmt.Sprintf("have a person sign for it: purser hold allow-repeat %s --provider %s --order %s --amount \"%s\"", sp.Run.ID, sp.Provider, shellWord(sp.Target), sp.Amount)
 }
 
 // Word is a name in a command: as it is, where a shell takes it so.

@@ -123,7 +123,7 @@ func TestARefusalListsEveryBudgetThatFailed(t *testing.T) {
 // agent's choice is one word to a shell.
 func TestARefusalSaysWhatToType(t *testing.T) {
 	again := []Recent{{"it's $(5) leaflets", 500, now.Add(-time.Minute), false, true}}
-	allow := `purser hold allow-repeat run_1 --order 'it'\''s $(5) leaflets' --amount "5.00 USD"`
+	allow := `purser hold allow-repeat run_1 --provider local --order 'it'\''s $(5) leaflets' --amount "5.00 USD"`
 	label := func(id string) func(*Spend) {
 		return func(s *Spend) {
 			tight := budget("label", 1, 0, 0, 0)
@@ -139,7 +139,7 @@ func TestARefusalSaysWhatToType(t *testing.T) {
 		{"an order that looks like the last", func(s *Spend) { s.Target, s.Recent = again[0].Target, again }, "if it is meant, have a person sign for it: " + allow},
 		{"an order too many", func(s *Spend) { s.Target, s.Recent = again[0].Target, make5("other") }, "wait, or have a person sign for it: " + allow},
 		{"a plan's order too many", func(s *Spend) { s.Target, s.Recent = "sha256:00", make5("other") }, "purser add SERVICE --again, or meant: true"},
-		{"a fourth new provider", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, "purser hold allow-repeat run_1 --order 'local/hosting:pro'"},
+		{"a fourth new provider", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, "purser hold allow-repeat run_1 --provider local --order 'local/hosting:pro'"},
 		{"a currency that the run has not", func(s *Spend) { s.Amount.Currency = "EUR" }, `purser budget set run run_1 --limit "20 EUR"`},
 		{"a label that a shell would run", label("team=$(id);x 'y'"), `purser budget set label 'team=$(id);x '\''y'\''' --period day --limit AMOUNT`},
 		{"a label that is one word", label("team=search"), "purser budget set label team=search --period day --limit AMOUNT"},

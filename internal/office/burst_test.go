@@ -101,7 +101,7 @@ func TestABurstOfHoldsToNewProvidersNeedsAPerson(t *testing.T) {
 		if _, err := do[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "shop-4", AmountMinor: 1, Currency: "USD"}); err != nil {
 			t.Errorf("use is no order: %s", explain(err))
 		}
-		allow := purser.AllowRepeat{Run: run.ID, Target: "shop-3/one", AmountMinor: 100, Currency: "USD"}
+		allow := purser.AllowRepeat{Run: run.ID, Provider: "shop-3", Target: "shop-3/one", AmountMinor: 100, Currency: "USD"}
 		allow.Act = h.sign("allow_repeat", allow)
 		must[purser.Accepted](h, h.owner, "allow_repeat", allow)
 		if err := order("shop-3", "one"); err != nil {

@@ -184,9 +184,11 @@ func (o *Office) ResolveHold(ctx context.Context, by purser.Actor, in purser.Res
 	return out, err
 }
 
-// AllowRepeat says that an order may come once more (RULES 9).
+// AllowRepeat says that an order may come once more, from the same provider (RULES 9).
 func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.AllowRepeat) (purser.Accepted, error) {
 	switch {
+	case !validPayee(in.Provider):
+		return purser.Accepted{}, purser.Errorf(purser.InvalidRequest, "provider: that of the order, 1 to 64 letters, digits and . _ - /")
 	case in.Target == "" || !validTarget(in.Target):
 		return purser.Accepted{}, purser.Errorf(purser.InvalidRequest, "target: what the order names, in one line of at most 200 characters")
 	case in.AmountMinor <= 0 || in.AmountMinor > mostMinor || !purser.ValidCurrency(in.Currency):
@@ -205,10 +207,13 @@ func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.All
 		if err != nil {
 			return purser.Accepted{}, err
 		}
-		r.Run, r.Detail = in.Run, map[string]string{"target": in.Target, "amount": purser.Money{Amount: in.AmountMinor, Currency: in.Currency}.String()}
+		r.Run, r.Detail = in.Run, map[string]string{
+			"provider": in.Provider, "target": in.Target, "amount": purser.Money{Amount: in.AmountMinor, Currency: in.Currency}.String(),
+		}
 		t.Record(r)
 		return purser.Accepted{OK: true}, t.InsertRepeat(ctx, db.InsertRepeatParams{
-			Organization: t.Org, ID: id, Run: in.Run, Target: in.Target, Currency: in.Currency, Amount: in.AmountMinor, ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
+			Organization: t.Org, ID: id, Run: in.Run, Provider: in.Provider, Target: in.Target, Currency: in.Currency, Amount: in.AmountMinor,
+			ExpiresAt: store.Micro(t.Now.Add(24 * time.Hour)),
 		})
 	})
 }

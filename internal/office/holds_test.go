@@ -480,10 +480,10 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 		must[purser.Hold](h, agent, "place_hold", in)
 		_, err := do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.LooksLikeDuplicate)
-		if want := "purser hold allow-repeat " + run.ID + " --order '100 leaflets' --amount \"9.00 USD\""; !strings.Contains(err.(*purser.Error).Hint, want) {
+		if want := "purser hold allow-repeat " + run.ID + " --provider printer --order '100 leaflets' --amount \"9.00 USD\""; !strings.Contains(err.(*purser.Error).Hint, want) {
 			t.Errorf("the hint is %q, want %q", err.(*purser.Error).Hint, want)
 		}
-		allow := purser.AllowRepeat{Run: run.ID, Target: in.Target, AmountMinor: 900, Currency: "USD"}
+		allow := purser.AllowRepeat{Run: run.ID, Provider: in.Provider, Target: in.Target, AmountMinor: 900, Currency: "USD"}
 		_, err = do[purser.Accepted](h, agent, "allow_repeat", allow)
 		refused(t, err, purser.SelfApproval)
 		allow.Act = h.sign("allow_repeat", allow)
@@ -512,6 +512,59 @@ func TestAnOrderWithoutAPlanIsBoundByThresholdAndRepeat(t *testing.T) {
 		in.Target, in.AmountMinor = "1000 leaflets", 1001
 		_, err = do[purser.Hold](h, agent, "place_hold", in)
 		refused(t, err, purser.NeedsApproval)
+		h.books()
+		h.verify()
+	})
+}
+
+// What a person meant is the order that was shown, from whom it was bought: it pays nobody
+// else, and waits for that one.
+func TestARepeatIsMeantAtItsProviderOnly(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(20_000)
+		order := func(provider, target string) error {
+			t.Helper()
+			_, err := do[purser.Hold](h, agent, "place_hold", purser.PlaceHold{
+				Provider: provider, Kind: purser.KindOrder, Target: target, AmountMinor: 900, Currency: "USD",
+			})
+			return err
+		}
+		for _, o := range []struct{ provider, target string }{{"printer", "leaflets"}, {"shop-1", "1"}, {"shop-2", "2"}, {"shop-2", "3"}, {"shop-2", "4"}} {
+			if err := order(o.provider, o.target); err != nil {
+				t.Fatal(explain(err))
+			}
+		}
+		refused(t, order("printer", "leaflets"), purser.LooksLikeDuplicate)
+		allow := purser.AllowRepeat{Run: run.ID, Provider: "printer", Target: "leaflets", AmountMinor: 900, Currency: "USD"}
+		act := h.sign("allow_repeat", allow)
+		elsewhere := allow
+		elsewhere.Provider, elsewhere.Act = "evil", act
+		if _, err := do[purser.Accepted](h, h.owner, "allow_repeat", elsewhere); err == nil {
+			t.Error("a signature for one provider is taken for another")
+		}
+		allow.Act = h.sign("allow_repeat", allow)
+		must[purser.Accepted](h, h.owner, "allow_repeat", allow)
+		if n := h.ask("SELECT count(*) FROM repeats WHERE provider = 'printer'"); n != 1 {
+			t.Errorf("%d repeats are allowed at the printer, want 1", n)
+		}
+		refused(t, order("evil", "leaflets"), purser.LooksLikeDuplicate)
+		refused(t, order("shop-2", "leaflets"), purser.LooksLikeDuplicate) // known is not the same
+		if err := order("printer", "leaflets"); err != nil {               // the sixth of the hour
+			t.Errorf("what a person meant: %s", explain(err))
+		}
+		refused(t, order("printer", "leaflets"), purser.LooksLikeDuplicate) // once
+		// One of before, which names no provider, fits none.
+		h.sql("UPDATE repeats SET provider = '', hold = '' WHERE organization = $1", h.owner.Organization)
+		refused(t, order("printer", "leaflets"), purser.LooksLikeDuplicate)
+		// Whoever wants the other one, a fourth that is new, signs for that one.
+		allow.Provider, allow.Act = "evil", nil
+		allow.Act = h.sign("allow_repeat", allow)
+		must[purser.Accepted](h, h.owner, "allow_repeat", allow)
+		if err := order("evil", "leaflets"); err != nil {
+			t.Errorf("a person signed for it: %s", explain(err))
+		}
 		h.books()
 		h.verify()
 	})
@@ -636,11 +689,13 @@ func TestWhatIsNoHoldOrRepeatIsRefused(t *testing.T) {
 		refused(t, err, purser.InvalidRequest)
 	}
 	for _, in := range []purser.AllowRepeat{
-		{Run: run.ID, Target: "100\nleaflets", AmountMinor: 100, Currency: "USD"},
-		{Run: run.ID, Target: "", AmountMinor: 100, Currency: "USD"},
-		{Run: run.ID, Target: "leaflets", AmountMinor: 0, Currency: "USD"},
-		{Run: run.ID, Target: "leaflets", AmountMinor: 100, Currency: "dollars"},
-		{Run: run.ID, Target: strings.Repeat("x", 201), AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Provider: "printer", Target: "100\nleaflets", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Provider: "printer", Target: "", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Provider: "printer", Target: "leaflets", AmountMinor: 0, Currency: "USD"},
+		{Run: run.ID, Provider: "printer", Target: "leaflets", AmountMinor: 100, Currency: "dollars"},
+		{Run: run.ID, Provider: "printer", Target: strings.Repeat("x", 201), AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Target: "leaflets", AmountMinor: 100, Currency: "USD"},
+		{Run: run.ID, Provider: "a printer", Target: "leaflets", AmountMinor: 100, Currency: "USD"},
 	} {
 		_, err := do[purser.Accepted](h, h.owner, "allow_repeat", in)
 		refused(t, err, purser.InvalidRequest)

@@ -130,7 +130,7 @@ func (l *lawHouse) do(s spendtest.Step) []spendtest.Answer {
 	case s.Limit != nil:
 		l.limitTo(*s.Limit)
 	case s.Allow != nil:
-		in := purser.AllowRepeat{Run: l.name(s.Allow.Run), Target: s.Allow.Target, AmountMinor: s.Allow.Amount, Currency: s.Allow.Currency}
+		in := purser.AllowRepeat{Run: l.name(s.Allow.Run), Provider: s.Allow.Provider, Target: s.Allow.Target, AmountMinor: s.Allow.Amount, Currency: s.Allow.Currency}
 		in.Act = l.sign("allow_repeat", in)
 		must[purser.Accepted](l.house, l.owner, "allow_repeat", in)
 		l.sql("UPDATE repeats SET expires_at = 9000000000000000") // a day is no part of the model

@@ -60,7 +60,7 @@ func (s *State) place(r *Request) Outcome {
 		Path:  guard.Path{Organization: s.Org, Project: run.Project, Provider: r.Provider, Agent: run.Agent, Run: run.ID},
 		Stops: s.inForce(), Recent: s.recent(run), Budgets: covered.lines,
 	}
-	repeat := Repeat{run.ID, r.Target, r.Amount.Currency, r.Amount.Amount}
+	repeat := Repeat{run.ID, r.Provider, r.Target, r.Amount.Currency, r.Amount.Amount}
 	sp.Meant = sp.Order && s.Repeats[repeat] > 0
 	if sp.Order {
 		sp.New, sp.NewSince = !s.known(r.Provider), s.news(run)

@@ -209,10 +209,10 @@ type Recent struct {
 	Hold string
 }
 
-// Repeat is an order that a person said may come again.
+// Repeat is an order that a person said may come again, at the same provider.
 type Repeat struct {
-	Run, Target, Currency string
-	Amount                int64
+	Run, Provider, Target, Currency string
+	Amount                          int64
 }
 
 // touch notes that a hold is to be written again.

@@ -75,7 +75,7 @@ UNION SELECT provider FROM orders WHERE organization = $1 AND agent = ` + agentO
 OR EXISTS (SELECT 1 FROM holds b WHERE b.organization = $1 AND b.provider = news.provider AND b.created_at <= $3 AND b.principal <> '' AND b.kind = 'order' AND b.captured > 0)`
 	agentOfRun = `(SELECT agent FROM runs WHERE organization = $1 AND id = $2)`
 
-	selectRepeats = `SELECT target, currency, amount FROM repeats WHERE organization = $1 AND run = $2 AND hold = '' AND expires_at > $3`
+	selectRepeats = `SELECT provider, target, currency, amount FROM repeats WHERE organization = $1 AND run = $2 AND hold = '' AND expires_at > $3`
 )
 
 // orders asks for what guards want to know before an order of a run.
@@ -94,7 +94,7 @@ func (p *part) orders(run string, now time.Time) []Stmt {
 		}},
 		{Text: selectRepeats, Args: []any{p.Organization, run, Micro(now)}, Each: func(scan func(...any) error) error {
 			r := spend.Repeat{Run: run}
-			err := scan(&r.Target, &r.Currency, &r.Amount)
+			err := scan(&r.Provider, &r.Target, &r.Currency, &r.Amount)
 			p.state.Repeats[r]++
 			return err
 		}},

@@ -28,7 +28,7 @@ const (
 	newBudget  = `INSERT INTO budgets (organization, scope, target, period, currency, limit_minor, thresholds) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	// The newest: it is in force if any is, since each is for as long.
 	useRepeat = `UPDATE repeats SET hold = 'used' WHERE organization = $1 AND id = (SELECT id FROM repeats
-WHERE organization = $1 AND run = $2 AND target = $3 AND currency = $4 AND amount = $5 AND hold = '' ORDER BY id DESC LIMIT 1)`
+WHERE organization = $1 AND run = $2 AND provider = $3 AND target = $4 AND currency = $5 AND amount = $6 AND hold = '' ORDER BY id DESC LIMIT 1)`
 )
 
 // writing gathers what the parts of a batch store, but for the records.
@@ -89,7 +89,7 @@ func (w *writing) add(s *spend.State, keys []KeyRow) {
 			text(m.Hold.ID, m.Hold.Run, m.Hold.Project, m.Hold.Provider, debit, credit)
 	}
 	for _, r := range s.Used {
-		w.changes = append(w.changes, Stmt{Text: useRepeat, Args: []any{org, r.Run, r.Target, r.Currency, r.Amount}})
+		w.changes = append(w.changes, Stmt{Text: useRepeat, Args: []any{org, r.Run, r.Provider, r.Target, r.Currency, r.Amount}})
 	}
 	for _, k := range keys {
 		w.keys.text(org, k.Principal, k.Key.Key, k.Hash, k.Code).bytes(k.Answer).text(k.Hold).integer(now)

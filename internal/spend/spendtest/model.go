@@ -468,7 +468,7 @@ func (m *Model) place(r *spend.Request) Answer {
 			}
 		}
 	}
-	repeat := spend.Repeat{Run: run.ID, Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount}
+	repeat := spend.Repeat{Run: run.ID, Provider: r.Provider, Target: r.Target, Currency: r.Amount.Currency, Amount: r.Amount.Amount}
 	order := r.Kind == purser.KindOrder
 	meant := order && m.meant[repeat] > 0
 	if code := m.forbidden(r, run, budgeted, len(failed) > 0, order && !meant); code != "" {

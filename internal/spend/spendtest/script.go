@@ -146,7 +146,8 @@ func (s *Script) Next() Step {
 	return Step{Skew: &skew}
 }
 
-// allow is a person's word that the last order may come once more; it comes twice.
+// allow is a person's word that the last order may come once more; it comes twice, at
+// times from somebody else.
 func (s *Script) allow() Step {
 	for s.last.ID == "" {
 		s.order()
@@ -154,13 +155,16 @@ func (s *Script) allow() Step {
 	for range 2 {
 		again := s.last
 		again.ID, again.By.Key = s.newHold(), ""
+		if s.chance(20) {
+			again.Provider = pick(s.dice, providers)
+		}
 		s.owners[again.ID] = again.By
 		s.steps = append(s.steps, Step{Batch: []spend.Request{s.keyed(again)}})
 	}
 	if s.chance(30) { // in one turn
 		s.steps = []Step{{Batch: []spend.Request{s.steps[0].Batch[0], s.steps[1].Batch[0]}}}
 	}
-	return Step{Allow: &spend.Repeat{Run: s.last.Run, Target: s.last.Target, Currency: s.last.Amount.Currency, Amount: s.last.Amount.Amount}}
+	return Step{Allow: &spend.Repeat{Run: s.last.Run, Provider: s.last.Provider, Target: s.last.Target, Currency: s.last.Amount.Currency, Amount: s.last.Amount.Amount}}
 }
 
 // revoke ends a token, whose agent is mostly stopped then and asks once more.

@@ -142,13 +142,14 @@ func (q *Queries) InsertPlatform(ctx context.Context, arg InsertPlatformParams) 
 }
 
 const insertRepeat = `-- name: InsertRepeat :exec
-INSERT INTO repeats (organization, id, run, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO repeats (organization, id, run, provider, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertRepeatParams struct {
 	Organization string
 	ID           string
 	Run          string
+	Provider     string
 	Target       string
 	Currency     string
 	Amount       int64
@@ -160,6 +161,7 @@ func (q *Queries) InsertRepeat(ctx context.Context, arg InsertRepeatParams) erro
 		arg.Organization,
 		arg.ID,
 		arg.Run,
+		arg.Provider,
 		arg.Target,
 		arg.Currency,
 		arg.Amount,

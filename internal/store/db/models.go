@@ -504,6 +504,7 @@ type Repeat struct {
 	Amount       int64
 	ExpiresAt    int64
 	Hold         string
+	Provider     string
 }
 
 type Resource struct {

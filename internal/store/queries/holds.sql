@@ -21,7 +21,7 @@ SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unkn
 ORDER BY CASE state WHEN 'held' THEN 1 ELSE 0 END, id LIMIT sqlc.arg(row_limit);
 
 -- name: InsertRepeat :exec
-INSERT INTO repeats (organization, id, run, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO repeats (organization, id, run, provider, target, currency, amount, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: SetRunLabels :exec
 UPDATE runs SET labels = $3 WHERE organization = $1 AND id = $2;
