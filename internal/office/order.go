@@ -405,13 +405,12 @@ func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purs
 	return sp, err
 }
 
-// begun is one attempt at an order: what the call needs, and until when.
+// begun is one attempt at an order: what the call needs.
 type begun struct {
 	order db.Order
 	plan  db.Plan
 	step  purser.PlanStep
 	token seal.Secret // payment token; empty when nothing is to be paid
-	until time.Time
 }
 
 // attempt begins the order, calls the provider and settles.
@@ -467,14 +466,14 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 		b.order, err = t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id}) // it is buying no more: no call leaves
 		return err
 	}
-	b.until = t.Now.Add(o.Defaults.Lease)
+	until := t.Now.Add(o.Defaults.Lease)
 	if order.Amount > 0 {
-		if b.token, err = o.issueToken(ctx, t, order, plan.Digest, b.until); err != nil {
+		if b.token, err = o.issueToken(ctx, t, order, plan.Digest, until); err != nil {
 			return err
 		}
 	}
 	t.Record(r)
-	err = t.BeginOrder(ctx, db.BeginOrderParams{Organization: t.Org, ID: id, LeaseUntil: store.Micro(b.until), BegunAt: store.Micro(t.Now), Epoch: t.Epoch})
+	err = t.BeginOrder(ctx, db.BeginOrderParams{Organization: t.Org, ID: id, LeaseUntil: store.Micro(until), BegunAt: store.Micro(t.Now), Epoch: t.Epoch})
 	if err != nil {
 		return err
 	}

@@ -248,8 +248,7 @@ func (s *Store) runSQLite(_ context.Context, conn any, first []Stmt, last func()
 		return false, s.runEach(conn.(driver.Conn), first)
 	}
 	var more []Stmt
-	var made error
-	var fault error
+	var made, fault error
 	done := make(chan struct{})
 	go func() { // it looks at nothing that the first change
 		defer close(done)
