@@ -47,7 +47,7 @@ func (p page) live() bool {
 func (p page) allScripts() []string {
 	all := []string{"console.js", "act.js"}
 	if p.live() {
-		all = append(all, "htmx.js", "hx-sse.js")
+		all = append(all, "live.js")
 	}
 	return append(all, p.scripts...)
 }

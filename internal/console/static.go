@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -46,6 +47,11 @@ var assets = sync.OnceValue(func() map[string]asset {
 	if err != nil { // the files are in the program
 		panic(fmt.Sprintf("console: reading the static files: %v", err))
 	}
+	// htmx looks at the page as soon as nothing else runs, and knows no extension that
+	// has not come by then: they come together.
+	all["live.js"] = newAsset("live.js", slices.Concat(all["htmx.js"].plain, []byte(";\n"), all["hx-sse.js"].plain))
+	delete(all, "htmx.js")
+	delete(all, "hx-sse.js")
 	// Our style names the typeface under its own lasting address, or it is fetched twice.
 	style, font := all["console.css"].plain, "/static/inter.woff2"
 	all["console.css"] = newAsset("console.css", bytes.ReplaceAll(style, []byte(font), []byte(font+"?v="+all["inter.woff2"].hash)))

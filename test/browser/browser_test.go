@@ -322,7 +322,10 @@ func (b *tab) text() string {
 func (b *tab) explain() {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + (document.body ? document.body.innerText : "")`))
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(() => {
+		const c = document.querySelector("#stream")?._htmx?.sse;
+		return [location.href, document.visibilityState, c ? "stream: status " + c.status + ", attempt " + c.attempt + ", at " + c.lastEventId + ", reader " + !!c.reader : "no stream", document.body ? document.body.innerText : ""].join("\n");
+	})()`))
 	if err == nil {
 		b.t.Logf("the page at the end: %s", text)
 	}
