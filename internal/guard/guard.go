@@ -314,26 +314,30 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+][A-Za-z0-9_./:@%+=-]*$`)
 // shellWord is a text that a POSIX shell takes as one word.
 func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// Breaker pauses a run after Most failures of the same order in a row (CONTROLS, drill l).
+// Breaker pauses a run after Most failures of the same order in a row, within the hour:
+// nothing else is ordered in it either, unless a person signed for that (CONTROLS, drill
+// l). Failures of an order without money hold back that order only.
 type Breaker struct{ Most int }
 
 func (g Breaker) Forbids(sp Spend) *purser.Error {
 	if !sp.Order || sp.Meant {
 		return nil
 	}
-	failures := 0
+	failures, most := map[string]int{}, 0
 	for _, r := range sp.Recent {
-		switch {
-		case !r.SameRun || r.Target != sp.Target:
-		case r.Failed:
-			failures++
-		default:
-			failures = 0
+		if !r.SameRun || r.Amount == 0 && r.Target != sp.Target {
+			continue
+		}
+		if failures[r.Target]++; !r.Failed {
+			delete(failures, r.Target)
 		}
 	}
-	if failures < g.Most {
+	for _, n := range failures {
+		most = max(most, n)
+	}
+	if most < g.Most {
 		return nil
 	}
-	return purser.Errorf(purser.TooManyOrders, "the same order failed %d times in a row", failures).
+	return purser.Errorf(purser.TooManyOrders, "the run is paused: within an hour the same order failed %d times in a row", most).
 		WithHint("find out why before trying again; then %s", meant(sp))
 }

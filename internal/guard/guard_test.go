@@ -78,9 +78,24 @@ func TestGuardsSayNo(t *testing.T) {
 		{"the same thing at once is refused", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), false, true}} }, purser.LooksLikeDuplicate},
 		{"the same thing after the window is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-11 * time.Minute), false, true}} }, ""},
 		{"the same thing after a failure is allowed", func(s *Spend) { s.Recent = []Recent{{s.Target, 500, now.Add(-time.Minute), true, true}} }, ""},
-		{"three equal failures open the breaker", func(s *Spend) {
-			s.Recent = []Recent{{s.Target, 500, now.Add(-3 * time.Minute), true, true}, {s.Target, 500, now.Add(-2 * time.Minute), true, true}, {s.Target, 500, now.Add(-time.Minute), true, true}}
-		}, purser.TooManyOrders},
+		{"three equal failures open the breaker", func(s *Spend) { s.Recent = fail3(s.Target, 500) }, purser.TooManyOrders},
+		{"three of another order pause the run", func(s *Spend) { s.Recent = fail3("other", 500) }, purser.TooManyOrders},
+		{"a paused run goes on where a person meant it", func(s *Spend) { s.Recent, s.Meant = fail3("other", 500), true }, ""},
+		{"three of another run pause nothing", func(s *Spend) {
+			for _, r := range fail3(s.Target, 500) {
+				r.SameRun = false
+				s.Recent = append(s.Recent, r)
+			}
+		}, ""},
+		{"three of different orders pause nothing", func(s *Spend) {
+			s.Recent = append(fail3("one", 500)[:2], fail3("two", 500)[:2]...)
+		}, ""},
+		{"one that went well between them closes the breaker", func(s *Spend) {
+			s.Recent = append(fail3("other", 500)[:2], Recent{"other", 500, now.Add(-40 * time.Minute), false, true})
+			s.Recent = append(s.Recent, fail3("other", 500)[:1]...)
+		}, ""},
+		{"three of an order without money hold it back", func(s *Spend) { s.Amount, s.Recent = purser.Money{}, fail3(s.Target, 0) }, purser.TooManyOrders},
+		{"and hold back nothing else", func(s *Spend) { s.Recent = fail3("other", 0) }, ""},
 		{"a third new provider within an hour is allowed", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b"} }, ""},
 		{"a fourth is refused", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, purser.TooManyOrders},
 		{"a fourth that is not new is allowed", func(s *Spend) { s.NewSince = []string{"a", "b", "c"} }, ""},
@@ -100,6 +115,15 @@ func TestGuardsSayNo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fail3 are three failures of an order.
+func fail3(target string, amount int64) []Recent {
+	var out []Recent
+	for i := range 3 {
+		out = append(out, Recent{target, amount, now.Add(time.Duration(i-30) * time.Minute), true, true})
+	}
+	return out
 }
 
 func make5(target string) []Recent {

@@ -230,8 +230,8 @@ func TestARepeatAndAHurryNeedAPersonsWord(t *testing.T) {
 	h.charged(5, 6000)
 }
 
-// Drill l: the same failure three times pauses it.
-func TestAnOrderThatFailsThreeTimesIsPaused(t *testing.T) {
+// Drill l: the same failure three times pauses the run, until a person means an order.
+func TestAnOrderThatFailsThreeTimesPausesTheRun(t *testing.T) {
 	t.Parallel()
 	h := open(t, aDB(t))
 	_, agent := h.run(9000)
@@ -243,10 +243,19 @@ func TestAnOrderThatFailsThreeTimesIsPaused(t *testing.T) {
 	}
 	_, err := do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("a.club")).ID})
 	refused(t, err, purser.TooManyOrders)
+	_, err = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("b.club")).ID})
+	refused(t, err, purser.TooManyOrders)
 	if creates, _ := h.seller.count(); creates != 3 {
 		t.Errorf("%d calls, want 3", creates)
 	}
 	h.charged(0, 0)
+	h.seller.pay, h.seller.create = h.rail(), nil
+	_, other := h.run(9000)
+	must[purser.Plan](h, other, "apply", purser.Apply{Plan: h.planned(other, domain("c.club")).ID})
+	meant := domain("d.club")
+	meant.Meant = true
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, meant).ID})
+	h.charged(2, 2400)
 }
 
 // saysHowMuch fails unless each refusal of an action says what it was of.

@@ -528,7 +528,7 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 		return purser.BudgetExceeded
 	}
 	if checked {
-		recent, failures := 0, 0
+		recent, failures, paused := 0, map[string]int{}, false
 		for _, h := range m.placed {
 			if h.run != run.ID && (h.agent == "" || h.agent != run.Agent) || m.now.Sub(h.at) >= time.Hour {
 				continue
@@ -538,17 +538,17 @@ func (m *Model) forbidden(r *spend.Request, run *modelRun, budgeted, above, chec
 				continue
 			}
 			dead := h.captured == 0 && (h.state == "released" || h.state == "expired")
-			if h.target != r.Target {
-				continue
+			if failures[h.target]++; !dead || h.amount == 0 && h.target != r.Target {
+				failures[h.target] = 0
 			}
-			if failures++; !dead {
-				failures = 0
-			}
-			if !dead && h.amount == r.Amount.Amount && m.now.Sub(h.at) < 10*time.Minute {
+			if !dead && h.target == r.Target && h.amount == r.Amount.Amount && m.now.Sub(h.at) < 10*time.Minute {
 				return purser.LooksLikeDuplicate
 			}
 		}
-		if failures >= 3 || m.burst(run, r.Provider) || recent >= OrdersPerHour {
+		for _, n := range failures {
+			paused = paused || n >= 3
+		}
+		if paused || m.burst(run, r.Provider) || recent >= OrdersPerHour {
 			return purser.TooManyOrders
 		}
 	}
