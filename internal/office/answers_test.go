@@ -12,7 +12,7 @@ import (
 // is acknowledged.
 func TestAStopIsAcknowledgedAfterEarlierAnswersHaveLeft(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, sqlite(t))
 	run, agent := h.run(1000)
 	agent.Key = "one"
 	ctx, sent := h.o.Answering(h.ctx)
@@ -45,7 +45,7 @@ func TestAStopIsAcknowledgedAfterEarlierAnswersHaveLeft(t *testing.T) {
 // A second stop that comes while the first still waits does not overtake it.
 func TestASecondStopIsAcknowledgedAfterEarlierAnswersToo(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, sqlite(t))
 	run, agent := h.run(1000)
 	other, _ := h.run(1000)
 	agent.Key = "one"
@@ -83,7 +83,7 @@ func TestASecondStopIsAcknowledgedAfterEarlierAnswersToo(t *testing.T) {
 // the stop is acknowledged.
 func TestAStopIsAcknowledgedAfterTheAnswerToACharge(t *testing.T) {
 	t.Parallel()
-	h := open(t, t.TempDir()+"/purser.db")
+	h := open(t, sqlite(t))
 	other, _ := h.run(1000)
 	h.inCall(func(token, _ string) {
 		ctx, sent := h.o.Answering(h.ctx)

@@ -2,7 +2,6 @@ package office_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // Whatever is changed behind the office's back, the walk names it. Each case is one
@@ -194,7 +192,7 @@ func TestTheWalkOfTheBooksNeedsNoMemoryForThem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("walks 40,000 holds and collects garbage all the while: run without -short")
 	}
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, sqlite(t))
 	run, _ := h.run(5000)
 	h.million(t, 40_000, run)
 	live := func() uint64 {
@@ -250,8 +248,8 @@ func BenchmarkBooksOfAMillion(b *testing.B) {
 			}
 		}
 	}
-	b.Run("sqlite", func(b *testing.B) { walk(b, filepath.Join(b.TempDir(), "purser.db")) })
-	b.Run("postgres", func(b *testing.B) { walk(b, testpg.Open(b)) })
+	b.Run("sqlite", func(b *testing.B) { walk(b, sqlite(b)) })
+	b.Run("postgres", func(b *testing.B) { walk(b, postgres.Open(b)) })
 }
 
 // processorTime is what this process has used; on a busy machine it says more than

@@ -1,13 +1,11 @@
 package office_test
 
 import (
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
 
 	"github.com/purser-dev/purser"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // BenchmarkCharges is what one charge costs when 64 callers of one run ask at a
@@ -18,8 +16,8 @@ func BenchmarkCharges(b *testing.B) {
 		name     string
 		database func() string
 	}{
-		{"sqlite", func() string { return filepath.Join(b.TempDir(), "purser.db") }},
-		{"postgres", func() string { return testpg.Open(b) }},
+		{"sqlite", func() string { return sqlite(b) }},
+		{"postgres", func() string { return postgres.Open(b) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			h := open(b, c.database())

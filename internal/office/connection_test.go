@@ -13,7 +13,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/office"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // dead makes the provider refuse to renew the token, which has ended.
@@ -267,7 +266,7 @@ func TestAPlanThatCameWithTheAccountIsTakenIn(t *testing.T) {
 // provider takes a refresh token that comes twice for a stolen one (10.3).
 func TestATokenIsRenewedOnceForAllWhoNeedIt(t *testing.T) {
 	t.Parallel()
-	a := open(t, testpg.Open(t))
+	a := open(t, postgres.Open(t))
 	b := a.twin()
 	_, agent := a.run(2000)
 	a.link(agent)

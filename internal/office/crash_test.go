@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 var errDead = errors.New("this process is dead")
@@ -236,9 +234,9 @@ func dieAt(n int, works bool, die func() error) func(create) (app.Resource, erro
 // fresh is another empty database of the same kind.
 func fresh(t *testing.T, like string) string {
 	if strings.HasPrefix(like, "postgres://") {
-		return testpg.Open(t)
+		return postgres.Open(t)
 	}
-	return filepath.Join(t.TempDir(), "purser.db")
+	return sqlite(t)
 }
 
 // A connection that is cut says nothing about an order: whichever read of begin it

@@ -22,7 +22,6 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // gathered makes one batch of several calls: a first one is held at its turn until
@@ -224,7 +223,7 @@ func TestOneBadRowFailsItsCallerOnly(t *testing.T) {
 // behind himself.
 func TestAFullQueueDecidesNothingAndStarvesNobody(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, sqlite(t))
 	flood, flooder := h.run(1_000_000)
 	_, other := h.run(1000)
 	h.wide(flooder)
@@ -274,7 +273,7 @@ func TestAFullQueueDecidesNothingAndStarvesNobody(t *testing.T) {
 // a stop goes before all of it (SPEND.md K9).
 func TestAFullQueueOfManyRunsDecidesNothingAndLetsAStopPass(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, sqlite(t))
 	var runs []purser.Actor
 	for range office.QueueMost/office.LaneMost + 2 {
 		_, agent := h.run(1_000_000)
@@ -476,7 +475,7 @@ func (w *pgWire) carry(client, server net.Conn) {
 // SPEND.md 4: any number of charges is two questions.
 func TestABatchAsksPostgresTwice(t *testing.T) {
 	t.Parallel()
-	w := newWire(t, testpg.Open(t))
+	w := newWire(t, postgres.Open(t))
 	h := open(t, w.url)
 	run, agent := h.run(100_000)
 	for _, n := range []int{1, 4, 60} {
@@ -503,7 +502,7 @@ func TestABatchAsksPostgresTwice(t *testing.T) {
 // it was done.
 func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 	t.Parallel()
-	w := newWire(t, testpg.Open(t))
+	w := newWire(t, postgres.Open(t))
 	h := open(t, w.url)
 	run, agent := h.run(1000)
 	for range 2 { // what is prepared first is no commit
@@ -641,7 +640,7 @@ func (h *house) charged1(by purser.Actor, cents int64) (purser.Hold, error) {
 // pools of their own. Never above it, and what fits is not refused.
 func TestTwoOfficesNeverPassAHotLimit(t *testing.T) {
 	t.Parallel()
-	h := open(t, testpg.Open(t))
+	h := open(t, postgres.Open(t))
 	twin := h.twin()
 	limit := int64(fewer(4_000, 20_000, 20_000))
 	run, agent := h.run(limit)
@@ -688,7 +687,7 @@ func TestABatchFindsItsRowsByIndex(t *testing.T) {
 		t.Skip("makes 300,000 rows: run without -short")
 	}
 	t.Parallel()
-	h := open(t, testpg.Open(t))
+	h := open(t, postgres.Open(t))
 	run, agent := h.run(1_000_000)
 	meter := h.platform()
 	h.wide(agent)
@@ -764,7 +763,7 @@ func TestABatchFindsItsRowsByIndex(t *testing.T) {
 }
 
 // explained is the plan of a statement whatever its arguments are.
-func explained(t *testing.T, conn *pgx.Conn, when string, n int, statement string) string {
+func explained(t testing.TB, conn *pgx.Conn, when string, n int, statement string) string {
 	t.Helper()
 	name := fmt.Sprintf("%s %d", when, n)
 	if _, err := conn.Prepare(t.Context(), name, statement); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/spend/spendtest"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // call is one call of a history, and reply what came back.
@@ -452,8 +450,8 @@ func (l *littleHouse) numbered(events []event) (out, system []event) {
 func TestHistoriesAreLinearizable(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T) (string, int){
-		"sqlite":      func(t *testing.T) (string, int) { return filepath.Join(t.TempDir(), "purser.db"), 1 },
-		"two offices": func(t *testing.T) (string, int) { return testpg.Open(t), 2 },
+		"sqlite":      func(t *testing.T) (string, int) { return sqlite(t), 1 },
+		"two offices": func(t *testing.T) (string, int) { return postgres.Open(t), 2 },
 	} {
 		for kind, next := range map[string]func(*rand.Rand, int, []string, []call) call{"money": money, "stops": stops} {
 			t.Run(name+" "+kind, func(t *testing.T) {
@@ -478,8 +476,8 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 func TestNumbersAreTheOrderOfDecisions(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T) (string, int){
-		"sqlite":      func(t *testing.T) (string, int) { return filepath.Join(t.TempDir(), "purser.db"), 1 },
-		"two offices": func(t *testing.T) (string, int) { return testpg.Open(t), 2 },
+		"sqlite":      func(t *testing.T) (string, int) { return sqlite(t), 1 },
+		"two offices": func(t *testing.T) (string, int) { return postgres.Open(t), 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/spend"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 func usage(cents int64) purser.ChargeUsage {
@@ -339,7 +338,7 @@ func TestAKeyThatNobodyLookedForIsFound(t *testing.T) {
 // principal it is another key.
 func TestAKeyThatNobodyLookedForIsOneDecisionAtTwoOffices(t *testing.T) {
 	t.Parallel()
-	h := open(t, testpg.Open(t))
+	h := open(t, postgres.Open(t))
 	run, agent := h.run(1000)
 	h.wide(agent)
 	meter := h.platform()

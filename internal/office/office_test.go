@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,44 +26,7 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 	"github.com/purser-dev/purser/internal/store"
-	"github.com/purser-dev/purser/internal/testneed"
-	"github.com/purser-dev/purser/internal/testpg"
 )
-
-// eachDB runs a test on SQLite and on PostgreSQL.
-func eachDB(t *testing.T, f func(t *testing.T, database string)) {
-	t.Run("sqlite", func(t *testing.T) { f(t, filepath.Join(t.TempDir(), "purser.db")) })
-	t.Run("postgres", func(t *testing.T) { f(t, testpg.Open(t)) })
-}
-
-// inTurn is eachDB for a test in which one thing comes after the other. With -short, as
-// under the race detector, it runs on one of them.
-func inTurn(t *testing.T, f func(t *testing.T, database string)) {
-	if !testing.Short() {
-		eachDB(t, f)
-		return
-	}
-	f(t, aDB(t))
-}
-
-// manyHouses skips, with -short, a test that makes one house after the other and lets
-// nothing in them happen at once.
-func manyHouses(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("many houses, and nothing at once in any: run without -short")
-	}
-}
-
-// aDB is a database for a test that needs only one: SQLite. But where the race detector
-// is at work with PostgreSQL at hand, that: SQLite is Go code too, and takes several
-// times as long under it, with nothing to find in it for tests of one goroutine.
-func aDB(t *testing.T) string {
-	if testing.Short() && strings.Contains(os.Getenv(testneed.Require), "postgres") {
-		return testpg.Open(t)
-	}
-	return filepath.Join(t.TempDir(), "purser.db")
-}
 
 // house is an office with everything real but the provider.
 type house struct {
@@ -233,24 +195,26 @@ func (h *house) restart() {
 	h.start()
 }
 
+// ownersKDF makes the key of each house's owner of a passphrase, with the smallest
+// parameters that are accepted; and once for all, because it is made to take long.
+var (
+	ownersKDF    = act.KDF{Name: "argon2id", Salt: []byte("the salt of all."), Time: 2, MemoryKiB: 19 << 10, Threads: 1}
+	ownersSigner = sync.OnceValues(func() (act.Signer, error) { return act.Derive([]byte(passphrase), ownersKDF) })
+)
+
 func (h *house) setUp() {
 	h.t.Helper()
 	code, needed, err := h.o.SetupCode(h.ctx)
 	if err != nil || !needed {
 		h.t.Fatalf("set-up code: needed %v, %v", needed, err)
 	}
-	salt := make([]byte, 16)
-	if _, err := rand.Read(salt); err != nil {
-		h.t.Fatal(err)
-	}
-	// The smallest parameters that are accepted: these tests sign often.
-	kdf := act.KDF{Name: "argon2id", Salt: salt, Time: 2, MemoryKiB: 19 << 10, Threads: 1}
-	if h.signer, err = act.Derive([]byte(passphrase), kdf); err != nil {
+	kdf := ownersKDF
+	if h.signer, err = ownersSigner(); err != nil {
 		h.t.Fatal(err)
 	}
 	in := must[purser.SignedIn](h, purser.Actor{}, "set_up", purser.SetUp{
 		Code: code, Organization: "Home", Name: "Ada", Email: "ada@example.org", PublicKey: base64.RawURLEncoding.EncodeToString(h.signer.PublicKey()),
-		KDF: &purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
+		KDF: &purser.KDF{Salt: base64.RawURLEncoding.EncodeToString(kdf.Salt), MemoryKiB: kdf.MemoryKiB, Time: kdf.Time, Parallelism: kdf.Threads},
 	})
 	h.token = in.Token
 	if h.owner, err = h.o.Authenticate(h.ctx, in.Token, "test"); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // neighbour makes another organization with a run of 10.00 USD, and its agent.
@@ -162,7 +161,7 @@ func TestOneWhoWaitsForATurnKeepsNobodyWaiting(t *testing.T) {
 	for _, closing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("closing %v", closing), func(t *testing.T) {
 			t.Parallel()
-			h := open(t, testpg.Open(t))
+			h := open(t, postgres.Open(t))
 			held, free := h.neighbour(0), h.neighbour(1)
 			other, err := store.Open(h.ctx, store.Config{Database: h.db, Now: h.now})
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -599,7 +598,7 @@ func TestALowerCeilingIsANewPlan(t *testing.T) {
 
 func TestAnActIsSignedElsewhereAndUsedHere(t *testing.T) {
 	t.Parallel()
-	h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+	h := open(t, sqlite(t))
 	owner := h.owns()
 	bob := h.joins(owner, purser.Owner, "bob")
 	in := purser.CreateRun{Project: h.project.ID, Budget: usd(100), Purpose: "from a terminal"}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -278,7 +277,7 @@ func TestMagicAmountsFailAsTheySay(t *testing.T) {
 		{"charges and drops the connection", 1104, "succeeded", 1104, func(err error) bool { return errors.As(err, &office.Dropped{}) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := open(t, filepath.Join(t.TempDir(), "purser.db"))
+			h := open(t, sqlite(t))
 			order := h.inCall(func(token, order string) {
 				ctx, cancel := context.WithCancel(h.ctx)
 				defer cancel()

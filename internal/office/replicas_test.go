@@ -10,7 +10,6 @@ import (
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // twin is a second office, with a store and pools of its own, on the same database.
@@ -28,7 +27,7 @@ func (h *house) twin() *house {
 // Two replicas apply one plan: one of them calls, the other waits without a sound.
 func TestTwoOfficesOnOneDatabaseBuyOnce(t *testing.T) {
 	t.Parallel()
-	a := open(t, testpg.Open(t))
+	a := open(t, postgres.Open(t))
 	b := a.twin()
 	a.seller.pay = a.rail()
 	_, agent := a.run(2000)
@@ -87,7 +86,7 @@ func TestALateAnswerOfAnEndedLeaseChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := open(t, testpg.Open(t))
+			a := open(t, postgres.Open(t))
 			b := a.twin()
 			a.seller.pay = a.rail()
 			_, agent := a.run(2000)
@@ -145,7 +144,7 @@ func TestClocksThatDifferLetNoTwoCallsOfAnOrderOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// By a clock that is as far behind as the lease is long, that would be over at once.
-			a := open(t, testpg.Open(t), func(h *house) { h.shift, h.lease = -4*time.Second, 4*time.Second })
+			a := open(t, postgres.Open(t), func(h *house) { h.shift, h.lease = -4*time.Second, 4*time.Second })
 			b := a.twin()
 			b.later(ahead)
 			a.seller.pay = a.rail()

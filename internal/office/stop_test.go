@@ -14,7 +14,6 @@ import (
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 func (h *house) resume(stop purser.StopInfo) {
@@ -338,7 +337,7 @@ func (h *house) crashIn(agent purser.Actor, plan purser.Plan, works bool) {
 // out together, and each revocation is on record once.
 func TestWhatFollowsAStopIsRecordedOnce(t *testing.T) {
 	t.Parallel()
-	h := open(t, testpg.Open(t))
+	h := open(t, postgres.Open(t))
 	twin := h.twin()
 	for range 8 {
 		h.run(100)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/purser-dev/purser"
-	"github.com/purser-dev/purser/internal/testpg"
 )
 
 // asked is a plan that waits for a person, and an agent that waits for it in a call.
@@ -298,9 +296,9 @@ func BenchmarkDecisionToWaitingAgent(b *testing.B) {
 		database func() string
 		other    bool
 	}{
-		{"sqlite", func() string { return filepath.Join(b.TempDir(), "purser.db") }, false},
-		{"postgres", func() string { return testpg.Open(b) }, false},
-		{"postgres, another server", func() string { return testpg.Open(b) }, true},
+		{"sqlite", func() string { return sqlite(b) }, false},
+		{"postgres", func() string { return postgres.Open(b) }, false},
+		{"postgres, another server", func() string { return postgres.Open(b) }, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			h := open(b, c.database())
@@ -337,7 +335,7 @@ func BenchmarkDecisionToWaitingAgent(b *testing.B) {
 // no second look to fall back on.
 func TestATurnOfAnotherServerIsNews(t *testing.T) {
 	t.Parallel()
-	a := open(t, testpg.Open(t))
+	a := open(t, postgres.Open(t))
 	b := a.twin()
 	heard := func(news <-chan struct{}, what string) {
 		t.Helper()

@@ -31,10 +31,58 @@ var shared = sync.OnceValues(Start)
 // PURSER_REQUIRE lists "postgres".
 func Open(t testing.TB) string {
 	t.Helper()
+	return copyOf(t, serverURL(t), "template1")
+}
+
+// Template is a database that is filled once in a test process, for tests to get copies
+// of: where filling one takes longer than copying one.
+type Template struct {
+	Fill func(url string) error
+
+	once   sync.Once
+	server string
+	name   string // empty: not made
+	err    error
+}
+
+// Open makes a copy for this test alone, as the function Open does an empty one.
+func (x *Template) Open(t testing.TB) string {
+	t.Helper()
 	server := serverURL(t)
-	name := "test_" + strings.ToLower(rand.Text())
-	run(t, server, "CREATE DATABASE "+name)
+	x.once.Do(func() {
+		name := newName()
+		if x.err = execute(context.Background(), server, "CREATE DATABASE "+name); x.err == nil {
+			x.server, x.name = server, name
+			x.err = x.Fill(within(t, server, name))
+		}
+	})
+	if x.err != nil {
+		t.Fatalf("filling the database that tests copy: %v", x.err)
+	}
+	return copyOf(t, server, x.name)
+}
+
+// Drop removes what copies are made of, after the last test.
+func (x *Template) Drop() error {
+	if x.name == "" {
+		return nil
+	}
+	return execute(context.Background(), x.server, "DROP DATABASE "+x.name+" WITH (FORCE)")
+}
+
+func copyOf(t testing.TB, server, template string) string {
+	t.Helper()
+	name := newName()
+	run(t, server, "CREATE DATABASE "+name+" TEMPLATE "+template)
 	t.Cleanup(func() { run(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return within(t, server, name)
+}
+
+func newName() string { return "test_" + strings.ToLower(rand.Text()) }
+
+// within is the URL of a database of a server.
+func within(t testing.TB, server, name string) string {
+	t.Helper()
 	u, err := url.Parse(server)
 	if err != nil {
 		t.Fatalf("reading the URL of the test server: %v", err)

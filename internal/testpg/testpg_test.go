@@ -55,6 +55,25 @@ func TestTheDatabaseIsGoneWhenTheTestHasEnded(t *testing.T) {
 	}
 }
 
+func TestTestsCopyWhatWasFilledOnce(t *testing.T) {
+	filled := 0
+	x := &Template{Fill: func(url string) error {
+		filled++
+		return execute(t.Context(), url, "CREATE TABLE boats AS SELECT 'Ada' AS name")
+	}}
+	a, b := x.Open(t), x.Open(t)
+	run(t, a, "DELETE FROM boats")
+	if got := ask(t, b, "SELECT string_agg(name, ',') FROM boats"); got != "Ada" || filled != 1 {
+		t.Errorf("filled %d times, and the other copy has %q", filled, got)
+	}
+	if err := x.Drop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, b, "SELECT count(*)::text FROM pg_database WHERE datname = '"+x.name+"'"); got != "0" {
+		t.Error("what they are copied of is still there")
+	}
+}
+
 func TestAStoppedServerLeavesNoFolder(t *testing.T) {
 	t.Parallel()
 	s := start(t)
