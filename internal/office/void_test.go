@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/store"
@@ -85,6 +87,16 @@ func TestAStopIsAcknowledgedHoweverManyPlansThereAre(t *testing.T) {
 		_, neighbour := h.run(2000)
 		other := h.planned(neighbour, purser.StepRequest{Service: "local/hosting:static", Name: "other"})
 		stop, statements, took := stopOf(agent)
+		marking := make(chan string, 1)
+		h.watch(func(_ int64, statement string) error {
+			if strings.HasPrefix(statement, "UPDATE plans SET state = 'void'") {
+				select {
+				case marking <- statement:
+				default:
+				}
+			}
+			return nil
+		})
 		if statements != base {
 			t.Errorf("with %d plans the stop takes %d statements, with one it takes %d", many, statements, base)
 		}
@@ -101,6 +113,10 @@ func TestAStopIsAcknowledgedHoweverManyPlansThereAre(t *testing.T) {
 			}
 			return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0
 		})
+		h.watch(nil)
+		if how := h.explained(<-marking); !strings.Contains(how, "plans_pkey") && !strings.Contains(how, "(organization=? AND id=?)") {
+			t.Errorf("the plans of a turn are not looked up by their keys, but: %s", how)
+		}
 		if n := h.ask("SELECT count(*) FROM plans WHERE run = $1 AND state = 'void'", agent.Run); n != int64(many)+1 {
 			t.Errorf("%d plans are void, want %d", n, many+1)
 		}
@@ -112,6 +128,45 @@ func TestAStopIsAcknowledgedHoweverManyPlansThereAre(t *testing.T) {
 		}
 		h.verify()
 	})
+}
+
+// explained is how the database would carry out a statement.
+func (h *house) explained(statement string) string {
+	h.t.Helper()
+	if strings.HasPrefix(h.db, "postgres://") {
+		conn, err := pgx.Connect(h.ctx, h.db)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(h.ctx))
+		if _, err := conn.Exec(h.ctx, "SET plan_cache_mode = force_generic_plan"); err != nil {
+			h.t.Fatal(err)
+		}
+		return explained(h.t, conn, "now", 1, statement)
+	}
+	conn, err := h.dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	rows, err := conn.QueryContext(h.ctx, "EXPLAIN QUERY PLAN "+statement, make([]any, strings.Count(statement, "$"))...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer rows.Close()
+	var how []string
+	for rows.Next() {
+		var id, parent, none int
+		var step string
+		if err := rows.Scan(&id, &parent, &none, &step); err != nil {
+			h.t.Fatal(err)
+		}
+		how = append(how, step)
+	}
+	if err := rows.Err(); err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.Join(how, "; ")
 }
 
 // Every scope reaches the plans below it, and no other.
