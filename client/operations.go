@@ -62,7 +62,7 @@ func (c *Client) AddProvider(ctx context.Context, in purser.AddProvider) (purser
 }
 
 // ListProviders: list registered providers.
-func (c *Client) ListProviders(ctx context.Context, in purser.Page) (purser.List[purser.ProviderInfo], error) {
+func (c *Client) ListProviders(ctx context.Context, in purser.None) (purser.List[purser.ProviderInfo], error) {
 	return call[purser.List[purser.ProviderInfo]](ctx, c, "list_providers", in)
 }
 
@@ -92,7 +92,7 @@ func (c *Client) EndRun(ctx context.Context, in purser.RunRef) (purser.Run, erro
 }
 
 // ListAgents: list agents.
-func (c *Client) ListAgents(ctx context.Context, in purser.Page) (purser.List[purser.AgentInfo], error) {
+func (c *Client) ListAgents(ctx context.Context, in purser.None) (purser.List[purser.AgentInfo], error) {
 	return call[purser.List[purser.AgentInfo]](ctx, c, "list_agents", in)
 }
 
@@ -172,7 +172,7 @@ func (c *Client) SetBudget(ctx context.Context, in purser.SetBudget) (purser.Bud
 }
 
 // Subscriptions: list recurring charges.
-func (c *Client) Subscriptions(ctx context.Context, in purser.Page) (purser.List[purser.Subscription], error) {
+func (c *Client) Subscriptions(ctx context.Context, in purser.None) (purser.List[purser.Subscription], error) {
 	return call[purser.List[purser.Subscription]](ctx, c, "subscriptions", in)
 }
 
@@ -207,7 +207,7 @@ func (c *Client) ShowStop(ctx context.Context, in purser.StopRef) (purser.StopIn
 }
 
 // ListStops: list stops that are in force.
-func (c *Client) ListStops(ctx context.Context, in purser.Page) (purser.List[purser.StopInfo], error) {
+func (c *Client) ListStops(ctx context.Context, in purser.None) (purser.List[purser.StopInfo], error) {
 	return call[purser.List[purser.StopInfo]](ctx, c, "list_stops", in)
 }
 

@@ -57,7 +57,7 @@ func (c *Client) Recovery(ctx context.Context, in purser.Recovery) (purser.Recov
 }
 
 // ListSessions: list one's own sessions.
-func (c *Client) ListSessions(ctx context.Context, in purser.Page) (purser.List[purser.Session], error) {
+func (c *Client) ListSessions(ctx context.Context, in purser.None) (purser.List[purser.Session], error) {
 	return call[purser.List[purser.Session]](ctx, c, "list_sessions", in)
 }
 
@@ -67,7 +67,7 @@ func (c *Client) RevokeSession(ctx context.Context, in purser.SessionRef) (purse
 }
 
 // ListPeople: list people.
-func (c *Client) ListPeople(ctx context.Context, in purser.Page) (purser.List[purser.PersonInfo], error) {
+func (c *Client) ListPeople(ctx context.Context, in purser.None) (purser.List[purser.PersonInfo], error) {
 	return call[purser.List[purser.PersonInfo]](ctx, c, "list_people", in)
 }
 
@@ -77,7 +77,7 @@ func (c *Client) Invite(ctx context.Context, in purser.Invite) (purser.Invitatio
 }
 
 // ListInvitations: list invitations that nobody used yet.
-func (c *Client) ListInvitations(ctx context.Context, in purser.Page) (purser.List[purser.Invitation], error) {
+func (c *Client) ListInvitations(ctx context.Context, in purser.None) (purser.List[purser.Invitation], error) {
 	return call[purser.List[purser.Invitation]](ctx, c, "list_invitations", in)
 }
 

@@ -21,7 +21,7 @@ func (s *session) agentList() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.AgentInfo]{}, err
 			}
-			return all(ctx, c.ListAgents)
+			return c.ListAgents(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.AgentInfo]) { agentTable(p, v.Items) }),
 	}
 }

@@ -24,7 +24,7 @@ func (s *session) peopleList() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.PersonInfo]{}, err
 			}
-			return all(ctx, c.ListPeople)
+			return c.ListPeople(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.PersonInfo]) { peopleTable(p, v.Items) }),
 	}
 }
@@ -211,7 +211,7 @@ func (s *session) sessionList() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.Session]{}, err
 			}
-			return all(ctx, c.ListSessions)
+			return c.ListSessions(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.Session]) {
 			var rows [][]string
 			for _, x := range v.Items {

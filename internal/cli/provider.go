@@ -111,7 +111,7 @@ func (s *session) providerList() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.ProviderInfo]{}, err
 			}
-			return all(ctx, c.ListProviders)
+			return c.ListProviders(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.ProviderInfo]) { providerTable(p, v.Items) }),
 	}
 }

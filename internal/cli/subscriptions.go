@@ -16,7 +16,7 @@ func (s *session) subscriptions() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.Subscription]{}, err
 			}
-			return all(ctx, c.Subscriptions)
+			return c.Subscriptions(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.Subscription]) { subscriptionTable(p, v.Items) }),
 	}
 	cmd.AddCommand(s.changing(&cobra.Command{

@@ -242,7 +242,7 @@ func (c *Console) waitingAct(v *visit) (page, error) {
 
 func (c *Console) people(v *visit) (page, error) {
 	p := peoplePage{owner: v.by.Role == purser.Owner}
-	list, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.Page{})
+	list, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.None{})
 	if err != nil {
 		return page{}, err
 	}
@@ -251,7 +251,7 @@ func (c *Console) people(v *visit) (page, error) {
 		return page{}, err
 	}
 	if p.owner {
-		open, err := do[purser.List[purser.Invitation]](v, "list_invitations", purser.Page{})
+		open, err := do[purser.List[purser.Invitation]](v, "list_invitations", purser.None{})
 		if err != nil {
 			return page{}, err
 		}
@@ -277,7 +277,7 @@ func (c *Console) passkeys(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	sessions, err := do[purser.List[purser.Session]](v, "list_sessions", purser.Page{})
+	sessions, err := do[purser.List[purser.Session]](v, "list_sessions", purser.None{})
 	if err != nil {
 		return page{}, err
 	}

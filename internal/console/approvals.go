@@ -80,7 +80,7 @@ func (v *visit) voters(p purser.Plan) (map[string]string, error) {
 	if len(p.Votes) == 0 {
 		return names, nil
 	}
-	list, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.Page{})
+	list, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.None{})
 	for _, x := range list.Items {
 		names[x.ID] = x.Name
 	}

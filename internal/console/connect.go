@@ -36,7 +36,7 @@ func (c *Console) connect(v *visit) (page, error) {
 		return page{}, err
 	}
 	p.projects = projects.Items
-	providers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.Page{Limit: 200})
+	providers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.None{})
 	if err != nil {
 		return page{}, err
 	}

@@ -26,13 +26,12 @@ func (c *Console) catalog(v *visit) (page, error) {
 
 // providers lists who sells.
 func (c *Console) providers(v *visit) (page, error) {
-	list, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.Page{Cursor: v.query("cursor"), Limit: 50})
+	list, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.None{})
 	if err != nil {
 		return page{}, err
 	}
 	return page{title: "Providers", parts: []part{
 		{id: "providers", live: true, label: "Providers", body: providersPart(v, list.Items)},
-		{id: "older", body: more(after("/providers", list.NextCursor))},
 		{id: "new", body: newProvider(v)},
 	}}, nil
 }

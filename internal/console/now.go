@@ -50,7 +50,7 @@ func (v *visit) firstSteps(none bool) ([]firstStep, error) {
 	if err != nil {
 		return nil, err
 	}
-	sellers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.Page{Limit: 1})
+	sellers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.None{})
 	if err != nil {
 		return nil, err
 	}

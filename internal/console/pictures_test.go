@@ -154,7 +154,7 @@ func picture(t *testing.T, ctx context.Context, url string, width int64, theme s
 func TestPicturesOfTheREADME(t *testing.T) {
 	h := open(t)
 	screens := h.furnish(true)
-	for _, s := range must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items {
+	for _, s := range must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}).Items {
 		in := purser.Resume{Stop: s.ID}
 		in.Act = h.sign("resume", in)
 		must[purser.StopInfo](h, h.owner, "resume", in)

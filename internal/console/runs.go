@@ -74,7 +74,7 @@ func (c *Console) endRun(v *visit) (string, error) {
 
 // agents lists the programs that act for people.
 func (c *Console) agents(v *visit) (page, error) {
-	list, err := do[purser.List[purser.AgentInfo]](v, "list_agents", purser.Page{Cursor: v.query("cursor"), Limit: 50})
+	list, err := do[purser.List[purser.AgentInfo]](v, "list_agents", purser.None{})
 	if err != nil {
 		return page{}, err
 	}
@@ -84,7 +84,6 @@ func (c *Console) agents(v *visit) (page, error) {
 	}
 	return page{title: "Agents", parts: []part{
 		{id: "agents", live: true, label: "Agents", body: agentsPart(v, list.Items)},
-		{id: "older", body: more(after("/agents", list.NextCursor))},
 		{id: "clients", live: true, body: clientsPart(v, clients)},
 	}}, nil
 }

@@ -165,7 +165,7 @@ func TestTheStopNeedsOnlyAKeyboardAndNoScript(t *testing.T) {
 	}
 	key(t, ctx, "Enter", "Enter", 13)
 	within(t, "the first action opens it", func() bool { return eval[bool](t, ctx, `document.getElementById("stop").open`) })
-	if stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}); len(stops.Items) != 0 {
+	if stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}); len(stops.Items) != 0 {
 		t.Fatal("one action was enough")
 	}
 	key(t, ctx, "Tab", "Tab", 9)
@@ -176,7 +176,7 @@ func TestTheStopNeedsOnlyAKeyboardAndNoScript(t *testing.T) {
 	within(t, "the page tells", func() bool {
 		return strings.HasPrefix(eval[string](t, ctx, `document.querySelector("h1")?.textContent ?? ""`), "Stopped: everything")
 	})
-	if stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}); len(stops.Items) != 1 {
+	if stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}); len(stops.Items) != 1 {
 		t.Errorf("%d stops are in force", len(stops.Items))
 	}
 }

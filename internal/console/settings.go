@@ -52,7 +52,7 @@ func (v *visit) targets(budgets []purser.BudgetLine) ([]target, error) {
 	for _, p := range projects.Items {
 		out = append(out, target{p.Name, "project"})
 	}
-	providers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.Page{Limit: 200})
+	providers, err := do[purser.List[purser.ProviderInfo]](v, "list_providers", purser.None{})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (v *visit) told() (told, error) {
 	if err != nil {
 		return told{}, err
 	}
-	people, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.Page{Limit: 200})
+	people, err := do[purser.List[purser.PersonInfo]](v, "list_people", purser.None{})
 	out := told{list, map[string]string{}}
 	for _, p := range people.Items {
 		out.names[p.ID] = p.Name

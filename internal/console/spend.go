@@ -23,7 +23,7 @@ func (c *Console) spend(v *visit) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	subs, err := do[purser.List[purser.Subscription]](v, "subscriptions", purser.Page{})
+	subs, err := do[purser.List[purser.Subscription]](v, "subscriptions", purser.None{})
 	if err != nil {
 		return page{}, err
 	}

@@ -145,13 +145,14 @@ func (o *Office) Search(ctx context.Context, _ purser.Actor, in purser.Search) (
 
 func (o *Office) listed(found []catalog.Entry, p purser.Page) (purser.List[purser.Service], error) {
 	from := 0
-	if p.Cursor != "" {
+	limit, err := page(p, func(cursor string) bool {
 		var err error
-		if from, err = strconv.Atoi(p.Cursor); err != nil || from < 0 || from > len(found) {
-			return purser.List[purser.Service]{}, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
-		}
+		from, err = strconv.Atoi(cursor)
+		return err == nil && from >= 0 && from <= len(found)
+	})
+	if err != nil {
+		return purser.List[purser.Service]{}, err
 	}
-	limit := page(p)
 	return cut(found[from:], limit, func(e catalog.Entry) purser.Service {
 		s := e.Contract()
 		s.TakesFiles = o.Deployer.Takes(s.Categories, s.Outputs)
@@ -306,7 +307,7 @@ func (o *Office) refreshCatalogs(ctx context.Context) error {
 }
 
 // ListProviders lists registered providers.
-func (o *Office) ListProviders(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.ProviderInfo], error) {
+func (o *Office) ListProviders(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.ProviderInfo], error) {
 	out := purser.List[purser.ProviderInfo]{Items: []purser.ProviderInfo{}}
 	rows, err := o.Store.Read().Providers(ctx)
 	if err != nil {

@@ -318,7 +318,11 @@ func (o *Office) Decline(ctx context.Context, by purser.Actor, in purser.Authori
 
 // ListGrants lists connected clients, the newest first.
 func (o *Office) ListGrants(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Grant], error) {
-	before, limit, q := in.Cursor, page(in), o.Store.Read()
+	limit, err := page(in, named(prefixGrant))
+	if err != nil {
+		return purser.List[purser.Grant]{}, err
+	}
+	before, q := in.Cursor, o.Store.Read()
 	if before == "" {
 		before = "~"
 	}

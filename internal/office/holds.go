@@ -226,13 +226,10 @@ func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHo
 	if err := knownRun(ctx, o.Store.Read(), by.Organization, in.Run); err != nil {
 		return purser.List[purser.Hold]{}, err
 	}
-	switch {
-	case in.Cursor != "" && !purser.ValidID(purser.PrefixHold, in.Cursor):
-		return purser.List[purser.Hold]{}, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
-	case in.Limit < 0:
-		return purser.List[purser.Hold]{}, purser.Errorf(purser.InvalidRequest, "a list's limit is not below zero")
+	limit, err := page(in.Page, named(purser.PrefixHold))
+	if err != nil {
+		return purser.List[purser.Hold]{}, err
 	}
-	limit := page(in.Page)
 	rows, err := o.Store.Read().OpenHolds(ctx, db.OpenHoldsParams{Organization: by.Organization, Run: in.Run, After: in.Cursor, RowLimit: limit + 1})
 	if err != nil {
 		return purser.List[purser.Hold]{}, err

@@ -32,7 +32,7 @@ func TestAKeyKeepsFinalRefusalsOnly(t *testing.T) {
 			h.seller.set(func(s *seller) { s.quoteErr = nil })
 		}, ""},
 		{"a stop", purser.Stopped, func(h *house, _ purser.Run) {
-			in := purser.Resume{Stop: must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items[0].ID}
+			in := purser.Resume{Stop: must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}).Items[0].ID}
 			in.Act = h.sign("resume", in)
 			must[purser.StopInfo](h, h.owner, "resume", in)
 		}, ""},

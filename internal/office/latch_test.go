@@ -220,7 +220,7 @@ func TestALatchedStopHoldsBackWhatOnlyTheTurnCanTell(t *testing.T) {
 		_, neighbour := h.run(1000, func(in *purser.CreateRun) { in.Agent = "neighbour" })
 		meter, ofRun, placed := h.platform(), usage(5), holdOf(300)
 		ofRun.Run, placed.Run = run.ID, run.ID
-		named := must[purser.List[purser.AgentInfo]](h, h.owner, "list_agents", purser.Page{}).Items
+		named := must[purser.List[purser.AgentInfo]](h, h.owner, "list_agents", purser.None{}).Items
 		name := named[slices.IndexFunc(named, func(a purser.AgentInfo) bool { return a.ID == agent.ID })].Name
 		held := must[purser.Hold](h, agent, "place_hold", holdOf(300))
 		elsewhere := must[purser.Hold](h, agent, "place_hold", purser.PlaceHold{Provider: "other", Category: "models", AmountMinor: 1, Currency: "USD"})

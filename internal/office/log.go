@@ -201,7 +201,10 @@ func (o *Office) AuditLog(ctx context.Context, by purser.Actor, in purser.AskAud
 	if err != nil {
 		return out, err
 	}
-	limit := page(purser.Page{Limit: in.Limit})
+	limit, err := page(purser.Page{Limit: in.Limit}, nil)
+	if err != nil {
+		return out, err
+	}
 	rows, err := store.RecordsAfter(ctx, o.Store.Read(), id, in.After, org.Seq, int(limit))
 	if err != nil {
 		return out, err

@@ -16,7 +16,7 @@ import (
 const inviteTTL = 72 * time.Hour
 
 // ListPeople lists who belongs to the organization.
-func (o *Office) ListPeople(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.PersonInfo], error) {
+func (o *Office) ListPeople(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.PersonInfo], error) {
 	q, out := o.Store.Read(), purser.List[purser.PersonInfo]{Items: []purser.PersonInfo{}}
 	rows, err := q.People(ctx, by.Organization)
 	if err != nil {
@@ -108,7 +108,7 @@ func showInvitation(i db.Invitation) purser.Invitation {
 }
 
 // ListInvitations lists those that nobody used yet.
-func (o *Office) ListInvitations(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.Invitation], error) {
+func (o *Office) ListInvitations(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.Invitation], error) {
 	out := purser.List[purser.Invitation]{Items: []purser.Invitation{}}
 	rows, err := o.Store.Read().OpenInvitations(ctx, db.OpenInvitationsParams{Organization: by.Organization, Now: store.Micro(o.Now())})
 	for _, i := range rows {

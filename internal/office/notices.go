@@ -21,7 +21,11 @@ const (
 
 // ListNotices lists what people were told, newest first, and what became of it.
 func (o *Office) ListNotices(ctx context.Context, by purser.Actor, in purser.Page) (out purser.Notices, err error) {
-	q, limit := o.Store.Read(), page(in)
+	limit, err := page(in, named(purser.PrefixNotice))
+	if err != nil {
+		return out, err
+	}
+	q := o.Store.Read()
 	rows, err := q.NoticesBefore(ctx, db.NoticesBeforeParams{Organization: by.Organization, Before: in.Cursor, RowLimit: limit + 1})
 	if err != nil {
 		return out, err

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -415,15 +416,32 @@ func (o *Office) openText(b []byte, org, table, row, column string) (seal.Secret
 	return seal.NewSecret(string(plain)), nil
 }
 
-// page reads the limits of a list: 50 by default, 200 at most.
-func page(p purser.Page) (limit int32) {
+// mostPage is how many of a list one answer has at most.
+const mostPage = 200
+
+// page reads which part of a list is asked for: how many, and from where in this list.
+// What names no place in it is refused: an empty answer would say that there is nothing.
+func page(p purser.Page, ours func(cursor string) bool) (limit int32, err error) {
 	switch {
-	case p.Limit <= 0:
-		return 50
-	case p.Limit > 200:
-		return 200
+	case p.Limit < 0 || p.Limit > mostPage:
+		return 0, purser.Errorf(purser.InvalidRequest, "limit: a number from 1 to %d", mostPage)
+	case p.Cursor != "" && !ours(p.Cursor):
+		return 0, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
+	case p.Limit == 0:
+		return 50, nil
 	}
-	return int32(p.Limit)
+	return int32(p.Limit), nil
+}
+
+// named are the cursors of a list that goes by identifier.
+func named(prefix string) func(string) bool {
+	return func(cursor string) bool { return purser.ValidID(prefix, cursor) }
+}
+
+// counted are those of one that goes by number.
+func counted(cursor string) bool {
+	_, err := strconv.ParseUint(cursor, 10, 63)
+	return err == nil
 }
 
 // cut shortens a list that was read with one row more than asked for.

@@ -88,3 +88,36 @@ func TestNoMemberOfARequestIsTooOddToRefuse(t *testing.T) {
 		h.verify()
 	})
 }
+
+// What takes a cursor or a limit refuses what is no place in its list and no number of it:
+// an empty answer would say that there is nothing. What cannot come in parts takes neither.
+func TestNoListTakesWhatIsNoPageOfIt(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	lists := 0
+	for name, op := range h.ops {
+		_, counts := op.In.FieldByName("Limit")
+		_, goesOn := op.In.FieldByName("Cursor")
+		if op.Method != "GET" || !counts {
+			continue
+		}
+		lists++
+		for _, page := range []purser.Page{
+			{Limit: -1}, {Limit: 201}, {Cursor: "rubbish"}, {Cursor: "hld_"}, {Cursor: h.owner.ID}, {Cursor: "-1"}, {Cursor: "99999999999999999999"},
+		} {
+			in := reflect.New(op.In).Elem()
+			in.FieldByName("Limit").SetInt(int64(page.Limit))
+			if goesOn {
+				in.FieldByName("Cursor").SetString(page.Cursor)
+			} else if page.Cursor != "" {
+				continue
+			}
+			if _, err := op.Do(h.ctx, h.owner, in.Interface()); purser.CodeOf(err) != purser.InvalidRequest {
+				t.Errorf("%s takes %+v: %v", name, page, err)
+			}
+		}
+	}
+	if lists < 10 {
+		t.Errorf("%d lists come in parts", lists)
+	}
+}

@@ -54,7 +54,7 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 		refused(t, err, purser.KeyReused)
 		meter.Key = ""
 
-		stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items
+		stops := must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}).Items
 		if len(stops) != 1 || stops[0].Scope != "run" || stops[0].Target != run.ID || stops[0].Seq != out.Seq+1 || stops[0].Epoch != out.Epoch {
 			t.Fatalf("stops: %+v", stops)
 		}
@@ -83,7 +83,7 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 
 		// It is a fact under the stop too, of a hold that is over as well.
 		out = must[purser.Hold](h, meter, "capture_hold", purser.CaptureHold{Hold: begun.ID, AmountMinor: 5, Made: true})
-		if out.OverrunMinor != 125 || len(must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items) != 1 {
+		if out.OverrunMinor != 125 || len(must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}).Items) != 1 {
 			t.Errorf("one more: %+v", out)
 		}
 		// What was above comes back first, and to no budget.

@@ -44,7 +44,7 @@ func (o *Office) Overview(ctx context.Context, by purser.Actor, _ purser.None) (
 	if err != nil {
 		return out, err
 	}
-	stops, err := o.ListStops(ctx, by, purser.Page{})
+	stops, err := o.ListStops(ctx, by, purser.None{})
 	if err != nil {
 		return out, err
 	}
@@ -85,7 +85,11 @@ func (o *Office) overviewMoney(ctx context.Context, q *db.Queries, zone *time.Lo
 // ListResources lists what was provisioned, the newest first; an agent's project only.
 func (o *Office) ListResources(ctx context.Context, by purser.Actor, in purser.ListResources) (purser.List[purser.Resource], error) {
 	out := purser.List[purser.Resource]{Items: []purser.Resource{}}
-	q, limit, project := o.Store.Read(), page(in.Page), ""
+	limit, err := page(in.Page, named(purser.PrefixResource))
+	if err != nil {
+		return out, err
+	}
+	q, project := o.Store.Read(), ""
 	if in.Project != "" || by.Kind == purser.Agent {
 		p, err := o.project(ctx, q, by, in.Project)
 		if err != nil {
@@ -197,11 +201,15 @@ func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 	if len(words) > 10 {
 		return out, purser.Errorf(purser.InvalidRequest, "search for at most 10 words")
 	}
-	limit, before, looked := int(page(purser.Page{Limit: in.Limit})), in.Before, 0
+	limit, err := page(purser.Page{Limit: in.Limit}, nil)
+	if err != nil {
+		return out, err
+	}
+	before, looked := in.Before, 0
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	chunk := limit
+	chunk := int(limit)
 	if len(words) > 0 {
 		chunk = 500
 	}
@@ -230,7 +238,7 @@ func (o *Office) searchAudit(ctx context.Context, by purser.Actor, in purser.Sea
 			if err != nil {
 				return out, err
 			}
-			if out.Records = append(out.Records, shown); len(out.Records) == limit {
+			if out.Records = append(out.Records, shown); len(out.Records) == int(limit) {
 				return atStart(out), nil
 			}
 		}

@@ -244,7 +244,7 @@ func TestASessionEndsWhenItIsUnusedOldOrRevoked(t *testing.T) {
 	ended(kept.cookie, "a day old")
 
 	one, two := h.signsIn(owner.device), h.signsIn(owner.device)
-	if n := len(must[purser.List[purser.Session]](h, one.Actor, "list_sessions", purser.Page{}).Items); n < 2 {
+	if n := len(must[purser.List[purser.Session]](h, one.Actor, "list_sessions", purser.None{}).Items); n < 2 {
 		t.Errorf("%d sessions are listed, want both", n)
 	}
 	must[purser.Session](h, one.Actor, "revoke_session", purser.SessionRef{Session: two.Token})
@@ -492,7 +492,7 @@ func TestAnOrganizationAlwaysKeepsAnOwner(t *testing.T) {
 		refused(t, err, purser.WrongSignature)
 		refused(t, remove(owner, bob.ID), purser.NotFound)
 		h.joins(owner, purser.Viewer, "bob") // the address is free again
-		if n := len(must[purser.List[purser.PersonInfo]](h, owner.Actor, "list_people", purser.Page{}).Items); n != 2 {
+		if n := len(must[purser.List[purser.PersonInfo]](h, owner.Actor, "list_people", purser.None{}).Items); n != 2 {
 			t.Errorf("%d people, want 2", n)
 		}
 		h.verify()

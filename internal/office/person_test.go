@@ -278,7 +278,7 @@ func (h *house) otherThan(s *scene, operation string, in any) any {
 func (h *house) standing() string {
 	h.t.Helper()
 	status := must[purser.Status](h, h.owner, "status", purser.AskStatus{})
-	providers := must[purser.List[purser.ProviderInfo]](h, h.owner, "list_providers", purser.Page{})
+	providers := must[purser.List[purser.ProviderInfo]](h, h.owner, "list_providers", purser.None{})
 	text := ""
 	for _, b := range status.Budgets {
 		text += b.Scope + b.ID + b.Limit.String() + " "

@@ -333,7 +333,11 @@ func showOrder(r db.Order, h db.Hold) (purser.Order, error) {
 
 // ListApprovals lists plans that wait for a person; an agent's are its run's.
 func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Plan], error) {
-	q, limit := o.Store.Read(), page(in)
+	limit, err := page(in, named(purser.PrefixPlan))
+	if err != nil {
+		return purser.List[purser.Plan]{}, err
+	}
+	q := o.Store.Read()
 	rows, err := q.PlansInState(ctx, db.PlansInStateParams{Organization: by.Organization, State: string(purser.PlanWaiting), After: in.Cursor, RowLimit: limit + 1})
 	if err != nil {
 		return purser.List[purser.Plan]{}, err

@@ -44,11 +44,14 @@ func showProject(p db.Project) purser.Project {
 
 // ListProjects lists projects by identifier, which is by age.
 func (o *Office) ListProjects(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Project], error) {
+	limit, err := page(in, named(purser.PrefixProject))
+	if err != nil {
+		return purser.List[purser.Project]{}, err
+	}
 	if by.Kind == purser.Agent {
 		own, err := o.project(ctx, o.Store.Read(), by, "")
 		return purser.List[purser.Project]{Items: []purser.Project{showProject(own)}}, err
 	}
-	limit := page(in)
 	rows, err := o.Store.Read().Projects(ctx, db.ProjectsParams{Organization: by.Organization, After: in.Cursor, RowLimit: limit + 1})
 	return cut(rows, limit, showProject, func(p db.Project) string { return p.ID }), err
 }

@@ -182,7 +182,11 @@ func (o *Office) implicitRun(ctx context.Context, t *store.Turn, by purser.Actor
 
 // ListRuns lists runs, the newest first.
 func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Run], error) {
-	before, limit, q := in.Cursor, page(in), o.Store.Read()
+	limit, err := page(in, named(purser.PrefixRun))
+	if err != nil {
+		return purser.List[purser.Run]{}, err
+	}
+	before, q := in.Cursor, o.Store.Read()
 	if before == "" {
 		before = "~"
 	}
@@ -351,7 +355,7 @@ func (o *Office) EndRun(ctx context.Context, by purser.Actor, in purser.RunRef) 
 }
 
 // ListAgents lists agents with the number of their active runs.
-func (o *Office) ListAgents(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.AgentInfo], error) {
+func (o *Office) ListAgents(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.AgentInfo], error) {
 	q, out := o.Store.Read(), purser.List[purser.AgentInfo]{Items: []purser.AgentInfo{}}
 	rows, err := q.Agents(ctx, by.Organization)
 	if err != nil {

@@ -94,7 +94,7 @@ func noSession(why string) *purser.Error {
 }
 
 // ListSessions lists where a person is signed in.
-func (o *Office) ListSessions(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.Session], error) {
+func (o *Office) ListSessions(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.Session], error) {
 	out := purser.List[purser.Session]{Items: []purser.Session{}}
 	rows, err := o.Store.Read().SessionsOfPerson(ctx, db.SessionsOfPersonParams{Organization: by.Organization, Principal: by.ID, Now: store.Micro(o.Now())})
 	for _, t := range rows {

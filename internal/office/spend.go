@@ -14,9 +14,12 @@ import (
 // Spend lists the movements of money, the newest first, each with the audit record
 // that proves it, and what it all comes to.
 func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend) (out purser.Spend, err error) {
-	q, limit := o.Store.Read(), page(in.Page)
 	out = purser.Spend{Events: []purser.MoneyEvent{}}
-	project := ""
+	limit, err := page(in.Page, counted)
+	if err != nil {
+		return out, err
+	}
+	q, project := o.Store.Read(), ""
 	if in.Project != "" || by.Kind == purser.Agent {
 		p, err := o.project(ctx, q, by, in.Project)
 		if err != nil {
@@ -32,9 +35,7 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 	}
 	before := int64(math.MaxInt64)
 	if in.Cursor != "" {
-		if before, err = strconv.ParseInt(in.Cursor, 10, 64); err != nil {
-			return out, purser.Errorf(purser.InvalidRequest, "the cursor is not one of this list")
-		}
+		before, _ = strconv.ParseInt(in.Cursor, 10, 64)
 	}
 	rows, err := movements(ctx, q, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, Run: in.Run, RowLimit: limit + 1})
 	if err != nil {

@@ -48,7 +48,7 @@ func (o *Office) Status(ctx context.Context, by purser.Actor, in purser.AskStatu
 	if out.Unsettled, err = o.showOrders(ctx, q, ofProject(unsettled, project)); err != nil {
 		return out, err
 	}
-	stops, err := o.ListStops(ctx, by, purser.Page{})
+	stops, err := o.ListStops(ctx, by, purser.None{})
 	if err != nil {
 		return out, err
 	}
@@ -61,7 +61,7 @@ func (o *Office) Status(ctx context.Context, by purser.Actor, in purser.AskStatu
 	if out.Untold, err = o.untold(ctx, q, by); err != nil {
 		return out, err
 	}
-	subs, err := o.Subscriptions(ctx, by, purser.Page{})
+	subs, err := o.Subscriptions(ctx, by, purser.None{})
 	out.Subscribed, out.RunRate = subs.Items, runRate(subs.Items)
 	if err != nil || by.Kind != purser.Person {
 		return out, err

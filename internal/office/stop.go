@@ -490,7 +490,7 @@ func (o *Office) showStop(ctx context.Context, q *db.Queries, org, id string) (o
 }
 
 // ListStops lists stops in force.
-func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.StopInfo], error) {
+func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.StopInfo], error) {
 	q, out := o.Store.Read(), purser.List[purser.StopInfo]{Items: []purser.StopInfo{}}
 	rows, err := q.StopsInForce(ctx, by.Organization)
 	if err != nil {

@@ -28,7 +28,7 @@ func subscribed(t *testing.T, database string, change ...func(*house)) (*house, 
 
 func (h *house) subscriptions() []purser.Subscription {
 	h.t.Helper()
-	return must[purser.List[purser.Subscription]](h, h.owner, "subscriptions", purser.Page{}).Items
+	return must[purser.List[purser.Subscription]](h, h.owner, "subscriptions", purser.None{}).Items
 }
 
 func (h *house) subscription(id string) purser.Subscription {

@@ -78,7 +78,7 @@ func addMonths(t time.Time, n int) time.Time {
 }
 
 // Subscriptions lists recurring charges.
-func (o *Office) Subscriptions(ctx context.Context, by purser.Actor, _ purser.Page) (purser.List[purser.Subscription], error) {
+func (o *Office) Subscriptions(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.Subscription], error) {
 	out := purser.List[purser.Subscription]{Items: []purser.Subscription{}}
 	rows, err := o.Store.Read().Subscriptions(ctx, by.Organization)
 	for _, s := range rows {

@@ -85,7 +85,7 @@ func TestAWaitingAgentHearsWhatWasDecided(t *testing.T) {
 				t.Errorf("show_plan gives no reason: %+v", got.Approval)
 			}
 			if c.how == "stop" {
-				for _, s := range must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.Page{}).Items {
+				for _, s := range must[purser.List[purser.StopInfo]](h, h.owner, "list_stops", purser.None{}).Items {
 					h.resume(s)
 				}
 				_, agent = h.run(2000)

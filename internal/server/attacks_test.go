@@ -166,7 +166,7 @@ func (r *raid) token(v url.Values) string {
 func (r *raid) refusals(log, what string) (n int) {
 	r.t.Helper()
 	for after := int64(0); ; {
-		page, err := r.person.AuditLog(r.t.Context(), purser.AskAudit{Log: log, After: after, Limit: 500})
+		page, err := r.person.AuditLog(r.t.Context(), purser.AskAudit{Log: log, After: after, Limit: 200})
 		if err != nil {
 			r.t.Fatal(said(err))
 		}
