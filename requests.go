@@ -23,6 +23,7 @@ type CreateProject struct {
 type Project struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
+	Labels    []string  `json:"labels,omitempty"` // name=value
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -96,6 +97,7 @@ type Run struct {
 	Threshold   Money      `json:"threshold"`
 	Providers   []string   `json:"providers,omitempty"`
 	Reveal      []string   `json:"reveal,omitempty"`
+	Labels      []string   `json:"labels,omitempty"` // name=value, beside those of the project
 	CreatedAt   time.Time  `json:"created_at"`
 	ExpiresAt   time.Time  `json:"expires_at"`
 	EndedAt     *time.Time `json:"ended_at,omitempty"`

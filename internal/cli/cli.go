@@ -81,7 +81,7 @@ func (s *session) root() *cobra.Command {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"Begin", []*cobra.Command{s.demo(), s.up(), s.login(), s.logout(), s.whoami(), s.initialize()}},
+		{"Begin", []*cobra.Command{s.demo(), s.up(), s.login(), s.logout(), s.whoami(), s.initialize(), s.projects()}},
 		{"Let an agent work", []*cobra.Command{s.run(), s.agent(), s.connected(), s.mcp()}},
 		{"Buy", []*cobra.Command{s.catalog(), s.search(), s.plan(), s.approvals(), s.approve(), s.deny(), s.apply(), s.add(), s.deploy()}},
 		{"Look and use", []*cobra.Command{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,29 @@ type initialized struct {
 	Name    string `json:"name"`
 	File    string `json:"file"`
 	Wrote   bool   `json:"wrote"` // false: it was there already
+}
+
+func (s *session) projects() *cobra.Command {
+	return family("project", "Projects, which purser init makes", &cobra.Command{
+		Use: "list", Short: "List projects with their labels", Args: needs(), Example: "  purser project list",
+		RunE: does(s, func(ctx context.Context, _ []string) (purser.List[purser.Project], error) {
+			c, err := s.client()
+			if err != nil {
+				return purser.List[purser.Project]{}, err
+			}
+			return all(ctx, c.ListProjects)
+		}, func(p *page, v purser.List[purser.Project]) {
+			if len(v.Items) == 0 {
+				p.line("There is no project. next: purser init NAME, in the project's folder")
+				return
+			}
+			var rows [][]string
+			for _, x := range v.Items {
+				rows = append(rows, []string{x.ID, x.Name, strings.Join(x.Labels, ", "), clock(x.CreatedAt)})
+			}
+			p.table([]string{"PROJECT", "NAME", "LABELS", "MADE"}, rows)
+		}),
+	})
 }
 
 func (s *session) initialize() *cobra.Command {

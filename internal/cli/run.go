@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,6 +108,9 @@ func showRun(p *page, r purser.Run) {
 	runTable(p, []purser.Run{r})
 	if r.Purpose != "" {
 		p.line("purpose: %q", r.Purpose)
+	}
+	if len(r.Labels) > 0 {
+		p.line("labels: %s", strings.Join(r.Labels, ", "))
 	}
 	p.line("a step above %s needs a person", r.Threshold)
 	showOrders(p, r.Orders)

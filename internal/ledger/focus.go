@@ -36,6 +36,7 @@ type Cost struct {
 	Run          string
 	Order        string
 	Resource     string
+	Labels       []string // name=value; of two values of a name the later one counts
 }
 
 // FOCUSColumns are the columns of a FOCUS row, in order: those that the standard
@@ -93,6 +94,10 @@ func FOCUS(c Cost) ([]string, error) {
 
 func tagsOf(c Cost) map[string]string {
 	tags := map[string]string{}
+	for _, l := range c.Labels {
+		name, value, _ := strings.Cut(l, "=")
+		tags[name] = value
+	}
 	for name, value := range map[string]string{"purser/run": c.Run, "purser/order": c.Order, "purser/category": c.Category} {
 		if value != "" {
 			tags[name] = value

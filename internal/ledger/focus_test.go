@@ -144,6 +144,9 @@ func TestEachCostIsARowOfThePublishedColumns(t *testing.T) {
 		{"nothing known of it", func(c *Cost) {
 			*c = Cost{Seq: 1, N: 1, At: c.At, Kind: Capture, Money: purser.Money{Amount: 1, Currency: "USD"}, Organization: "org_1", Provider: "p"}
 		}, map[string]string{"BilledCost": "0.01", "ServiceCategory": "Other", "ServiceName": "p", "Tags": "{}"}},
+		{"labelled", func(c *Cost) { c.Category, c.Labels = "", []string{"team=search", "tier=a,b", "team=blue"} }, map[string]string{
+			"Tags": `{"purser/order":"ord_1","purser/run":"run_1","team":"blue","tier":"a,b"}`,
+		}},
 		{"mail is not artificial", func(c *Cost) { c.Category = "email" }, map[string]string{"ServiceCategory": "Integration"}},
 		{"blogs are no logs", func(c *Cost) { c.Category = "blogs" }, map[string]string{"ServiceCategory": "Other"}},
 		{"models", func(c *Cost) { c.Category = "large-models" }, map[string]string{"ServiceCategory": "AI and Machine Learning"}},

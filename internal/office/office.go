@@ -368,7 +368,7 @@ func missing(err error) bool { return errors.Is(err, sql.ErrNoRows) }
 // lists are the commands that show what there is.
 var lists = map[string]string{
 	"plan": "purser approvals, or purser status", "run": "purser run list", "agent": "purser agent list", "resource": "purser status",
-	"order": "purser status", "provider": "purser provider list", "project": "purser init NAME", "subscription": "purser subscriptions", "stop": "purser status",
+	"order": "purser status", "provider": "purser provider list", "project": "purser project list", "subscription": "purser subscriptions", "stop": "purser status",
 	"person":        "purser people list",
 	"staged folder": "stage it again: purser deploy DIR",
 }

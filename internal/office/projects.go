@@ -34,26 +34,42 @@ func (o *Office) CreateProject(ctx context.Context, by purser.Actor, in purser.C
 		if made > 0 {
 			t.Record(recordOf(by, "create_project", row.ID))
 		}
-		return showProject(row), nil
+		return showProject(row)
 	})
 }
 
-func showProject(p db.Project) purser.Project {
-	return purser.Project{ID: p.ID, Name: p.Name, CreatedAt: store.Time(p.CreatedAt)}
+func showProject(p db.Project) (purser.Project, error) {
+	labels, err := fromJSON[[]string](p.Labels)
+	return purser.Project{ID: p.ID, Name: p.Name, Labels: labels, CreatedAt: store.Time(p.CreatedAt)}, err
 }
 
 // ListProjects lists projects by identifier, which is by age.
 func (o *Office) ListProjects(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Project], error) {
+	out := purser.List[purser.Project]{Items: []purser.Project{}}
 	limit, err := page(in, named(purser.PrefixProject))
 	if err != nil {
-		return purser.List[purser.Project]{}, err
+		return out, err
 	}
+	var rows []db.Project
 	if by.Kind == purser.Agent {
-		own, err := o.project(ctx, o.Store.Read(), by, "")
-		return purser.List[purser.Project]{Items: []purser.Project{showProject(own)}}, err
+		rows = make([]db.Project, 1)
+		rows[0], err = o.project(ctx, o.Store.Read(), by, "")
+	} else {
+		rows, err = o.Store.Read().Projects(ctx, db.ProjectsParams{Organization: by.Organization, After: in.Cursor, RowLimit: limit + 1})
 	}
-	rows, err := o.Store.Read().Projects(ctx, db.ProjectsParams{Organization: by.Organization, After: in.Cursor, RowLimit: limit + 1})
-	return cut(rows, limit, showProject, func(p db.Project) string { return p.ID }), err
+	if err != nil {
+		return out, err
+	}
+	shown := cut(rows, limit, func(p db.Project) db.Project { return p }, func(p db.Project) string { return p.ID })
+	out.NextCursor = shown.NextCursor
+	for _, row := range shown.Items {
+		p, err := showProject(row)
+		if err != nil {
+			return out, err
+		}
+		out.Items = append(out.Items, p)
+	}
+	return out, nil
 }
 
 // project finds a project by identifier or name; an agent's is that of its run.

@@ -461,3 +461,53 @@ func TestExportsForOthersHoldWhatTheLogHolds(t *testing.T) {
 		}
 	})
 }
+
+// What is labelled is shown with its labels, and a cost carries those that its budgets
+// knew it by, also after they were taken away, and those that its run and project have.
+func TestLabelsAreShownAndExported(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(2000, func(in *purser.CreateRun) { in.Labels = []string{"tier=1", "team=blue"} })
+		label := func(labels ...string) {
+			in := purser.SetLabels{Scope: purser.ScopeProject, ID: "shop", Labels: labels}
+			in.Act = h.sign("set_labels", in)
+			must[purser.Labelled](h, h.owner, "set_labels", in)
+		}
+		label("team=search", "stage=beta")
+		for _, l := range []string{"stage=beta", "call=chat"} {
+			h.limitIn(purser.ScopeLabel, l, purser.PeriodMonth, usd(1000))
+		}
+		for name, labels := range map[string][]string{
+			"list_projects": must[purser.List[purser.Project]](h, h.owner, "list_projects", purser.Page{}).Items[0].Labels,
+			"of an agent":   must[purser.List[purser.Project]](h, agent, "list_projects", purser.Page{}).Items[0].Labels,
+		} {
+			if want := []string{"stage=beta", "team=search"}; !slices.Equal(labels, want) {
+				t.Errorf("%s: %q, want %q", name, labels, want)
+			}
+		}
+		for name, r := range map[string]purser.Run{
+			"create_run": run,
+			"list_runs":  must[purser.List[purser.Run]](h, h.owner, "list_runs", purser.Page{}).Items[0],
+			"show_run":   must[purser.Run](h, agent, "show_run", purser.RunRef{}),
+		} {
+			if want := []string{"tier=1", "team=blue"}; !slices.Equal(r.Labels, want) {
+				t.Errorf("%s: %q, want %q", name, r.Labels, want)
+			}
+		}
+		must[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models", Labels: []string{"call=chat"}, AmountMinor: 3, Currency: "USD"})
+		label("stage=ripe", "team=search")
+		var costs bytes.Buffer
+		if err := h.o.ExportAudit(h.ctx, h.owner, purser.ExportAudit{Format: purser.FormatFOCUS}, &costs); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(&costs).ReadAll()
+		if err != nil || len(rows) != 2 {
+			t.Fatalf("%v, %v", rows, err)
+		}
+		want := `{"call":"chat","purser/run":"` + run.ID + `","stage":"beta","team":"blue","tier":"1"}`
+		if got := rows[1][slices.Index(rows[0], "Tags")]; got != want {
+			t.Errorf("tags %s, want %s", got, want)
+		}
+	})
+}

@@ -269,6 +269,9 @@ func runInfo(shown db.RunShownRow, stops []purser.StopInfo, now time.Time) (out 
 	if out.Reveal, err = fromJSON[[]string](row.Reveal); err != nil {
 		return out, err
 	}
+	if out.Labels, err = fromJSON[[]string](row.Labels); err != nil {
+		return out, err
+	}
 	if shown.Period != "" {
 		b := db.Budget{Scope: purser.ScopeRun, Target: row.ID, Period: shown.Period, Currency: row.Currency, LimitMinor: shown.LimitMinor, Thresholds: shown.Thresholds}
 		out.Budget = lineOf(b, db.Window{Name: row.ID, Held: shown.Held, Captured: shown.Captured, Refunded: shown.Refunded}, now, time.UTC)
