@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -248,9 +249,22 @@ func (o *Office) untouched(ctx context.Context, t *store.Turn, plan db.Plan) err
 // stop was lifted again: a resume revives nothing. A plan is void from the turn of the stop
 // on, whenever it is marked so, and a yes that it gets since does not help it.
 func (o *Office) planVoid(ctx context.Context, q *db.Queries, plan db.Plan) (*purser.Error, error) {
-	since, err := q.StopsAfter(ctx, db.StopsAfterParams{Organization: plan.Organization, After: plan.Epoch})
-	if err != nil || len(since) == 0 {
+	since, err := stopsAfter(ctx, q, plan)
+	if err != nil {
 		return nil, err
+	}
+	return o.voidBy(ctx, q, plan, since)
+}
+
+func stopsAfter(ctx context.Context, q *db.Queries, plan db.Plan) ([]db.Stop, error) {
+	return q.StopsAfter(ctx, db.StopsAfterParams{Organization: plan.Organization, After: plan.Epoch})
+}
+
+// voidBy is planVoid among stops, of which some may have come before the plan.
+func (o *Office) voidBy(ctx context.Context, q *db.Queries, plan db.Plan, stops []db.Stop) (*purser.Error, error) {
+	since := slices.DeleteFunc(slices.Clone(stops), func(s db.Stop) bool { return s.Epoch <= plan.Epoch })
+	if len(since) == 0 {
+		return nil, nil
 	}
 	paths, err := o.planPaths(ctx, q, plan)
 	if err != nil {

@@ -66,21 +66,19 @@ func (o *Office) decidable(ctx context.Context, t *store.Turn, id string) (db.Pl
 	if err != nil {
 		return plan, notFound(err, "plan", id)
 	}
-	state := purser.PlanState(plan.State)
-	waits := state == purser.PlanWaiting || state == purser.PlanReady
-	if waits {
+	if waits(plan) {
 		void, err := o.planVoid(ctx, t.Queries, plan)
 		if err != nil {
 			return plan, err
 		}
 		if void != nil {
-			plan.State, waits = string(purser.PlanVoid), false
+			plan.State = string(purser.PlanVoid)
 		}
 	}
-	if !waits && state != purser.PlanIsExpired {
+	if !waits(plan) && purser.PlanState(plan.State) != purser.PlanIsExpired {
 		return plan, purser.Errorf(purser.InvalidState, "the plan is %s and waits for nobody", plan.State).WithHint("make a new plan")
 	}
-	if !waits || store.Micro(t.Now) >= plan.ExpiresAt {
+	if !waits(plan) || store.Micro(t.Now) >= plan.ExpiresAt {
 		return plan, purser.Errorf(purser.PlanExpired, "the plan waited until %s", store.Time(plan.ExpiresAt)).WithHint("make a new plan")
 	}
 	return plan, nil

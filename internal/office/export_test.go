@@ -4,8 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
+	"github.com/purser-dev/purser/internal/store/db"
 )
 
 // DecideBatch decides requests in one turn, all of it as the queue does, but with a
@@ -33,6 +35,11 @@ func (o *Office) Overdue(ctx context.Context, org string) error { return o.overd
 // FirstLimit gives a provider the limit of the first spend there.
 func (o *Office) FirstLimit(ctx context.Context, org, provider string) error {
 	return o.turn(ctx, org, func(t *store.Turn) error { return o.ensureProviderBudget(ctx, t, provider) })
+}
+
+// ShowPlans shows plans as the lists of them do.
+func (o *Office) ShowPlans(ctx context.Context, q *db.Queries, rows []db.Plan) ([]purser.Plan, error) {
+	return o.showPlans(ctx, q, rows)
 }
 
 // Waiting is how many requests wait to be decided.

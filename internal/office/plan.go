@@ -1,6 +1,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -201,10 +202,42 @@ func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (p
 	if err != nil {
 		return purser.Plan{}, notFound(err, "plan", id)
 	}
-	return o.planInfo(ctx, q, row)
+	plans, err := o.showPlans(ctx, q, []db.Plan{row})
+	if err != nil {
+		return purser.Plan{}, err
+	}
+	return plans[0], nil
 }
 
-func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan) (out purser.Plan, err error) {
+// showPlans shows plans of one organization. Which stops may have made any of them void is
+// asked once.
+func (o *Office) showPlans(ctx context.Context, q *db.Queries, rows []db.Plan) ([]purser.Plan, error) {
+	open := slices.DeleteFunc(slices.Clone(rows), func(p db.Plan) bool { return !waits(p) })
+	var stops []db.Stop
+	if len(open) > 0 {
+		oldest := slices.MinFunc(open, func(a, b db.Plan) int { return cmp.Compare(a.Epoch, b.Epoch) })
+		var err error
+		if stops, err = stopsAfter(ctx, q, oldest); err != nil {
+			return nil, err
+		}
+	}
+	out := []purser.Plan{}
+	for _, row := range rows {
+		p, err := o.planInfo(ctx, q, row, stops)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// waits reports that a plan is stored as one that waits for a person or may start.
+func waits(p db.Plan) bool {
+	return p.State == string(purser.PlanWaiting) || p.State == string(purser.PlanReady)
+}
+
+func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan, stops []db.Stop) (out purser.Plan, err error) {
 	org, id := row.Organization, row.ID
 	out = purser.Plan{
 		ID: row.ID, State: purser.PlanState(row.State), Digest: row.Digest,
@@ -228,18 +261,16 @@ func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan) (out 
 		}
 		out.Error = &failed
 	}
-	waits := out.State == purser.PlanWaiting || out.State == purser.PlanReady
-	if waits { // a stop marks plans after its acknowledgement
-		void, err := o.planVoid(ctx, q, row)
-		if err != nil {
+	if waits(row) { // a stop marks plans after its acknowledgement
+		void, err := o.voidBy(ctx, q, row, stops)
+		switch {
+		case err != nil:
 			return out, err
+		case void != nil:
+			out.State = purser.PlanVoid
+		case !o.Now().Before(out.ExpiresAt):
+			out.State = purser.PlanIsExpired
 		}
-		if void != nil {
-			out.State, waits = purser.PlanVoid, false
-		}
-	}
-	if waits && !o.Now().Before(out.ExpiresAt) {
-		out.State = purser.PlanIsExpired
 	}
 	if out.State == purser.PlanWaiting {
 		if err := o.showVotes(ctx, q, org, &out); err != nil {
@@ -344,16 +375,13 @@ func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.P
 	}
 	shown := cut(rows, limit, func(p db.Plan) db.Plan { return p }, func(p db.Plan) string { return p.ID })
 	out := purser.List[purser.Plan]{Items: []purser.Plan{}, NextCursor: shown.NextCursor}
-	for _, row := range shown.Items {
-		p, err := o.planInfo(ctx, q, row)
-		if err != nil {
-			return out, err
-		}
+	plans, err := o.showPlans(ctx, q, shown.Items)
+	for _, p := range plans {
 		if p.State == purser.PlanWaiting && mayPlan(by, p.Terms.Run) == nil {
 			out.Items = append(out.Items, p)
 		}
 	}
-	return out, nil
+	return out, err
 }
 
 // totals adds up what a plan costs now and from then on, per currency.

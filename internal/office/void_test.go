@@ -169,6 +169,64 @@ func (h *house) explained(statement string) string {
 	return strings.Join(how, "; ")
 }
 
+// A page of plans asks once which stops came after them, and shows each of them as it is
+// shown alone: void is what was made before a stop, not what was made after it.
+func TestAPageOfPlansAsksForStopsOnce(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		h.link(agent)
+		h.ready(agent, 3)
+		stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
+		h.resume(stop)
+		h.carriedOut()
+		h.sql("UPDATE plans SET state = 'ready' WHERE run = $1", agent.Run) // as if nothing had marked them
+		fresh := h.ready(agent, 3)
+		asked := func(limit int32) (plans []purser.Plan, stops int) {
+			h.t.Helper()
+			if err := h.store.Write(h.ctx, func(q *db.Queries) error {
+				rows, err := q.PlansInState(h.ctx, db.PlansInStateParams{Organization: h.owner.Organization, State: string(purser.PlanReady), RowLimit: limit})
+				if err != nil {
+					return err
+				}
+				h.watch(func(_ int64, statement string) error {
+					if strings.Contains(statement, "FROM stops") {
+						stops++
+					}
+					return nil
+				})
+				plans, err = h.o.ShowPlans(h.ctx, q, rows)
+				h.watch(nil)
+				return err
+			}); err != nil {
+				h.t.Fatal(err)
+			}
+			return plans, stops
+		}
+		for _, limit := range []int32{1, 8} {
+			plans, stops := asked(limit)
+			if len(plans) != int(limit) || stops != 1 {
+				t.Errorf("%d plans are shown, with %d questions for stops", len(plans), stops)
+			}
+			for _, p := range plans {
+				want := purser.PlanVoid
+				if strings.HasPrefix(p.ID, fresh.ID) {
+					want = purser.PlanReady
+				}
+				alone := must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: p.ID})
+				if p.State != want || alone.State != want {
+					t.Errorf("%s is %s in the list and %s alone, want %s", p.ID, p.State, alone.State, want)
+				}
+			}
+		}
+		h.sql("DELETE FROM plans WHERE state = 'ready'")
+		if _, stops := asked(1); stops != 0 {
+			t.Errorf("%d questions for the stops of no plan", stops)
+		}
+	})
+}
+
 // Every scope reaches the plans below it, and no other.
 func TestAStopMarksThePlansOfItsScope(t *testing.T) {
 	manyHouses(t)
