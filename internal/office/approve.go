@@ -105,7 +105,7 @@ func (o *Office) decide(ctx context.Context, t *store.Turn, by purser.Actor, pla
 	t.Record(r)
 	err = t.InsertApproval(ctx, db.InsertApprovalParams{
 		Organization: t.Org, ID: id, Plan: plan.ID, Decision: d.word, Approver: by.ID, Method: d.method, Document: toJSON(documentMap(d.signed)),
-		Reason: d.reason, Epoch: t.Epoch, SignedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(o.Defaults.SignTTL)),
+		Reason: d.reason, SignedAt: store.Micro(t.Now), ExpiresAt: store.Micro(t.Now.Add(o.Defaults.SignTTL)),
 	})
 	if err != nil {
 		return purser.Plan{}, err

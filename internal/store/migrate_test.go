@@ -72,6 +72,7 @@ func TestWhatEndedBeforeAnUpgradeIsFoundOut(t *testing.T) {
 	insert("subscriptions", row{"organization": org, "id": "sub_1", "resource": "res_retired", "state": "cancelled"}) // of an earlier service
 	insert("subscriptions", row{"organization": org, "id": "sub_2", "resource": "res_retired", "state": "cancelled"})
 	insert("subscriptions", row{"organization": org, "id": "sub_3", "resource": "res_live", "state": "cancelled"})
+	insert("approvals", row{"organization": org, "id": "apr_1", "plan": "pln_1", "decision": "approve", "epoch": 7})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,5 +89,12 @@ func TestWhatEndedBeforeAnUpgradeIsFoundOut(t *testing.T) {
 				t.Errorf("%s of %s is %q, want %q: %v", column, id, got, value, err)
 			}
 		}
+	}
+	// What nothing reads goes, and nothing beside it.
+	var decision string
+	var epochs int
+	if err := now.writer.QueryRowContext(t.Context(), "SELECT decision, (SELECT COUNT(*) FROM pragma_table_info('approvals') WHERE name = 'epoch') FROM approvals WHERE id = 'apr_1'").
+		Scan(&decision, &epochs); err != nil || decision != "approve" || epochs != 0 {
+		t.Errorf("the approval says %q, with %d epochs: %v", decision, epochs, err)
 	}
 }

@@ -29,7 +29,6 @@ type Approval struct {
 	Method       string
 	Document     string
 	Reason       string
-	Epoch        int64
 	SignedAt     int64
 	ExpiresAt    int64
 	ConsumedAt   int64

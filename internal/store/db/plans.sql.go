@@ -10,7 +10,7 @@ import (
 )
 
 const approvalOfPlan = `-- name: ApprovalOfPlan :one
-SELECT organization, id, plan, decision, approver, method, document, reason, epoch, signed_at, expires_at, consumed_at FROM approvals WHERE organization = $1 AND plan = $2
+SELECT organization, id, plan, decision, approver, method, document, reason, signed_at, expires_at, consumed_at FROM approvals WHERE organization = $1 AND plan = $2
 `
 
 type ApprovalOfPlanParams struct {
@@ -30,7 +30,6 @@ func (q *Queries) ApprovalOfPlan(ctx context.Context, arg ApprovalOfPlanParams) 
 		&i.Method,
 		&i.Document,
 		&i.Reason,
-		&i.Epoch,
 		&i.SignedAt,
 		&i.ExpiresAt,
 		&i.ConsumedAt,
@@ -212,10 +211,10 @@ func (q *Queries) ForgetAccess(ctx context.Context, arg ForgetAccessParams) erro
 }
 
 const insertApproval = `-- name: InsertApproval :exec
-INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, epoch, signed_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, signed_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (organization, plan) DO UPDATE SET id = excluded.id, decision = excluded.decision, approver = excluded.approver, method = excluded.method,
-  document = excluded.document, reason = excluded.reason, epoch = excluded.epoch, signed_at = excluded.signed_at, expires_at = excluded.expires_at, consumed_at = 0
+  document = excluded.document, reason = excluded.reason, signed_at = excluded.signed_at, expires_at = excluded.expires_at, consumed_at = 0
 `
 
 type InsertApprovalParams struct {
@@ -227,7 +226,6 @@ type InsertApprovalParams struct {
 	Method       string
 	Document     string
 	Reason       string
-	Epoch        int64
 	SignedAt     int64
 	ExpiresAt    int64
 }
@@ -242,7 +240,6 @@ func (q *Queries) InsertApproval(ctx context.Context, arg InsertApprovalParams) 
 		arg.Method,
 		arg.Document,
 		arg.Reason,
-		arg.Epoch,
 		arg.SignedAt,
 		arg.ExpiresAt,
 	)

@@ -16,10 +16,10 @@ UPDATE plans SET state = $3, error = $4 WHERE organization = $1 AND id = $2;
 UPDATE plans SET state = 'applying', error = '', deadline = $3 WHERE organization = $1 AND id = $2;
 
 -- name: InsertApproval :exec
-INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, epoch, signed_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO approvals (organization, id, plan, decision, approver, method, document, reason, signed_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (organization, plan) DO UPDATE SET id = excluded.id, decision = excluded.decision, approver = excluded.approver, method = excluded.method,
-  document = excluded.document, reason = excluded.reason, epoch = excluded.epoch, signed_at = excluded.signed_at, expires_at = excluded.expires_at, consumed_at = 0;
+  document = excluded.document, reason = excluded.reason, signed_at = excluded.signed_at, expires_at = excluded.expires_at, consumed_at = 0;
 
 -- name: ApprovalOfPlan :one
 SELECT * FROM approvals WHERE organization = $1 AND plan = $2;
