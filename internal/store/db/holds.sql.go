@@ -24,7 +24,8 @@ type DueOrganizationsParams struct {
 }
 
 // DueOrganizations are those in which time may bring something: one question for
-// all, since most have nothing each second.
+// all, since most have nothing each second. The states stand as the partial indexes have
+// them, since SQLite takes one for no other words.
 func (q *Queries) DueOrganizations(ctx context.Context, arg DueOrganizationsParams) ([]string, error) {
 	rows, err := q.db.QueryContext(ctx, dueOrganizations, arg.Now, arg.Ending, arg.Renewals)
 	if err != nil {
@@ -257,6 +258,7 @@ type OverdueHoldsParams struct {
 
 // OverdueHolds are those whose time is over, and those that no effect began of while
 // their run was ended, or a stop came after them: whether it covers them is decided in the turn.
+// The states stand as the partial index holds_open has them, since SQLite takes it for no other words.
 func (q *Queries) OverdueHolds(ctx context.Context, arg OverdueHoldsParams) ([]Hold, error) {
 	rows, err := q.db.QueryContext(ctx, overdueHolds,
 		arg.Organization,

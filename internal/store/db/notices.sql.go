@@ -636,7 +636,8 @@ type PlansToRemindParams struct {
 }
 
 // PlansToRemind lists requests that end soon, and of which nobody was reminded. One
-// that is made for a short time is reminded of at half of it.
+// that is made for a short time is reminded of at half of it. The states stand as the
+// partial index plans_ending has them, since SQLite takes it for no other words.
 func (q *Queries) PlansToRemind(ctx context.Context, arg PlansToRemindParams) ([]string, error) {
 	rows, err := q.db.QueryContext(ctx, plansToRemind, arg.Organization, arg.Now, arg.Before)
 	if err != nil {

@@ -5,6 +5,7 @@ SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unkn
 -- name: OverdueHolds :many
 -- OverdueHolds are those whose time is over, and those that no effect began of while
 -- their run was ended, or a stop came after them: whether it covers them is decided in the turn.
+-- The states stand as the partial index holds_open has them, since SQLite takes it for no other words.
 SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown'
   AND (h.expires_at, h.id) > (CAST(sqlc.arg(after) AS BIGINT), CAST(sqlc.arg(after_hold) AS TEXT))
   AND (h.expires_at <= sqlc.arg(now) OR (h.state = 'held' AND (EXISTS (
@@ -43,7 +44,8 @@ UPDATE platforms SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id =
 
 -- name: DueOrganizations :many
 -- DueOrganizations are those in which time may bring something: one question for
--- all, since most have nothing each second.
+-- all, since most have nothing each second. The states stand as the partial indexes have
+-- them, since SQLite takes one for no other words.
 SELECT o.id FROM organizations o WHERE o.id <> 'installation' AND (
   EXISTS (SELECT 1 FROM holds h WHERE h.organization = o.id AND h.state IN ('held', 'begun', 'unknown') AND h.state <> 'unknown' AND h.expires_at <= sqlc.arg(now))
   OR EXISTS (SELECT 1 FROM plans p WHERE p.organization = o.id AND p.state IN ('needs_approval', 'ready') AND p.expires_at <= sqlc.arg(ending))

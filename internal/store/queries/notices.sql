@@ -68,7 +68,8 @@ SELECT * FROM notice_choices WHERE organization = $1 ORDER BY person, kind;
 
 -- name: PlansToRemind :many
 -- PlansToRemind lists requests that end soon, and of which nobody was reminded. One
--- that is made for a short time is reminded of at half of it.
+-- that is made for a short time is reminded of at half of it. The states stand as the
+-- partial index plans_ending has them, since SQLite takes it for no other words.
 SELECT p.id FROM plans AS p WHERE p.organization = $1 AND p.state IN ('needs_approval', 'ready') AND p.state = 'needs_approval' AND p.expires_at > CAST(sqlc.arg(now) AS BIGINT)
   AND p.expires_at <= CAST(sqlc.arg(before) AS BIGINT) AND 2 * (p.expires_at - CAST(sqlc.arg(now) AS BIGINT)) <= p.expires_at - p.created_at
   AND NOT EXISTS (SELECT 1 FROM notices AS n WHERE n.organization = p.organization AND n.mark = 'approval_reminder/' || p.id)
