@@ -255,3 +255,19 @@ func TestATypeThatReadsJSONByItselfIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// An agent reads nothing but the schema: what a spend says, and how a list is asked for,
+// stands there with each member.
+func TestASpendAndAListSayWhatEachMemberIsFor(t *testing.T) {
+	for _, of := range []reflect.Type{
+		reflect.TypeFor[purser.PlaceHold](), reflect.TypeFor[purser.ChargeUsage](), reflect.TypeFor[purser.BeginHold](), reflect.TypeFor[purser.CaptureHold](),
+		reflect.TypeFor[purser.HoldRef](), reflect.TypeFor[purser.ResolveHold](), reflect.TypeFor[purser.RefundHold](), reflect.TypeFor[purser.AllowRepeat](),
+		reflect.TypeFor[purser.Page](), reflect.TypeFor[purser.AskHolds](), reflect.TypeFor[purser.AskSpend](), reflect.TypeFor[purser.ListResources](),
+	} {
+		for name, member := range Inline(of).Properties {
+			if member.Description == "" && name != "act" {
+				t.Errorf("%s.%s says nothing", of.Name(), name)
+			}
+		}
+	}
+}
