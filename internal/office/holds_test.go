@@ -713,3 +713,37 @@ func TestAListOfHoldsComesInPages(t *testing.T) {
 		t.Errorf("%d holds, then %d", len(first.Items), len(rest.Items))
 	}
 }
+
+// A platform is named to revoke it, so of a name there is one that lives.
+func TestTwoPlatformsThatLiveHaveTwoNames(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		create := func(name, key string) (purser.PlatformInfo, error) {
+			in := purser.CreatePlatform{Name: name}
+			in.Act = h.sign("create_platform", in)
+			by := h.owner
+			by.Key = key
+			return do[purser.PlatformInfo](h, by, "create_platform", in)
+		}
+		first, err := create("gateway", "k1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := create("gateway", "k1"); err != nil || again.ID != first.ID {
+			t.Errorf("the same key: %+v, %v", again, err)
+		}
+		_, err = create("gateway", "k2")
+		refused(t, err, purser.AlreadyExists)
+		if _, err = create("gateway-2", "k3"); err != nil {
+			t.Errorf("another name: %v", explain(err))
+		}
+		must[purser.PlatformInfo](h, h.owner, "revoke_platform", purser.PlatformRef{Platform: first.ID})
+		second, err := create("gateway", "k2")
+		if err != nil || second.ID == first.ID {
+			t.Errorf("the name of one that was revoked: %+v, %v", second, err)
+		}
+		_, err = create("gateway", "k4")
+		refused(t, err, purser.AlreadyExists)
+	})
+}

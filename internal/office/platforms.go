@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"slices"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/seal"
@@ -10,13 +11,22 @@ import (
 )
 
 // CreatePlatform registers a program that meters what agents spend. Its token
-// spends for any run of the organization, within that run's budgets.
+// spends for any run of the organization, within that run's budgets. Of a name there is
+// one that lives, because that is what people revoke it by.
 func (o *Office) CreatePlatform(ctx context.Context, by purser.Actor, in purser.CreatePlatform) (purser.PlatformInfo, error) {
 	if !nameForm.MatchString(in.Name) {
 		return purser.PlatformInfo{}, purser.Errorf(purser.InvalidRequest, "%q is not a platform's name", in.Name)
 	}
 	var token seal.Secret
 	out, err := once(ctx, o, by, "create_platform", in, func(t *store.Turn) (purser.PlatformInfo, error) {
+		all, err := t.Platforms(ctx, t.Org)
+		if err != nil {
+			return purser.PlatformInfo{}, err
+		}
+		if slices.ContainsFunc(all, func(p db.Platform) bool { return p.Name == in.Name && p.RevokedAt == 0 }) { // before anybody signs
+			return purser.PlatformInfo{}, purser.Errorf(purser.AlreadyExists, "a platform is called %q already", in.Name).
+				WithHint("take another name, or end that one: purser platform revoke %s", in.Name)
+		}
 		signed, err := o.signed(ctx, t, by, "create_platform", in, in.Act)
 		if err != nil {
 			return purser.PlatformInfo{}, o.refuseAct(t, by, "create_platform", in.Name, err)
