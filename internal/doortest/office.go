@@ -158,6 +158,10 @@ func outcome(words string) error {
 			{Scope: "project", ID: "prj_1", Period: "month", Window: "2026-11", Limit: purser.Money{Amount: 2000, Currency: "USD"}, Left: 400, Needed: 500},
 		}
 		return e
+	case "said before":
+		e := purser.Errorf(purser.BudgetExceeded, "0.50 USD is above the 0.10 USD that was left then")
+		e.Replay = true
+		return e
 	case "ask":
 		e := purser.Errorf(purser.NeedsApproval, "a person must approve it").WithHint("purser approve pln_7")
 		e.Plan, e.Blockers = "pln_7", []purser.Blocker{{Code: purser.Unpriced, Step: 1, Detail: "no price"}}
@@ -202,6 +206,9 @@ func (o *Office) Operations() []office.Operation {
 			in.Run = "run_of_the_caller"
 		}
 		return purser.Run{ID: in.Run}, nil
+	}
+	hold := func(in purser.PlaceHold) (purser.Hold, error) {
+		return purser.Hold{ID: "hld_1", State: purser.HoldHeld, Provider: in.Provider, AmountMinor: in.AmountMinor, Currency: in.Currency, Replay: in.Provider == "held before"}, nil
 	}
 	return []office.Operation{
 		do[purser.SetUp, purser.SignedIn](o, "set_up", nil),
@@ -277,7 +284,7 @@ func (o *Office) Operations() []office.Operation {
 		do[purser.OrderRef, purser.Order](o, "show_order", nil),
 		do[purser.Inform, purser.Order](o, "inform", nil),
 		do[purser.Exec, purser.Variables](o, "exec", nil),
-		do[purser.PlaceHold, purser.Hold](o, "place_hold", nil),
+		do(o, "place_hold", hold),
 		do[purser.AskHolds, purser.List[purser.Hold]](o, "list_holds", nil),
 		do[purser.BeginHold, purser.Hold](o, "begin_hold", nil),
 		do[purser.CaptureHold, purser.Hold](o, "capture_hold", nil),

@@ -154,6 +154,7 @@ func TestProblemsLookLikeTheirGoldenFiles(t *testing.T) {
 		status                   int
 	}{
 		{"too_dear", "POST", "/v1/plans", plan("too dear"), []string{auth, agent, keyed, "k", kind, jsonDoc}, 402},
+		{"replay", "POST", "/v1/plans", plan("said before"), []string{auth, agent, keyed, "k", kind, jsonDoc}, 402},
 		{"needs_approval", "POST", "/v1/plans", plan("ask"), []string{auth, agent, keyed, "k", kind, jsonDoc}, 409},
 		{"provider_failure", "POST", "/v1/plans", plan("their fault"), []string{auth, agent, keyed, "k", kind, jsonDoc}, 502},
 		{"busy", "POST", "/v1/plans", plan("busy"), []string{auth, agent, keyed, "k", kind, jsonDoc}, 503},
