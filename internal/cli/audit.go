@@ -58,7 +58,7 @@ func (s *session) auditLog() *cobra.Command {
 		}
 	})
 	cmd.Flags().Int64Var(&in.After, "after", 0, "records after this number")
-	cmd.Flags().IntVar(&in.Limit, "limit", 0, "at most so many (default: 50)")
+	cmd.Flags().IntVar(&in.Limit, "limit", 0, "at most so many (default: 50, at most 200)")
 	return logFlag(cmd, &in.Log)
 }
 
