@@ -216,8 +216,11 @@ same request under it gets the same answer, with ` + "`replay: true`" + `, whate
 		fmt.Fprintf(&b, "| `%s` | `%s` | %d | %d | %s |\n", c.Code, c.Class, c.HTTP, c.Exit, c.Meaning)
 	}
 	b.WriteString(`
-The command line alone has one more: ` + "`interrupted`" + ` (class ` + "`retry`" + `, exit 130). Ctrl-C or a signal ended the command, and with it what it had started. What
-it had asked the server for may have been decided: the same command under the same ` + "`--key`" + ` tells.
+The command line alone has two more: ` + "`interrupted`" + ` (class ` + "`retry`" + `, exit 130). Ctrl-C or a signal ended the command, and with it what it had started. What
+it had asked the server for may have been decided: the same command under the same ` + "`--key`" + ` tells. And ` + "`unwritten`" + ` (class ` + "`retry`" + `, exit 1):
+standard output, or a file that was named, took no more, because the disk is full, say. What standard output does not take, --json too, is told on
+standard error, and whether the change was made; the same command under the same ` + "`--key`" + ` answers again. A reader that has enough (` + "`| head`" + `) ends the
+command without a word, with exit 141.
 `)
 	return b.String()
 }

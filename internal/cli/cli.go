@@ -8,6 +8,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -48,12 +49,17 @@ func Main(version string) int {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, args []string, w World) int {
+	out := &standardOutput{Writer: w.Out}
+	w.Out = out
 	s := &session{World: w, json: asksJSON(args)}
 	root := s.root()
 	root.SetArgs(args)
 	root.SetOut(w.Out)
 	root.SetErr(w.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	if out.failed != nil && (err == nil || errors.Is(err, out.failed)) { // the library forgets that of a help
+		err = s.unanswered(out.failed)
+	}
 	if err == nil {
 		return 0
 	}

@@ -52,6 +52,9 @@ func (s *session) demo() *cobra.Command {
 }
 
 func onTerminal(w io.Writer) bool {
+	if out, ours := w.(*standardOutput); ours {
+		w = out.Writer
+	}
 	f, isFile := w.(*os.File)
 	return isFile && term.IsTerminal(int(f.Fd()))
 }

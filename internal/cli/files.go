@@ -52,7 +52,7 @@ func writeTo(ctx context.Context, path string, mode os.FileMode, write func(io.W
 		err = errors.Join(f.Chmod(mode), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+		return brokenOff(path, err)
 	}
 	if err = os.Rename(f.Name(), target); err != nil {
 		return unwritable(path, err)
@@ -71,9 +71,19 @@ func writeInto(ctx context.Context, path string, write func(io.Writer) error) er
 		return unwritable(path, err)
 	}
 	if err := errors.Join(write(f), f.Close()); err != nil {
-		return fmt.Errorf("writing to %s: %w", path, err)
+		return brokenOff(path, err)
 	}
 	return nil
+}
+
+// brokenOff is the error of a file that was begun: what is written failed, or what it is
+// written on takes no more.
+func brokenOff(path string, err error) error {
+	var on *fs.PathError
+	if purser.CodeOf(err) == purser.Internal && errors.As(err, &on) {
+		return &unwritten{path, "", err}
+	}
+	return fmt.Errorf("writing %s: %w", path, err)
 }
 
 // makeFolder makes the data folder, for its owner alone.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -51,6 +52,40 @@ type problem struct {
 type exited int
 
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// standardOutput is standard output. After its first error it takes no more: half an
+// object may stand there, and another one behind it would be read as part of it.
+type standardOutput struct {
+	io.Writer
+	failed error
+}
+
+func (o *standardOutput) Write(p []byte) (int, error) {
+	if o.failed != nil {
+		return 0, o.failed
+	}
+	n, err := o.Writer.Write(p)
+	o.failed = err
+	return n, err
+}
+
+// unwritten is a place that took no more of what was written to it.
+type unwritten struct {
+	what string // that could not be written
+	hint string
+	error
+}
+
+func (u *unwritten) Unwrap() error { return u.error }
+
+// unanswered is a command whose answer standard output did not take. The answer to a
+// change is there once the change was made.
+func (s *session) unanswered(err error) error {
+	if s.key == "" {
+		return &unwritten{"the answer", "", err}
+	}
+	return &unwritten{"it is done, but the answer", "the same command with --key " + s.key + " answers again, and does nothing twice", err}
+}
 
 // failure is an error that came with a result worth printing: a plan that
 // failed half-way, an audit log that does not verify.
@@ -116,6 +151,10 @@ func (s *session) fail(ctx context.Context, command string, err error) int {
 	if errors.As(err, &child) {
 		return int(child)
 	}
+	var full *unwritten
+	if errors.As(err, &full) && errors.Is(full, syscall.EPIPE) {
+		return 128 + int(syscall.SIGPIPE) // whoever read has enough: that is what the system's own signal says
+	}
 	p := describe(ctx, err)
 	var with *failure
 	errors.As(err, &with)
@@ -124,13 +163,13 @@ func (s *session) fail(ctx context.Context, command string, err error) int {
 		if with != nil {
 			e.Data = with.data
 		}
-		_ = s.object(e) // standard output is gone; the exit code remains
-		return p.Exit
-	}
-	if with != nil && with.text != nil {
+		if s.object(e) == nil {
+			return p.Exit
+		}
+	} else if with != nil && with.text != nil {
 		shown := &page{}
 		with.text(shown)
-		_ = s.text(shown) // as above
+		_ = s.text(shown) // standard output is gone; what is told below remains
 	}
 	fmt.Fprint(s.Err, s.explain(p))
 	return p.Exit
@@ -143,6 +182,12 @@ func describe(ctx context.Context, err error) problem {
 	var child *exec.ExitError // the terminal's ctrl-C reaches children too
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.As(err, &child)) {
 		return problem{Code: "interrupted", Class: purser.ClassRetry, Detail: "interrupted", Exit: 130}
+	}
+	var full *unwritten
+	if errors.As(err, &full) {
+		return problem{
+			Code: "unwritten", Class: purser.ClassRetry, Detail: fmt.Sprintf("%s cannot be written: %v", full.what, reason(full.error)), Hint: full.hint, Exit: purser.ExitFailure,
+		}
 	}
 	var known *purser.Error
 	if !errors.As(err, &known) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -51,5 +53,32 @@ func TestARepeatedRefusalIsToldAsOne(t *testing.T) {
 		if said := strings.Contains(s.explain(p), "the answer that this key got before; a new key asks again"); said != replay || p.Replay != replay {
 			t.Errorf("a replay, %v: %s", replay, s.explain(p))
 		}
+	}
+}
+
+// A reader that has enough, of whatever the answer goes to, is no fault to speak of.
+func TestAClosedPipeEndsWithoutAWord(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	_ = r.Close()
+	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"--help"}, {"nonsense", "--json"}} {
+		var said bytes.Buffer
+		want := 141
+		if args[0] == "nonsense" {
+			want = purser.ExitUsage // the refusal is what counts, and standard error has it
+		}
+		code := Run(t.Context(), args, World{Out: w, Err: &said})
+		if code != want || want == 141 && said.Len() > 0 {
+			t.Errorf("%v: exit %d, %s", args, code, &said)
+		}
+	}
+	_, err = w.WriteString("x")
+	var said bytes.Buffer
+	s := &session{World: World{Out: io.Discard, Err: &said}}
+	if code := s.fail(t.Context(), "audit export", brokenOff("pipe", err)); code != 141 || said.Len() > 0 {
+		t.Errorf("a named pipe: exit %d, %s", code, &said)
 	}
 }
