@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
 
@@ -135,7 +138,8 @@ func (s *session) pipe(ctx context.Context, token string) error {
 		})
 	}
 	turns := &turns{answered: make(chan struct{}, 1)}
-	err = here.Run(ctx, &mcp.IOTransport{Reader: &asking{turns: turns, in: s.In, stop: ctx.Done()}, Writer: &answering{turns: turns, out: s.Out}})
+	out := &answering{turns: turns, out: s.Out}
+	err = here.Run(ctx, &mcp.IOTransport{Reader: &asking{turns: turns, in: s.In, lines: bufio.NewReader(s.In), refuse: out.refuse, stop: ctx.Done()}, Writer: out})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -149,59 +153,114 @@ type turns struct {
 	answered chan struct{}
 }
 
-// count adds n for each message of a chunk that is a request or an answer:
-// both have an id, and are one line each.
-func (t *turns) count(rest *[]byte, chunk []byte, n int64) {
-	*rest = append(*rest, chunk...)
-	for {
-		line, after, whole := bytes.Cut(*rest, []byte("\n"))
-		if !whole {
-			return
-		}
-		*rest = after
-		var m struct {
-			ID     json.RawMessage `json:"id"`
-			Method string          `json:"method"`
-		}
-		if json.Unmarshal(line, &m) == nil && m.ID != nil && (m.Method != "") == (n > 0) {
-			t.open.Add(n)
-		}
-	}
-}
-
-// asking is standard input; its end waits for the answers.
+// asking is standard input, a message a line; its end waits for the answers. The library
+// ends a session with the first line that it cannot read, so what is no message is
+// refused here. A batch, which only old revisions know, is handed on message by message,
+// and answered so: a batch that the library takes amiss would end the session too.
 type asking struct {
 	*turns
-	in   io.ReadCloser
-	stop <-chan struct{}
-	line []byte
+	in     io.Closer
+	lines  *bufio.Reader
+	refuse func(id any, code int, why string) error
+	stop   <-chan struct{}
+	rest   []byte // was read, and is to be handed on
 }
 
 func (a *asking) Close() error { return a.in.Close() }
 
 func (a *asking) Read(p []byte) (int, error) {
-	n, err := a.in.Read(p)
-	a.count(&a.line, p[:n], 1)
-	if err == nil || n > 0 {
-		return n, nil
+	for len(a.rest) == 0 {
+		line, err := a.line()
+		if refused := a.take(bytes.TrimSpace(line)); refused != nil {
+			return 0, refused
+		}
+		if err != nil && len(a.rest) == 0 {
+			a.await()
+			return 0, err
+		}
 	}
-	// A call takes at most a minute; one that was cancelled is never answered.
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+// line reads a line. Of one that is too long only what makes it so is kept.
+func (a *asking) line() (line []byte, err error) {
+	for {
+		part, err := a.lines.ReadSlice('\n')
+		if len(line) <= mcp.DefaultMaxLineLength {
+			line = append(line, part...)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+// take puts the messages of a line where they are handed on, and refuses what is none.
+func (a *asking) take(line []byte) error {
+	var batch []json.RawMessage
+	switch {
+	case len(line) == 0:
+		return nil
+	case len(line) > mcp.DefaultMaxLineLength:
+		return a.refuse(nil, jsonrpc.CodeInvalidRequest, "the line is too long")
+	case !json.Valid(line):
+		return a.refuse(nil, jsonrpc.CodeParseError, "the line is not JSON")
+	case line[0] != '[':
+		batch = append(batch, line)
+	case json.Unmarshal(line, &batch) != nil || len(batch) == 0:
+		return a.refuse(nil, jsonrpc.CodeInvalidRequest, "the batch is empty")
+	}
+	for _, text := range batch {
+		message, err := jsonrpc.DecodeMessage(text)
+		request, asks := message.(*jsonrpc.Request)
+		response, answers := message.(*jsonrpc.Response)
+		if err != nil || answers && response.Result == nil && response.Error == nil {
+			if err := a.refuse(idOf(text), jsonrpc.CodeInvalidRequest, "this is no JSON-RPC 2.0 message"); err != nil {
+				return err
+			}
+			continue
+		}
+		if asks && request.IsCall() {
+			a.open.Add(1)
+		}
+		a.rest = append(append(a.rest, text...), '\n')
+	}
+	return nil
+}
+
+// idOf is the id of a message that cannot be read otherwise; nil, which is null, if that cannot be either.
+func idOf(text []byte) any {
+	var m struct {
+		ID any `json:"id"`
+	}
+	_ = json.Unmarshal(text, &m) // as said
+	if id, err := jsonrpc.MakeID(m.ID); err == nil {
+		return id.Raw()
+	}
+	return nil
+}
+
+// await waits for the answers that are due. A call takes at most a minute; one that was
+// cancelled is never answered.
+func (a *asking) await() {
 	patience := time.After(time.Minute)
 	for a.open.Load() > 0 {
 		select {
 		case <-a.answered:
 		case <-patience:
-			return 0, err
+			return
 		case <-a.stop:
-			return 0, err
+			return
 		}
 	}
-	return 0, err
 }
 
 // answering is standard output.
 type answering struct {
 	*turns
+	mu   sync.Mutex
 	out  io.Writer
 	line []byte
 }
@@ -209,11 +268,44 @@ type answering struct {
 func (a *answering) Close() error { return nil }
 
 func (a *answering) Write(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	n, err := a.out.Write(p)
-	a.count(&a.line, p[:n], -1)
+	a.count(p[:n])
 	select {
 	case a.answered <- struct{}{}:
 	default: // whoever waits is told already
 	}
 	return n, err
+}
+
+// count notes each message of a chunk that is an answer: it has an id, no method, and
+// is one line.
+func (a *answering) count(chunk []byte) {
+	a.line = append(a.line, chunk...)
+	for {
+		line, after, whole := bytes.Cut(a.line, []byte("\n"))
+		if !whole {
+			return
+		}
+		a.line = after
+		var m struct {
+			ID     json.RawMessage `json:"id"`
+			Method string          `json:"method"`
+		}
+		if json.Unmarshal(line, &m) == nil && m.ID != nil && m.Method == "" {
+			a.open.Add(-1)
+		}
+	}
+}
+
+// refuse answers what is no message, which nobody counted.
+func (a *answering) refuse(id any, code int, why string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return json.NewEncoder(a.out).Encode(struct {
+		Version string         `json:"jsonrpc"`
+		ID      any            `json:"id"`
+		Error   *jsonrpc.Error `json:"error"`
+	}{"2.0", id, &jsonrpc.Error{Code: int64(code), Message: why}})
 }

@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/doortest"
@@ -24,6 +27,102 @@ import (
 // subscribed to: the pipe is its session.
 func TestThePipeTellsOfWhatWasSubscribedTo(t *testing.T) {
 	log := make(chan []purser.Event)
+	p := openPipe(t, log)
+	p.send(hello)
+	if about := p.hear(`"id":1`); !strings.Contains(about, `"subscribe":true`) || !strings.Contains(about, `"protocolVersion":"2025-06-18"`) {
+		t.Errorf("it offers %s", about)
+	}
+	p.send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+	p.send(`{"jsonrpc":"2.0","id":2,"method":"resources/templates/list"}`)
+	p.hear(`purser://plans/{plan}`)
+	p.send(`{"jsonrpc":"2.0","id":3,"method":"resources/read","params":{"uri":"purser://plans/pln_9"}}`)
+	p.hear(`"uri":"purser://plans/pln_9"`)
+	p.send(`{"jsonrpc":"2.0","id":4,"method":"resources/subscribe","params":{"uri":"purser://plans/pln_9"}}`)
+	p.hear(`"id":4`)
+	told := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case log <- []purser.Event{{Action: "approve", Target: "pln_9", Outcome: "accepted"}}:
+				time.Sleep(5 * time.Millisecond)
+			case <-told:
+				return
+			}
+		}
+	}()
+	if line := p.hear("notifications/resources/updated"); !strings.Contains(line, `"uri":"purser://plans/pln_9"`) {
+		t.Errorf("it says %s", line)
+	}
+	close(told)
+	p.close()
+}
+
+// What is no message is answered as JSON-RPC says, and the session goes on.
+func TestThePipeRefusesWhatIsNoMessageAndGoesOn(t *testing.T) {
+	p := openPipe(t, nil)
+	tooLong := strings.Repeat(" ", mcp.DefaultMaxLineLength) + `{}`
+	const none = `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"this is no JSON-RPC 2.0 message"}}`
+	refuses := func() {
+		t.Helper()
+		for _, c := range []struct{ line, want string }{
+			{`hello`, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"the line is not JSON"}}`},
+			{`{"jsonrpc":"2.0","id":7,`, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"the line is not JSON"}}`},
+			{`{"jsonrpc":"2.0","id":7,"method":"ping"}{}`, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"the line is not JSON"}}`},
+			{"[" + tooLong + "]", `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"the line is too long"}}`},
+			{`7`, none},
+			{`null`, none},
+			{`{}`, none},
+			{`[1]`, none},
+			{`[]`, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"the batch is empty"}}`},
+			{`{"jsonrpc":"2.0","method":7}`, none},
+			{`{"jsonrpc":"2.0","id":true,"method":"ping"}`, none},
+			{`{"jsonrpc":"1.0","id":"a","method":"ping"}`, `{"jsonrpc":"2.0","id":"a","error":{"code":-32600,"message":"this is no JSON-RPC 2.0 message"}}`},
+			{`{"jsonrpc":"2.0","id":8,"metod":"ping"}`, `{"jsonrpc":"2.0","id":8,"error":{"code":-32600,"message":"this is no JSON-RPC 2.0 message"}}`},
+		} {
+			p.send(c.line)
+			if got := <-p.lines; got != c.want {
+				t.Errorf("%.40s is answered\n%s, want\n%s", c.line, got, c.want)
+			}
+		}
+	}
+	refuses()
+	p.send(hello)
+	p.hear(`"id":1`)
+	p.send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+	refuses()
+	p.send("\r\n" + `{"jsonrpc":"2.0","id":9,"method":"ping"}` + "\r")
+	p.hear(`"id":9`)
+	p.send(`[{"jsonrpc":"2.0","id":10,"method":"ping"}, 7, {"jsonrpc":"2.0","id":11,"method":"ping"}]`)
+	var got []string
+	for range 3 {
+		got = append(got, <-p.lines)
+	}
+	slices.Sort(got)
+	if want := []string{`{"jsonrpc":"2.0","id":10,"result":{}}`, `{"jsonrpc":"2.0","id":11,"result":{}}`, none}; !slices.Equal(got, want) {
+		t.Errorf("a batch is answered %v", got)
+	}
+	// The last line of a here document may have no end, and is answered all the same.
+	if _, err := io.WriteString(p.in, `{"jsonrpc":"2.0","id":12,"method":"ping"}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.in.Close()
+	p.hear(`"id":12`)
+	p.close()
+}
+
+// hello begins a session.
+const hello = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`
+
+// pipe is purser mcp with a server behind it, which tells what is put into log.
+type pipe struct {
+	t     *testing.T
+	in    *os.File
+	lines chan string // that were printed
+	ended chan error
+}
+
+func openPipe(t *testing.T, log <-chan []purser.Event) *pipe {
+	t.Helper()
 	office := &doortest.Office{}
 	g, err := gate.New(gate.Config{Authenticator: office, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
 	if err != nil {
@@ -50,7 +149,7 @@ func TestThePipeTellsOfWhatWasSubscribedTo(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", door)
 	server := httptest.NewServer(mux)
-	defer server.Close() // waits for the listening request, which ends with the pipe
+	t.Cleanup(server.Close) // waits for the listening request, which ends with the pipe
 
 	in, type_, err := os.Pipe()
 	if err != nil {
@@ -59,7 +158,7 @@ func TestThePipeTellsOfWhatWasSubscribedTo(t *testing.T) {
 	printed, out := io.Pipe()
 	s := &session{World: World{In: in, Out: out, Version: "test"}, server: server.URL}
 	ctx, end := context.WithCancel(t.Context())
-	defer func() { end(); _ = type_.Close(); server.CloseClientConnections() }()
+	t.Cleanup(func() { end(); _ = type_.Close(); server.CloseClientConnections() })
 	ended := make(chan error, 1)
 	go func() {
 		err := s.pipe(ctx, doortest.Agent)
@@ -73,61 +172,43 @@ func TestThePipeTellsOfWhatWasSubscribedTo(t *testing.T) {
 			lines <- r.Text()
 		}
 	}()
-	send := func(line string) {
-		t.Helper()
-		if _, err := fmt.Fprintln(type_, line); err != nil {
-			t.Fatal(err)
-		}
+	return &pipe{t, type_, lines, ended}
+}
+
+func (p *pipe) send(line string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.in, line); err != nil {
+		p.t.Fatal(err)
 	}
-	hear := func(want string) string {
-		t.Helper()
-		for patience := time.After(2 * time.Minute); ; {
-			select {
-			case line, open := <-lines:
-				if !open {
-					t.Fatalf("it ended before %s: %v", want, <-ended)
-				}
-				if strings.Contains(line, want) {
-					return line
-				}
-			case <-patience:
-				t.Fatalf("it never says %s", want)
+}
+
+func (p *pipe) hear(want string) string {
+	p.t.Helper()
+	for patience := time.After(2 * time.Minute); ; {
+		select {
+		case line, open := <-p.lines:
+			if !open {
+				p.t.Fatalf("it ended before %s: %v", want, <-p.ended)
 			}
-		}
-	}
-	send(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`)
-	if about := hear(`"id":1`); !strings.Contains(about, `"subscribe":true`) || !strings.Contains(about, `"protocolVersion":"2025-06-18"`) {
-		t.Errorf("it offers %s", about)
-	}
-	send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
-	send(`{"jsonrpc":"2.0","id":2,"method":"resources/templates/list"}`)
-	hear(`purser://plans/{plan}`)
-	send(`{"jsonrpc":"2.0","id":3,"method":"resources/read","params":{"uri":"purser://plans/pln_9"}}`)
-	hear(`"uri":"purser://plans/pln_9"`)
-	send(`{"jsonrpc":"2.0","id":4,"method":"resources/subscribe","params":{"uri":"purser://plans/pln_9"}}`)
-	hear(`"id":4`)
-	told := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case log <- []purser.Event{{Action: "approve", Target: "pln_9", Outcome: "accepted"}}:
-				time.Sleep(5 * time.Millisecond)
-			case <-told:
-				return
+			if strings.Contains(line, want) {
+				return line
 			}
+		case <-patience:
+			p.t.Fatalf("it never says %s", want)
 		}
-	}()
-	if line := hear("notifications/resources/updated"); !strings.Contains(line, `"uri":"purser://plans/pln_9"`) {
-		t.Errorf("it says %s", line)
 	}
-	close(told)
-	_ = type_.Close()
+}
+
+// close ends the input, and waits for the session's end.
+func (p *pipe) close() {
+	p.t.Helper()
+	_ = p.in.Close()
 	select {
-	case err := <-ended:
+	case err := <-p.ended:
 		if err != nil {
-			t.Errorf("the pipe ends with %v", err)
+			p.t.Errorf("the pipe ends with %v", err)
 		}
 	case <-time.After(2 * time.Minute):
-		t.Fatal("the pipe does not end with its input")
+		p.t.Fatal("the pipe does not end with its input")
 	}
 }
