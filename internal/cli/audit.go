@@ -192,22 +192,25 @@ func (s *session) auditVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify FILE --key KEY", Short: "Verify an export, or one record's proof, with nothing but the public key", Args: needs("FILE"),
 		Long: "Verify an export of the log: every record, every checkpoint, every signed approval, every balance. Or the proof of one\n" +
-			"record, as purser audit prove writes it. It needs the file and the key and nothing else, no server. What an export alone cannot\n" +
+			"record, as purser audit prove writes it. FILE may be -, standard input. It needs the file and the key and nothing else, no server. What an export alone cannot\n" +
 			"exclude is said; --witness and --at-least exclude more.",
 		Example: "  purser audit verify audit.jsonl --key purser/...\n  purser audit verify audit.jsonl --key KEY --witness checkpoints.txt --at-least 1000\n" +
-			"  purser audit verify record-41.json --key KEY",
+			"  purser audit verify record-41.json --key KEY\n  gunzip -c audit.jsonl.gz | purser audit verify - --key KEY",
 	}
 	cmd.Flags().StringVar(&key, "key", "", "the log's public key, or @FILE that holds it")
 	cmd.Flags().StringVar(&witness, "witness", "", "file of checkpoints that were seen earlier")
 	cmd.Flags().Int64Var(&opt.AtLeast, "at-least", 0, "number of records that the log must have reached")
-	cmd.RunE = does(s, func(_ context.Context, args []string) (verified, error) {
-		if key == "" {
+	cmd.RunE = does(s, func(ctx context.Context, args []string) (verified, error) {
+		switch {
+		case key == "":
 			return verified{}, misused(cmd, "purser audit verify needs --key")
+		case opt.AtLeast < 0:
+			return verified{}, misused(cmd, "--at-least is a number of records, and not below 0")
 		}
 		if err := s.readVerifyFiles(&key, witness, &opt); err != nil {
 			return verified{}, err
 		}
-		return s.verifyExport(args[0], key, opt)
+		return await(ctx, func() (verified, error) { return s.verifyExport(args[0], key, opt) }) // a pipe may never end
 	}, showVerified)
 	return cmd
 }
@@ -239,23 +242,36 @@ func (s *session) readVerifyFiles(key *string, witness string, opt *audit.Verify
 }
 
 func (s *session) verifyExport(name, key string, opt audit.VerifyOptions) (verified, error) {
-	f, err := os.Open(s.path(name))
-	if err != nil {
-		return verified{}, purser.Errorf(purser.NotFound, "%s cannot be opened", name).WithCause(err)
+	f := s.In
+	if name == "-" {
+		name = "standard input"
+	} else {
+		var err error
+		if f, err = os.Open(s.path(name)); err != nil {
+			return verified{}, purser.Errorf(purser.NotFound, "%s cannot be opened", name).WithCause(err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
-	r := bufio.NewReader(f)
+	var begun beginning
+	r := bufio.NewReader(io.TeeReader(f, &begun))
 	if head, _ := r.Peek(len(proofHead)); string(head) == proofHead {
 		return verifyProof(name, r, key, opt)
 	}
 	report, err := audit.Verify(r, key, opt)
-	if wrongFile(err) {
-		if _, back := f.Seek(0, io.SeekStart); back == nil && !speaksOf(f, key) {
-			err = &notOurs{err, originOf(key)}
-		}
+	if wrongFile(err) && !speaksOf(io.MultiReader(bytes.NewReader(begun), f), key) {
+		err = &notOurs{err, originOf(key)}
 	}
 	v := verified{Report: report, CheckedAt: time.UnixMicro(report.CheckpointTime).UTC(), ActsByKind: report.ActsByMethod(), WithWitness: opt.Witness != nil}
 	return v, notVerified(name, v, err)
+}
+
+// beginning keeps what is read first, which a pipe does not give again: more than is
+// read until a fault in the first line is found.
+type beginning []byte
+
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), 1<<20-len(*b))]...)
+	return len(p), nil
 }
 
 // proofHead is how a proof begins, as every writer of it here writes it.

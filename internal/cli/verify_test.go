@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,21 +77,72 @@ func TestAWrongFileIsNoAlarmAndATamperedOneIs(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		for _, from := range []string{path, "-"} {
+			name := map[string]string{path: path, "-": "standard input"}[from]
+			var out, errs bytes.Buffer
+			exit := Run(t.Context(), []string{"audit", "verify", from, "--key", key}, World{In: piped(t, c.file), Out: &out, Err: &errs})
+			said := out.String() + errs.String()
+			if exit != c.exit || strings.Contains(said, "1970-01-01T00:00:00Z") {
+				t.Errorf("%s, %s: exit %d, want %d: %s", c.name, name, exit, c.exit, said)
+			}
+			if alarm := strings.Contains(said, "NOT VERIFIED") && strings.Contains(said, "purser stop organization"); alarm != (c.exit == 1) {
+				t.Errorf("%s, %s: an alarm, %v: %s", c.name, name, alarm, said)
+			}
+			if wrong := strings.Contains(said, "invalid_request: "+name+" is nothing of the log of this key (purser/ins_1/org_1)"); wrong != (c.exit == 2) {
+				t.Errorf("%s, %s: a wrong file, %v: %s", c.name, name, wrong, said)
+			}
+			if strings.HasPrefix(said, "verified") != (c.exit == 0) {
+				t.Errorf("%s, %s: it passes: %s", c.name, name, said)
+			}
+		}
+	}
+}
+
+// piped is a text that comes through a pipe.
+func piped(t *testing.T, text string) *os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() }) // ends the writing, if nobody reads
+	go func() {
+		_, _ = w.WriteString(text)
+		_ = w.Close()
+	}()
+	return r
+}
+
+// A pipe gives what was read of it to nobody again, and may go on for long.
+func TestATamperedLogIsAnAlarmHoweverLateItShows(t *testing.T) {
+	good, key := exportOf(t, "org_1")
+	for _, c := range []struct {
+		name, text string
+		alarm      bool
+	}{
+		{"short lines", strings.Repeat("hello\n", 1<<20) + good, true},
+		{"a long first line", strings.Repeat("x", 3<<20) + "\n" + good, true},
+		{"nothing of it", strings.Repeat("hello\n", 1<<20), false},
+	} {
 		var out, errs bytes.Buffer
-		exit := Run(t.Context(), []string{"audit", "verify", path, "--key", key}, World{Out: &out, Err: &errs})
-		said := out.String() + errs.String()
-		if exit != c.exit || strings.Contains(said, "1970-01-01T00:00:00Z") {
-			t.Errorf("%s: exit %d, want %d: %s", c.name, exit, c.exit, said)
+		exit := Run(t.Context(), []string{"audit", "verify", "-", "--key", key}, World{In: piped(t, c.text), Out: &out, Err: &errs})
+		if want := map[bool]int{true: 1, false: 2}[c.alarm]; exit != want {
+			t.Errorf("%s: exit %d, want %d: %s%s", c.name, exit, want, &out, &errs)
 		}
-		if alarm := strings.Contains(said, "NOT VERIFIED") && strings.Contains(said, "purser stop organization"); alarm != (c.exit == 1) {
-			t.Errorf("%s: an alarm, %v: %s", c.name, alarm, said)
-		}
-		if wrong := strings.Contains(said, "invalid_request: "+path+" is nothing of the log of this key (purser/ins_1/org_1)"); wrong != (c.exit == 2) {
-			t.Errorf("%s: a wrong file, %v: %s", c.name, wrong, said)
-		}
-		if strings.HasPrefix(said, "verified") != (c.exit == 0) {
-			t.Errorf("%s: it passes: %s", c.name, said)
-		}
+	}
+}
+
+// Nobody types an export: an interruption ends the wait for standard input.
+func TestAnInterruptionEndsTheWaitForAnExport(t *testing.T) {
+	_, key := exportOf(t, "org_1")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if exit := Run(ended(t), []string{"audit", "verify", "-", "--key", key}, World{In: r, Out: io.Discard, Err: io.Discard}); exit != 130 {
+		t.Errorf("exit %d, want 130", exit)
 	}
 }
 
