@@ -103,6 +103,8 @@ type Run struct {
 	EndedAt     *time.Time `json:"ended_at,omitempty"`
 	Token       string     `json:"token,omitempty"` // only in the answer that makes it
 	Orders      []Order    `json:"orders,omitempty"`
+
+	Budgets []BudgetLine `json:"budgets,omitempty"` // its other limits, in other currencies or for other periods; where one run is shown
 }
 
 // RunRef names a run; an agent's default is its own.

@@ -113,12 +113,15 @@ func showRun(p *page, r purser.Run) {
 		p.line("labels: %s", strings.Join(r.Labels, ", "))
 	}
 	p.line("a step above %s needs a person", r.Threshold)
+	if len(r.Budgets) > 0 {
+		budgetTable(p, append([]purser.BudgetLine{r.Budget}, r.Budgets...))
+	}
 	showOrders(p, r.Orders)
 }
 
 func (s *session) runShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show [RUN]", Short: "Show a run with its budget and orders; an agent's default is its own", Args: needs("[RUN]"),
+		Use: "show [RUN]", Short: "Show a run with its budgets and orders; an agent's default is its own", Args: needs("[RUN]"),
 		Example: "  purser run show run_01jd...",
 		RunE: does(s, func(ctx context.Context, args []string) (run purser.Run, err error) {
 			c, err := s.client()

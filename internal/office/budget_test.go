@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -301,4 +302,39 @@ func TestARefusedOrderSaysHowMuch(t *testing.T) {
 			h.saysHowMuch("place")
 		})
 	}
+}
+
+// Each limit of a run decides, so each is shown where the run is.
+func TestARunShowsItsLimitsInEachCurrencyAndPeriod(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(2000)
+		if shown := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID}); shown.Budgets != nil {
+			t.Errorf("one limit alone: %+v", shown.Budgets)
+		}
+		h.limit("run", run.ID, purser.Money{Amount: 700, Currency: "EUR"})
+		in := purser.SetBudget{Scope: "run", ID: run.ID, Period: purser.PeriodDay, Limit: usd(500)}
+		must[purser.BudgetLine](h, h.owner, "set_budget", in)
+		must[purser.Hold](h, agent, "charge_usage", usage(10))
+		shown := must[purser.Run](h, agent, "show_run", purser.RunRef{})
+		if b := shown.Budget; b.Limit != usd(2000) || b.Captured != 10 || b.Period != purser.PeriodRun {
+			t.Errorf("the limit that it was made with: %+v", b)
+		}
+		if len(shown.Budgets) != 2 {
+			t.Fatalf("beside it: %+v", shown.Budgets)
+		}
+		euro, day := shown.Budgets[0], shown.Budgets[1]
+		if euro.Limit != (purser.Money{Amount: 700, Currency: "EUR"}) || euro.Left != 700 || euro.Window != run.ID {
+			t.Errorf("in euros: %+v", euro)
+		}
+		if day.Limit != usd(500) || day.Captured != 10 || day.Left != 490 || day.Period != purser.PeriodDay || day.ResetsAt == nil {
+			t.Errorf("of the day: %+v", day)
+		}
+		h.later(24 * time.Hour)
+		shown = must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID})
+		if day := shown.Budgets[1]; day.Captured != 0 || day.Left != 500 {
+			t.Errorf("the next day: %+v", day)
+		}
+	})
 }

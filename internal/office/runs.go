@@ -1,6 +1,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -227,8 +228,44 @@ func (o *Office) ShowRun(ctx context.Context, by purser.Actor, in purser.RunRef)
 	if err != nil {
 		return run, err
 	}
-	run.Orders, err = ordersOf(rows, func(r db.OrdersOfRunRow) (db.Order, db.Hold) { return r.Order, r.Hold })
+	if run.Orders, err = ordersOf(rows, func(r db.OrdersOfRunRow) (db.Order, db.Hold) { return r.Order, r.Hold }); err != nil {
+		return run, err
+	}
+	run.Budgets, err = o.furtherLimits(ctx, q, by.Organization, run)
 	return run, err
+}
+
+// furtherLimits are a run's limits beside the one that it was made with, each in its window of now.
+func (o *Office) furtherLimits(ctx context.Context, q *db.Queries, org string, run purser.Run) (lines []purser.BudgetLine, err error) {
+	rows, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: org, Scope: purser.ScopeRun, Target: run.ID})
+	if err != nil || len(rows) < 2 {
+		return nil, err
+	}
+	of, err := q.Organization(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(of.Timezone)
+	if err != nil {
+		return nil, err
+	}
+	now := o.Now()
+	for _, b := range rows {
+		if b.Period == purser.PeriodRun && b.Currency == run.Budget.Limit.Currency {
+			continue
+		}
+		name := windowName(b, now, zone)
+		w, err := q.Window(ctx, db.WindowParams{Organization: org, Scope: b.Scope, Target: b.Target, Currency: b.Currency, Name: name})
+		if err != nil && !missing(err) { // a window that nothing was spent in yet is not there
+			return nil, err
+		}
+		w.Name = name
+		lines = append(lines, lineOf(b, w, now, zone))
+	}
+	slices.SortFunc(lines, func(a, b purser.BudgetLine) int {
+		return cmp.Or(cmp.Compare(a.Limit.Currency, b.Limit.Currency), cmp.Compare(a.Period, b.Period))
+	})
+	return lines, nil
 }
 
 // runOf is the run that a request names; agents have their own only.
