@@ -338,3 +338,40 @@ func TestARunShowsItsLimitsInEachCurrencyAndPeriod(t *testing.T) {
 		}
 	})
 }
+
+// To extend a run never takes from it: a time from now may well end before the run does,
+// and a limit is easily mistaken for what is added to it.
+func TestExtendingARunTakesNothingFromIt(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(2000, func(in *purser.CreateRun) { in.Expires = "6h" })
+		five := usd(500)
+		for _, c := range []struct {
+			name, says, hint string
+			in               purser.ExtendRun
+		}{
+			{"an earlier end", "which is later than 4h from now", "purser run end " + run.ID, purser.ExtendRun{Expires: "4h"}},
+			{"a lower limit", "may spend 20.00 USD already, which is more than 5.00 USD", `purser budget set run ` + run.ID + ` --limit "5.00 USD"`, purser.ExtendRun{Budget: &five}},
+			{"a lower limit for longer", "may spend 20.00 USD already", "purser budget set run", purser.ExtendRun{Expires: "9h", Budget: &five}},
+		} {
+			c.in.Run = run.ID
+			c.in.Act = h.sign("extend_run", c.in)
+			_, err := do[purser.Run](h, h.owner, "extend_run", c.in)
+			if e := refused(t, err, purser.InvalidRequest); !strings.Contains(e.Detail, c.says) || !strings.Contains(e.Hint, c.hint) {
+				t.Errorf("%s: %s (%s)", c.name, e.Detail, e.Hint)
+			}
+			if is := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID}); is.Budget.Limit != usd(2000) || !is.ExpiresAt.Equal(run.ExpiresAt) {
+				t.Errorf("%s: the run has %s until %s", c.name, is.Budget.Limit, is.ExpiresAt)
+			}
+		}
+		same, more := usd(2000), usd(2100)
+		for _, in := range []purser.ExtendRun{{Run: run.ID, Budget: &same, Expires: "7h"}, {Run: run.ID, Budget: &more}} {
+			in.Act = h.sign("extend_run", in)
+			if is := must[purser.Run](h, h.owner, "extend_run", in); is.Budget.Limit != *in.Budget || !is.ExpiresAt.After(run.ExpiresAt) {
+				t.Errorf("the run has %s until %s", is.Budget.Limit, is.ExpiresAt)
+			}
+		}
+		h.verify()
+	})
+}

@@ -329,7 +329,8 @@ func runState(row db.Run, stops []purser.StopInfo, now time.Time) string {
 	return "active"
 }
 
-// ExtendRun gives a run more time or money; it needs the person's signature.
+// ExtendRun gives a run more time or money; it needs the person's signature. What would
+// take some of either is refused: whoever extends a run does not mean that.
 func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.ExtendRun) (purser.Run, error) {
 	return once(ctx, o, by, "extend_run", in, func(t *store.Turn) (purser.Run, error) {
 		signed, err := o.signed(ctx, t, by, "extend_run", in, in.Act)
@@ -351,6 +352,10 @@ func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.Exten
 				return purser.Run{}, err
 			}
 			until := store.Micro(t.Now.Add(life))
+			if until < row.ExpiresAt {
+				return purser.Run{}, purser.Errorf(purser.InvalidRequest, "run %s lives until %s already, which is later than %s from now", row.ID, store.Time(row.ExpiresAt).Format(time.RFC3339), in.Expires).
+					WithHint("name a longer time; purser run end %s ends it now", row.ID)
+			}
 			if err := t.ExtendRun(ctx, db.ExtendRunParams{Organization: t.Org, ID: row.ID, ExpiresAt: until}); err != nil {
 				return purser.Run{}, err
 			}
@@ -362,6 +367,14 @@ func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.Exten
 		if in.Budget != nil {
 			if in.Budget.Currency != row.Currency || in.Budget.Amount < 0 {
 				return purser.Run{}, purser.Errorf(purser.InvalidRequest, "the run's budget is in %s", row.Currency)
+			}
+			is, err := t.Budget(ctx, db.BudgetParams{Organization: t.Org, Scope: purser.ScopeRun, Target: row.ID, Currency: row.Currency, Period: purser.PeriodRun})
+			if err != nil {
+				return purser.Run{}, err
+			}
+			if in.Budget.Amount < is.LimitMinor {
+				return purser.Run{}, purser.Errorf(purser.InvalidRequest, "run %s may spend %s already, which is more than %s", row.ID, purser.Money{Amount: is.LimitMinor, Currency: row.Currency}, in.Budget).
+					WithHint("purser budget set run %s --limit %q lowers it, without a signature", row.ID, in.Budget.String())
 			}
 			if err := o.setLimit(ctx, t, purser.ScopeRun, row.ID, purser.PeriodRun, *in.Budget); err != nil {
 				return purser.Run{}, err
