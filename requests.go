@@ -403,6 +403,7 @@ type BudgetLine struct {
 	Needed     int64      `json:"needed,omitempty"`     // in a refusal: what was asked
 	Thresholds []int      `json:"thresholds,omitempty"` // percentages of the limit that people are told of
 	ResetsAt   *time.Time `json:"resets_at,omitempty"`  // when the next window begins
+	Replay     bool       `json:"replay,omitempty"`     // an answer of before: the limit as its key set it then
 }
 
 // SetBudget sets a limit. Lowering is reducing; raising needs a signed act.

@@ -28,6 +28,10 @@ func (s *session) budgetShow() *cobra.Command {
 // limitSet shows a limit that was set, and says so when it is spent already.
 func limitSet(p *page, v purser.BudgetLine) {
 	budgetTable(p, []purser.BudgetLine{v})
+	if v.Replay {
+		p.line("this key was decided before: the limit as it was set then; purser budget show tells what it is now")
+		return
+	}
 	if use := v.Held + v.Captured - v.Refunded; use > 0 && v.Left == 0 {
 		until := "the limit is raised"
 		if v.ResetsAt != nil {

@@ -217,7 +217,9 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		}
 	}
 	before, _ := o.spentSoFar(ctx, by, in) // what is wrong here, the turn says
-	return once(ctx, o, by, "set_budget", in, func(t *store.Turn) (purser.BudgetLine, error) {
+	decided := false
+	line, err := once(ctx, o, by, "set_budget", in, func(t *store.Turn) (purser.BudgetLine, error) {
+		decided = true
 		scope, target, err := o.budgetTarget(ctx, t.Queries, by, in)
 		if err != nil {
 			return purser.BudgetLine{}, err
@@ -261,6 +263,8 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		}
 		return line, o.tellReached(ctx, t, line)
 	})
+	line.Replay = err == nil && !decided
+	return line, err
 }
 
 // limited records a new limit, and shows it in the window of now.

@@ -166,3 +166,26 @@ func repeated(err error) bool {
 	var no *purser.Error
 	return errors.As(err, &no) && no.Replay
 }
+
+// A limit that was changed since is not what its key's answer says: whoever repeats the
+// key is told that the answer is the one of then, and nothing is changed.
+func TestARepeatedLimitSaysThatItIsOfThen(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(2000)
+		by := h.owner
+		by.Key = "limit-1"
+		in := purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(1500)}
+		if line := must[purser.BudgetLine](h, by, "set_budget", in); line.Replay || line.Limit != usd(1500) {
+			t.Errorf("the first answer: %+v", line)
+		}
+		h.limit("run", run.ID, usd(900))
+		if line := must[purser.BudgetLine](h, by, "set_budget", in); !line.Replay || line.Limit != usd(1500) {
+			t.Errorf("the answer of before: %+v", line)
+		}
+		if is := must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: run.ID}).Budget; is.Limit != usd(900) || is.Replay {
+			t.Errorf("the limit now: %+v", is)
+		}
+	})
+}
