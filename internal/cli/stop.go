@@ -49,7 +49,41 @@ func (s *session) stop() *cobra.Command {
 		}
 		return followed(ctx, c, stop), nil
 	}, showStop)
+	cmd.AddCommand(s.stopList(), s.stopShow())
 	return cmd
+}
+
+func (s *session) stopList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List stops that are in force", Args: needs(), Example: "  purser stop list",
+		RunE: does(s, func(ctx context.Context, _ []string) (purser.List[purser.StopInfo], error) {
+			c, err := s.client()
+			if err != nil {
+				return purser.List[purser.StopInfo]{}, err
+			}
+			return all(ctx, c.ListStops)
+		}, func(p *page, v purser.List[purser.StopInfo]) {
+			if len(v.Items) == 0 {
+				p.line("No stop is in force.")
+				return
+			}
+			stopTable(p, v.Items)
+		}),
+	}
+}
+
+func (s *session) stopShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show STOP", Short: "Show a stop, what it could not stop, and what became of each revocation", Args: needs("STOP"),
+		Example: "  purser stop show stp_01jd...",
+		RunE: does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
+			c, err := s.client()
+			if err != nil {
+				return stop, err
+			}
+			return c.ShowStop(ctx, purser.StopRef{Stop: args[0]})
+		}, showStop),
+	}
 }
 
 // ownOrganization takes the name by which a person knows their organization for leaving
@@ -113,7 +147,10 @@ func showStop(p *page, v purser.StopInfo) {
 		p.line("could not be stopped: %s %s, %s, held %s", cmp.Or(o.Order, o.Hold), o.What, o.State, o.Held)
 	}
 	for _, e := range v.Effects {
-		p.line("%s %s: %s %s", e.Kind, e.Target, e.State, e.Detail)
+		p.line("%s", strings.TrimSpace(fmt.Sprintf("%s %s: %s %s", e.Kind, e.Target, e.State, e.Detail)))
+	}
+	if pending(v) {
+		p.line("what is pending is tried again; what became of it: purser stop show %s", v.ID)
 	}
 	if v.LiftedAt == nil {
 		p.line("next: purser resume %s", v.ID)
