@@ -48,7 +48,7 @@ func (s *session) byDevice(ctx context.Context, c *client.Client, resume string)
 		return signedIn{}, err
 	}
 	if s.json {
-		return signedIn{Server: p.Server, ExpiresAt: p.ExpiresAt.Format("2006-01-02 15:04 MST"), deviceAsks: &deviceAsks{
+		return signedIn{Server: p.Server, ExpiresAt: p.ExpiresAt, deviceAsks: &deviceAsks{
 			State: "waiting", UserCode: asked.UserCode, Page: asked.Page, CompletePage: asked.CompletePage, Resume: resume,
 		}}, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +15,12 @@ import (
 
 // signedIn is what login shows; the token itself stays in the file.
 type signedIn struct {
-	Server       string `json:"server"`
-	Organization string `json:"organization,omitempty"`
-	Person       string `json:"person,omitempty"`
-	Name         string `json:"name,omitempty"`
-	ExpiresAt    string `json:"expires_at"`
-	Stored       string `json:"stored,omitempty"` // the file that was written
+	Server       string    `json:"server"`
+	Organization string    `json:"organization,omitempty"`
+	Person       string    `json:"person,omitempty"`
+	Name         string    `json:"name,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	Stored       string    `json:"stored,omitempty"` // the file that was written
 	*deviceAsks
 }
 
@@ -61,7 +62,7 @@ func (s *session) login() *cobra.Command {
 		return s.stored(got, in.Email)
 	}, func(p *page, v signedIn) {
 		p.line("Signed in at %s as %s.", v.Server, v.Name)
-		p.line("wrote %s (mode 600, until %s)", v.Stored, v.ExpiresAt)
+		p.line("wrote %s (mode 600, until %s)", v.Stored, v.ExpiresAt.Format("2006-01-02 15:04 MST"))
 		p.line("next: purser init NAME")
 	})
 	return cmd
@@ -74,7 +75,7 @@ func (s *session) stored(got purser.SignedIn, email string) (signedIn, error) {
 	path, err := s.credentialsFile()
 	return signedIn{
 		Server: s.address(), Organization: got.Organization, Person: got.Person, Name: got.Name,
-		ExpiresAt: got.ExpiresAt.UTC().Format("2006-01-02 15:04 MST"), Stored: path,
+		ExpiresAt: got.ExpiresAt.UTC(), Stored: path,
 	}, err
 }
 
