@@ -46,14 +46,16 @@ func ValidCurrency(s string) bool {
 }
 
 // ParseMoney reads "20", "20.5" or "20.00 USD"; currency is used when the text
-// names none. More decimals than the currency has are refused, not rounded.
+// names none. Either may be in small letters, as people type it. More decimals than the
+// currency has are refused, not rounded.
 func ParseMoney(text, currency string) (Money, error) {
 	number, named, _ := strings.Cut(strings.TrimSpace(text), " ")
-	if named = strings.ToUpper(strings.TrimSpace(named)); named != "" {
+	if named = strings.TrimSpace(named); named != "" {
 		currency = named
 	}
-	if !ValidCurrency(currency) {
-		return Money{}, fmt.Errorf("%q is not an ISO 4217 currency", currency)
+	given := currency
+	if currency = strings.ToUpper(given); !ValidCurrency(currency) {
+		return Money{}, fmt.Errorf("%q is not an ISO 4217 currency", given)
 	}
 	whole, part, dotted := strings.Cut(number, ".")
 	exp := Exponent(currency)
