@@ -232,6 +232,9 @@ func Raise(b purser.BudgetLine) string {
 	if b.Period != "" && b.Period != purser.PeriodRun {
 		command += " --period " + b.Period
 	}
+	if c := b.Limit.Currency; c != "" && c != "USD" { // which the command line takes an amount for
+		return command + fmt.Sprintf(" --limit %q", "AMOUNT "+c)
+	}
 	return command + " --limit AMOUNT"
 }
 

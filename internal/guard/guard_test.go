@@ -167,6 +167,10 @@ func TestARefusalSaysWhatToType(t *testing.T) {
 		{"a currency that the run has not", func(s *Spend) { s.Amount.Currency = "EUR" }, `purser budget set run run_1 --limit "20 EUR"`},
 		{"a label that a shell would run", label("team=$(id);x 'y'"), `purser budget set label 'team=$(id);x '\''y'\''' --period day --limit AMOUNT`},
 		{"a label that is one word", label("team=search"), "purser budget set label team=search --period day --limit AMOUNT"},
+		{"a limit in another currency", func(s *Spend) {
+			s.Amount.Currency = "EUR"
+			s.Budgets = []Budget{{purser.BudgetLine{Scope: "run", ID: "run_1", Period: "run", Limit: purser.Money{Amount: 1, Currency: "EUR"}}}}
+		}, `purser budget set run run_1 --limit "AMOUNT EUR"`},
 		{"a renewal in a currency that nothing has", func(s *Spend) { s.Amount.Currency, s.Run = "EUR", nil }, `purser budget set provider local --limit "20 EUR"`},
 	} {
 		sp := fine()

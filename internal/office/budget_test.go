@@ -375,3 +375,25 @@ func TestExtendingARunTakesNothingFromIt(t *testing.T) {
 		h.verify()
 	})
 }
+
+// What is named for a refusal raises the limit that refused, and lowers no other: a run
+// whose day is spent is not extended to what the day would need.
+func TestAPlanAboveAPeriodOfItsRunNamesThatPeriod(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(2000)
+	must[purser.BudgetLine](h, h.owner, "set_budget", purser.SetBudget{Scope: "run", ID: run.ID, Period: purser.PeriodDay, Limit: usd(500)})
+	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	e := refused(t, err, purser.BudgetExceeded)
+	if len(e.Budgets) != 1 || e.Budgets[0].Period != purser.PeriodDay {
+		t.Errorf("the refusal lists %+v", e.Budgets)
+	}
+	if want := "purser budget set run " + run.ID + " --period day --limit AMOUNT"; !strings.HasSuffix(e.Hint, want) {
+		t.Errorf("the hint is %q, want %q", e.Hint, want)
+	}
+	own, agent := h.run(700)
+	_, err = do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	if e, want := refused(t, err, purser.BudgetExceeded), "purser run extend "+own.ID+` --budget "12.00 USD"`; !strings.HasSuffix(e.Hint, want) {
+		t.Errorf("the hint is %q, want %q", e.Hint, want)
+	}
+}

@@ -142,7 +142,7 @@ func (d *draft) explainBudgets(lines []purser.BudgetLine, refused *purser.Error,
 	var failed []purser.BudgetLine
 	for _, b := range lines {
 		for _, r := range refused.Budgets {
-			if r.Scope == b.Scope && r.ID == b.ID && r.Limit.Currency == b.Limit.Currency {
+			if r.Scope == b.Scope && r.ID == b.ID && r.Period == b.Period && r.Limit.Currency == b.Limit.Currency {
 				b.Needed = d.need(b, total.Currency)
 				failed = append(failed, b)
 			}
@@ -157,16 +157,11 @@ func (d *draft) explainBudgets(lines []purser.BudgetLine, refused *purser.Error,
 	err := purser.Errorf(purser.BudgetExceeded, "the plan needs %s and %s is left of the %s's budget of %s",
 		purser.Money{Amount: least.Needed, Currency: total.Currency}, purser.Money{Amount: least.Left, Currency: total.Currency}, least.Scope, least.Limit)
 	err.Budgets = failed
-	if least.Scope == "run" {
-		return err.WithHint("a person can raise it: purser run extend %s --budget %s", orName(least.ID, "RUN"), major(least.Limit.Amount+least.Needed-least.Left, total.Currency))
+	if own := d.run.Currency == "" || d.run.Currency == total.Currency; own && least.Scope == purser.ScopeRun && least.Period == purser.PeriodRun {
+		enough := purser.Money{Amount: least.Limit.Amount + least.Needed - least.Left, Currency: total.Currency}
+		return err.WithHint("a person can raise it: purser run extend %s --budget %q", orName(least.ID, "RUN"), enough.String())
 	}
 	return err.WithHint("a person can raise it: %s", guard.Raise(least))
-}
-
-// major writes an amount without its currency, as the command line takes it.
-func major(amount int64, currency string) string {
-	m := purser.Money{Amount: amount, Currency: currency}.String()
-	return m[:len(m)-len(currency)-1]
 }
 
 func perMonth(amount int64, currency, interval string) int64 {
