@@ -61,7 +61,7 @@ func (s *session) stopList() *cobra.Command {
 			if err != nil {
 				return purser.List[purser.StopInfo]{}, err
 			}
-			return all(ctx, c.ListStops)
+			return c.ListStops(ctx, purser.None{})
 		}, func(p *page, v purser.List[purser.StopInfo]) {
 			if len(v.Items) == 0 {
 				p.line("No stop is in force.")
