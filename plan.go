@@ -76,9 +76,9 @@ type Plan struct {
 	Digest    string       `json:"digest"` // sha256: over the RFC 8785 form of Terms
 	Terms     PlanTerms    `json:"terms"`
 	Totals    Totals       `json:"totals"`
-	Budgets   []BudgetLine `json:"budgets"` // as they were when planned
-	Blockers  []Blocker    `json:"blockers,omitempty"`
-	Reasons   []Reason     `json:"reasons,omitempty"` // why a person is asked
+	Budgets   []BudgetLine `json:"budgets"`            // as they were when planned
+	Blockers  []Blocker    `json:"blockers,omitempty"` // what would refuse it if it began now; not signed
+	Reasons   []Reason     `json:"reasons,omitempty"`  // why a person is asked
 	Orders    []Order      `json:"orders,omitempty"`
 	Approval  *Approval    `json:"approval,omitempty"`
 	Votes     []Vote       `json:"votes,omitempty"` // the yes of each person, where two are needed

@@ -50,6 +50,9 @@ func showTerms(p *page, v purser.Plan) {
 	for _, r := range v.Reasons {
 		p.line("a person is asked%s: %s (%s)", ofStep(r.Step), r.Detail, r.Code)
 	}
+	for _, b := range v.Blockers {
+		p.line("refused if it began now%s: %s: %s%s", ofStep(b.Step), b.Code, b.Detail, hinted(b.Hint))
+	}
 	p.line("digest %s", v.Digest)
 }
 

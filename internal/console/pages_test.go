@@ -316,3 +316,20 @@ func TestThePageOfAPlanTellsOfANewerOneForTheSameThing(t *testing.T) {
 		t.Error("the newer plan's page says that there is a newer one, or not what changed")
 	}
 }
+
+// Nobody signs in vain unknowing: what the pace of the run will refuse stands on the page.
+func TestThePageOfAPlanTellsWhatWouldRefuseIt(t *testing.T) {
+	h := open(t)
+	h.provider("Harbor")
+	_, agent := h.run("coder", "put the shop on superseal.club", 400000)
+	once, twice := domain("harbor", "superseal.club"), domain("harbor", "superseal.club")
+	twice.Name = "twice"
+	const told = "It would be refused if it began now."
+	if _, _, page := h.get("/approvals/" + h.plan(agent, "", once).ID); strings.Contains(page, told) {
+		t.Error("a plan that nothing would refuse says that something would")
+	}
+	_, _, page := h.get("/approvals/" + h.plan(agent, "", once, twice).ID)
+	if !strings.Contains(page, told) || !strings.Contains(page, "Step 3: ") || !strings.Contains(page, "purser add SERVICE --again") {
+		t.Error("the page does not say which step is a repeat, or what to do")
+	}
+}

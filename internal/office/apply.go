@@ -126,7 +126,7 @@ func (o *Office) unfinished(ctx context.Context, by purser.Actor, id string) (pu
 // needsApproval tells the agent that a person must decide, and the person how.
 func needsApproval(plan purser.Plan) *purser.Error {
 	err := purser.Errorf(purser.NeedsApproval, "a person must approve plan %s", plan.ID)
-	err.Plan = plan.ID
+	err.Plan, err.Blockers = plan.ID, plan.Blockers
 	return err.WithHint("purser approve %s", plan.ID)
 }
 

@@ -11,17 +11,35 @@ import (
 	"github.com/purser-dev/purser/internal/seal"
 )
 
+// sellsToo registers another provider with the same catalog: shop0, shop1, and so on.
+func (h *house) sellsToo(n int) {
+	h.t.Helper()
+	wire := strings.Replace(manifest, `"Local"`, fmt.Sprintf(`"Shop%d"`, n), 1)
+	name, err := h.o.RegisterProvider(h.ctx, wire, seal.NewSecret("signing"), seal.NewSecret("pur_prv_"+strings.Repeat(string(rune('b'+n)), 52)))
+	if err == nil {
+		err = h.o.Fetch(h.ctx, name)
+	}
+	if err != nil {
+		h.t.Fatal(explain(err))
+	}
+}
+
+// railAt is the rail of the provider that is named when it charges.
+func (h *house) railAt(at *string) func(ctx context.Context, token, order string, amount int64) error {
+	return func(ctx context.Context, token, order string, amount int64) error {
+		_, err := h.charge(purser.Actor{Kind: purser.Provider, ID: *at}, purser.Charge{
+			Token: token, AmountMinor: amount, Currency: "USD", IdempotencyKey: "charge/" + order, ResourceID: "r_" + order,
+		})
+		return err
+	}
+}
+
 // CONTROLS, defaults: an agent that suddenly buys everywhere waits for a person.
 func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 	t.Parallel()
 	h := open(t, aDB(t))
 	at := ""
-	h.seller.pay = func(ctx context.Context, token, order string, amount int64) error {
-		_, err := h.charge(purser.Actor{Kind: purser.Provider, ID: at}, purser.Charge{
-			Token: token, AmountMinor: amount, Currency: "USD", IdempotencyKey: "charge/" + order, ResourceID: "r_" + order,
-		})
-		return err
-	}
+	h.seller.pay = h.railAt(&at)
 	_, agent := h.run(20_000)
 	buy := func(provider, name string, meant bool) error {
 		t.Helper()
@@ -31,14 +49,7 @@ func TestABurstToNewProvidersNeedsAPerson(t *testing.T) {
 		return err
 	}
 	for n := range 5 {
-		wire := strings.Replace(manifest, `"Local"`, fmt.Sprintf(`"Shop%d"`, n), 1)
-		name, err := h.o.RegisterProvider(h.ctx, wire, seal.NewSecret("signing"), seal.NewSecret("pur_prv_"+strings.Repeat(string(rune('b'+n)), 52)))
-		if err == nil {
-			err = h.o.Fetch(h.ctx, name)
-		}
-		if err != nil {
-			t.Fatal(explain(err))
-		}
+		h.sellsToo(n)
 	}
 	for n := range 3 {
 		if err := buy(fmt.Sprintf("shop%d", n), fmt.Sprintf("n%d.club", n), false); err != nil {

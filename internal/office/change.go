@@ -89,7 +89,7 @@ func (d *draft) change(ctx context.Context, entry catalog.Entry, p Provider, s p
 	}
 	step := purser.PlanStep{
 		N: len(d.terms.Steps) + 1, Kind: purser.UpdateStep, Provider: p.Name, Service: entry.Ref.Service, Name: row.Name, Item: entry.Ref.String(),
-		Effect: purser.Changes, Configuration: offer.Configuration, Resource: row.ID, Meant: s.Meant,
+		Effect: purser.Changes, Configuration: offer.Configuration, Resource: row.ID,
 	}
 	if len(entry.Categories) > 0 {
 		step.Category = entry.Categories[0]

@@ -24,7 +24,9 @@ type draft struct {
 	quotes   map[int]string
 	reasons  []purser.Reason
 	blockers []*purser.Error
-	steps    []int // of the request, for each blocker
+	tooFast  []purser.Blocker // what the guards of pace would refuse now, by step of the terms
+	steps    []int            // of the request, for each blocker
+	made     []int            // of the request, for each step of the terms
 	totals   purser.Totals
 	budgets  []purser.BudgetLine
 
@@ -57,13 +59,17 @@ func (d *draft) refusal() *purser.Error {
 	for i, b := range d.blockers {
 		first.Blockers = append(first.Blockers, purser.Blocker{Code: b.Code, Step: d.steps[i], Detail: b.Detail, Hint: b.Hint})
 	}
+	for _, b := range d.tooFast {
+		b.Step = d.made[b.Step-1]
+		first.Blockers = append(first.Blockers, b)
+	}
 	return &first
 }
 
 func (d *draft) show(o *Office, by purser.Actor) (purser.Plan, error) {
 	digest, err := digestOf(d.terms)
 	return purser.Plan{
-		State: purser.PlanWaiting, Digest: digest, Terms: d.terms, Totals: d.totals, Budgets: d.budgets, Reasons: d.reasons,
+		State: purser.PlanWaiting, Digest: digest, Terms: d.terms, Totals: d.totals, Budgets: d.budgets, Blockers: d.tooFast, Reasons: d.reasons,
 		By: by, CreatedAt: o.Now().UTC(), ExpiresAt: o.Now().Add(o.Defaults.RequestTTL).UTC(),
 	}, err
 }
@@ -96,9 +102,22 @@ func (o *Office) resolve(ctx context.Context, by purser.Actor, in purser.MakePla
 			}
 			d.block(i+1, coded)
 		}
+		for n := len(d.made); n < len(d.terms.Steps); n++ {
+			d.made = append(d.made, i+1)
+			d.meant(&d.terms.Steps[n], s.Meant)
+		}
 	}
 	d.totals = totals(d.terms.Steps)
 	return d, d.preflight(ctx)
+}
+
+// meant marks a step whose request is meant: the account and the files that come with a
+// service go as it does. An account asks a person anyway.
+func (d *draft) meant(step *purser.PlanStep, meant bool) {
+	step.Meant = meant
+	if meant && step.Kind != purser.LinkStep {
+		d.because(step.N, "meant", "it is a repeat on purpose")
+	}
 }
 
 // place finds the run and the project that the plan belongs to.
@@ -409,7 +428,7 @@ func (d *draft) buy(ctx context.Context, p Provider, entry catalog.Entry, offer 
 	n := len(d.terms.Steps) + 1
 	step := purser.PlanStep{
 		N: n, Kind: purser.ServiceStep, Provider: p.Name, Service: entry.Ref.Service, Name: s.Name, Item: entry.Ref.String(), Effect: purser.Creates,
-		Configuration: offer.Configuration, Meant: s.Meant,
+		Configuration: offer.Configuration,
 	}
 	if len(entry.Categories) > 0 {
 		step.Category = entry.Categories[0]
@@ -445,9 +464,6 @@ func (d *draft) reasonsFor(s purser.PlanStep) {
 	}
 	if price.Cap == "none" {
 		d.because(s.N, "uncapped", "%s bills by itself; Purser cannot cap it", s.Provider)
-	}
-	if s.Meant {
-		d.because(s.N, "meant", "it is a repeat on purpose")
 	}
 }
 

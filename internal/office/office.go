@@ -142,6 +142,7 @@ type Office struct {
 	Config
 	installation string
 	guards       guard.Set
+	pace         guard.Set // those of the guards that read what was ordered lately
 
 	mu       sync.Mutex
 	walkers  map[string]chan struct{} // plans that are being applied by this process
@@ -184,18 +185,20 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 		news: newNews(), behind: newBehind(), refresh: map[string]*sync.Mutex{}, relinks: map[string]time.Time{}, listings: map[string]listing{},
 		daybooks: map[string]*daybook{}, tails: map[string]*tail{}, queues: newQueues(mostWorkers(cfg.Store.Dialect())),
 	}
-	o.guards = guard.Set{
+	o.pace = guard.Set{
+		guard.Repeat{Within: 10 * time.Minute},
+		guard.Breaker{Most: 3},
+		guard.Burst{Most: newMost},
+		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
+	}
+	o.guards = append(guard.Set{
 		guard.Stops{},
 		guard.Clock{Most: purser.MostClockSkew},
 		guard.OpenRun{},
 		guard.AllowedProvider{},
 		guard.Budgeted{},
 		guard.Budgets{},
-		guard.Repeat{Within: 10 * time.Minute},
-		guard.Breaker{Most: 3},
-		guard.Burst{Most: newMost},
-		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
-	}
+	}, o.pace...)
 	o.life, o.end = context.WithCancel(context.WithoutCancel(ctx))
 	o.leaving, o.leave = context.WithCancel(o.life)
 	if cfg.Store.Dialect() == store.SQLite {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -15,7 +14,6 @@ import (
 	"github.com/purser-dev/purser/internal/notice"
 	"github.com/purser-dev/purser/internal/rail"
 	"github.com/purser-dev/purser/internal/seal"
-	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -314,91 +312,19 @@ func planOpen(t *store.Turn, plan db.Plan) *purser.Error {
 	return nil
 }
 
-// newMost is from how many providers an agent may buy for the first time within an
-// hour (CONTROLS, defaults).
-const newMost = 3
-
-// newProviders finds those of the last hour that the organization had never bought
-// from before. With less than newMost of them there is nothing to ask.
-func (o *Office) newProviders(ctx context.Context, t *store.Turn, sp *guard.Spend, recent []db.Order) error {
-	since := store.Micro(t.Now.Add(-time.Hour))
-	var all []string
-	if sp.Path.Agent != "" { // what it ordered without a plan
-		var err error
-		all, err = t.OrderedFrom(ctx, db.OrderedFromParams{Organization: t.Org, Agent: sp.Path.Agent, After: since})
-		if err != nil {
-			return fmt.Errorf("looking for orders without a plan: %w", err)
-		}
-	}
-	for _, r := range recent {
-		if r.Amount > 0 && !slices.Contains(all, r.Provider) {
-			all = append(all, r.Provider)
-		}
-	}
-	if len(all) < newMost {
-		return nil
-	}
-	for _, p := range all {
-		known, err := o.boughtBefore(ctx, t, p, since)
-		if err != nil {
-			return err
-		}
-		if !known {
-			sp.NewSince = append(sp.NewSince, p)
-		}
-	}
-	known, err := o.boughtBefore(ctx, t, sp.Provider, since)
-	sp.New = !known
-	return err
-}
-
-// boughtBefore reports whether something was bought from a provider until some time,
-// by a plan or without one.
-func (o *Office) boughtBefore(ctx context.Context, t *store.Turn, provider string, until int64) (bool, error) {
-	before, err := t.BoughtBefore(ctx, db.BoughtBeforeParams{Organization: t.Org, Provider: provider, Until: until})
-	if err == nil && before == 0 {
-		before, err = t.PaidBefore(ctx, db.PaidBeforeParams{Organization: t.Org, Provider: provider, Until: until})
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking for earlier orders from %s: %w", provider, err)
-	}
-	return before > 0, nil
-}
-
 // spend gathers, inside the turn, every fact that the guards read.
 func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purser.PlanStep) (guard.Spend, error) {
-	sp := guard.Spend{
-		Now: t.Now, Skew: t.Skew, NoZone: t.NoZone, Amount: purser.Money{Amount: step.Price.Now, Currency: step.Price.Currency}, Provider: step.Provider,
-		Target: target(step), Order: true, Meant: step.Meant, Run: guardRun(run), Path: guardPath(run, step.Provider),
-	}
+	sp := ordering(run, step, t.Now)
+	sp.Skew, sp.NoZone = t.Skew, t.NoZone
 	var err error
 	if sp.Stops, err = o.stopsFor(ctx, t.Queries, t.Org); err != nil {
 		return sp, err
 	}
-	recent, err := t.RecentOrders(ctx, db.RecentOrdersParams{Organization: t.Org, Run: run.ID, Agent: run.Agent, After: store.Micro(t.Now.Add(-time.Hour))})
+	recent, err := o.lately(ctx, t.Queries, t.Org, run, t.Now)
 	if err != nil {
 		return sp, err
 	}
-	for _, r := range recent {
-		sp.Recent = append(sp.Recent, guard.Recent{
-			Target: r.Target, Amount: r.Amount, At: store.Time(r.CreatedAt), Failed: purser.OrderState(r.State) == purser.OrderFailed, SameRun: r.Run == run.ID,
-		})
-	}
-	unplanned, err := t.RecentOrderHolds(ctx, db.RecentOrderHoldsParams{Organization: t.Org, Run: run.ID, Agent: run.Agent, After: store.Micro(t.Now.Add(-time.Hour))})
-	if err != nil {
-		return sp, err
-	}
-	for _, h := range unplanned {
-		stands := spend.Hold{Captured: h.Captured, State: h.State}
-		sp.Recent = append(sp.Recent, guard.Recent{
-			Target: h.Target, Amount: h.Amount, At: store.Time(h.CreatedAt), Failed: stands.Failed(), SameRun: h.Run == run.ID,
-		})
-	}
-	slices.SortStableFunc(sp.Recent, func(a, b guard.Recent) int { return a.At.Compare(b.At) })
-	if sp.Amount.IsZero() {
-		return sp, nil
-	}
-	if err := o.newProviders(ctx, t, &sp, recent); err != nil {
+	if err := recent.tell(ctx, &sp); err != nil || sp.Amount.IsZero() {
 		return sp, err
 	}
 	sp.Budgets, err = o.covering(ctx, t, run.Project, step.Provider, step.Category, run.ID, sp.Amount.Currency)

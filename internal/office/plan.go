@@ -277,6 +277,15 @@ func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan, stops
 			return out, err
 		}
 	}
+	if out.State == purser.PlanWaiting || out.State == purser.PlanReady {
+		run, err := q.Run(ctx, db.RunParams{Organization: org, ID: row.Run})
+		if err != nil {
+			return out, err
+		}
+		if out.Blockers, err = o.tooFast(ctx, q, org, run, out.Terms.Steps); err != nil {
+			return out, err
+		}
+	}
 	orders, err := q.OrdersOfPlan(ctx, db.OrdersOfPlanParams{Organization: org, Plan: id})
 	if err != nil {
 		return out, err

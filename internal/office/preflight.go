@@ -49,7 +49,8 @@ func (d *draft) preflight(ctx context.Context) error {
 		report(d.afford(lines, total))
 	}
 	d.budgets = lines
-	return nil
+	d.tooFast, err = d.o.tooFast(ctx, d.q, d.by.Organization, d.run, d.terms.Steps)
+	return err
 }
 
 func (d *draft) providers() []string {

@@ -29,40 +29,6 @@ func (q *Queries) BoughtBefore(ctx context.Context, arg BoughtBeforeParams) (int
 	return count, err
 }
 
-const orderedFrom = `-- name: OrderedFrom :many
-SELECT DISTINCT provider FROM holds WHERE organization = $1 AND agent = $2 AND principal <> '' AND kind = 'order' AND created_at > $3 ORDER BY provider
-`
-
-type OrderedFromParams struct {
-	Organization string
-	Agent        string
-	After        int64
-}
-
-// OrderedFrom are the providers that an agent ordered from without a plan since some time.
-func (q *Queries) OrderedFrom(ctx context.Context, arg OrderedFromParams) ([]string, error) {
-	rows, err := q.db.QueryContext(ctx, orderedFrom, arg.Organization, arg.Agent, arg.After)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var provider string
-		if err := rows.Scan(&provider); err != nil {
-			return nil, err
-		}
-		items = append(items, provider)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const paidBefore = `-- name: PaidBefore :one
 SELECT count(*) FROM (
     SELECT 1 FROM holds WHERE organization = $1 AND provider = $2 AND principal <> '' AND kind = 'order' AND captured > 0 AND created_at <= $3 LIMIT 1

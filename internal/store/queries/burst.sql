@@ -14,7 +14,3 @@ SELECT count(*) FROM (
 -- RecentOrderHolds are what a run, or its agent in another one, ordered without a plan since some time.
 SELECT * FROM holds WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND principal <> '' AND kind = 'order' AND created_at > sqlc.arg(after)
 ORDER BY created_at, id;
-
--- name: OrderedFrom :many
--- OrderedFrom are the providers that an agent ordered from without a plan since some time.
-SELECT DISTINCT provider FROM holds WHERE organization = $1 AND agent = $2 AND principal <> '' AND kind = 'order' AND created_at > sqlc.arg(after) ORDER BY provider;
