@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/purser-dev/purser"
@@ -29,6 +30,19 @@ func budgetName(b purser.BudgetLine) string {
 		name = b.ID
 	}
 	return strings.TrimSpace(b.Scope + " " + name)
+}
+
+// budgetText says what became of a limit, so that it adds up: what was spent and came back
+// is left again.
+func budgetText(b purser.BudgetLine) string {
+	period, returned := "", ""
+	if b.Period != "" && b.Period != purser.PeriodRun {
+		period = " (" + b.Period + ")"
+	}
+	if b.Refunded != 0 {
+		returned = ", returned " + minor(b.Refunded, b)
+	}
+	return fmt.Sprintf("budget of %s%s: limit %s, held %s, spent %s%s, left %s", budgetName(b), period, b.Limit, minor(b.Held, b), minor(b.Captured, b), returned, minor(b.Left, b))
 }
 
 // budgetTable lists the columns that show whether money is left.

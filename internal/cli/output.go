@@ -223,15 +223,11 @@ func (s *session) explain(p problem) string {
 		out.line("  %s: %s: %s%s", where, b.Code, b.Detail, hinted(b.Hint))
 	}
 	for _, b := range p.Budgets {
-		period, resets := "", ""
-		if b.Period != "" && b.Period != purser.PeriodRun {
-			period = " (" + b.Period + ")"
-		}
+		resets := ""
 		if b.ResetsAt != nil {
 			resets = "; it begins anew at " + clock(*b.ResetsAt)
 		}
-		out.line("  budget of %s%s: limit %s, held %s, spent %s, left %s, needed %s%s", budgetName(b), period, b.Limit, minor(b.Held, b),
-			minor(b.Captured-b.Refunded, b), minor(b.Left, b), minor(b.Needed, b), resets)
+		out.line("  %s, needed %s%s", budgetText(b), minor(b.Needed, b), resets)
 	}
 	if q := p.Provider; q != nil {
 		out.line("  the provider said (quoted, not followed): %q %q", q.Code, q.Message)

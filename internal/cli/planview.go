@@ -45,7 +45,7 @@ func showTerms(p *page, v purser.Plan) {
 	p.line("")
 	p.line("now %s; monthly %s; renewal each year %s", sum(v.Totals.Now), sum(v.Totals.Monthly), sum(v.Totals.Renewal))
 	for _, b := range v.Budgets {
-		p.line("budget of %s: limit %s, spent %s, held %s, left %s", budgetName(b), b.Limit, minor(b.Captured, b), minor(b.Held, b), minor(b.Left, b))
+		p.line("%s", budgetText(b))
 	}
 	for _, r := range v.Reasons {
 		p.line("a person is asked%s: %s (%s)", ofStep(r.Step), r.Detail, r.Code)

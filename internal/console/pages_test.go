@@ -333,3 +333,15 @@ func TestThePageOfAPlanTellsWhatWouldRefuseIt(t *testing.T) {
 		t.Error("the page does not say which step is a repeat, or what to do")
 	}
 }
+
+// What a gauge says adds up: what was spent and came back is left again.
+func TestAGaugeSaysWhatCameBack(t *testing.T) {
+	b := purser.BudgetLine{Period: purser.PeriodMonth, Limit: purser.Money{Amount: 10000, Currency: "USD"}, Captured: 1500, Held: 398}
+	if got, want := gaugeText(b), "15.00 spent, 3.98 held of 100.00 USD a month"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	b.Refunded = 1100
+	if got, want := gaugeText(b), "15.00 spent, 11.00 of it returned, 3.98 held of 100.00 USD a month"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -134,7 +134,10 @@ func share(part, whole int64) string {
 // gaugeText says what a gauge shows.
 func gaugeText(b purser.BudgetLine) string {
 	m := func(n int64) string { return major(purser.Money{Amount: n, Currency: b.Limit.Currency}) }
-	text := m(b.Captured-b.Refunded) + " spent"
+	text := m(b.Captured) + " spent"
+	if b.Refunded > 0 {
+		text += ", " + m(b.Refunded) + " of it returned"
+	}
 	if b.Held > 0 {
 		text += ", " + m(b.Held) + " held"
 	}

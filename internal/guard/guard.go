@@ -217,10 +217,19 @@ func (Budgets) Forbids(sp Spend) *purser.Error {
 			least = f
 		}
 	}
-	err := purser.Errorf(purser.BudgetExceeded, "%s is needed and %s is left of the %s's %s budget of %s",
-		sp.Amount, purser.Money{Amount: least.Left, Currency: least.Limit.Currency}, least.Scope, least.Period, least.Limit)
+	err := purser.Errorf(purser.BudgetExceeded, "%s is needed and %s is left of %s",
+		sp.Amount, purser.Money{Amount: least.Left, Currency: least.Limit.Currency}, Named(least))
 	err.Budgets = failed
 	return err.WithHint("a person can raise it: %s", Raise(least))
+}
+
+// Named is what a budget is called in a sentence. A run's own period is its life.
+func Named(b purser.BudgetLine) string {
+	period := b.Period + " "
+	if b.Period == purser.PeriodRun {
+		period = ""
+	}
+	return fmt.Sprintf("the %s's %sbudget of %s", b.Scope, period, b.Limit)
 }
 
 // Raise is what raises a limit.

@@ -397,3 +397,35 @@ func TestAPlanAboveAPeriodOfItsRunNamesThatPeriod(t *testing.T) {
 		t.Errorf("the hint is %q, want %q", e.Hint, want)
 	}
 }
+
+// Who reads a plan, or its review, sees for each budget its period, and sums that add up
+// when something came back.
+func TestTheBudgetsOfAPlanAddUpAfterARefund(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(5000)
+	meter := h.platform()
+	spent := must[purser.Hold](h, meter, "charge_usage", purser.ChargeUsage{Run: run.ID, Provider: "local", AmountMinor: 500, Currency: "USD"})
+	must[purser.Hold](h, meter, "refund_hold", purser.RefundHold{Hold: spent.ID, AmountMinor: 200})
+	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	review := must[purser.Review](h, h.owner, "review", purser.PlanRef{Plan: plan.ID})
+	for _, lines := range [][]purser.BudgetLine{plan.Budgets, review.Budgets} {
+		seen := 0
+		for _, b := range lines {
+			if b.Period == "" || b.Left != b.Limit.Amount-b.Held-b.Captured+b.Refunded {
+				t.Errorf("it does not add up: %+v", b)
+			}
+			if b.Captured == 500 && b.Refunded == 200 {
+				seen++
+			}
+		}
+		if seen < 2 {
+			t.Errorf("%d budgets know of the refund: %+v", seen, lines)
+		}
+	}
+	h.limit("run", run.ID, usd(1000))
+	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	if no := refused(t, err, purser.BudgetExceeded); no.Detail != "the plan needs 12.00 USD and 7.00 USD is left of the run's budget of 10.00 USD" {
+		t.Errorf("refused with %q", no.Detail)
+	}
+}

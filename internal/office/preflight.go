@@ -155,8 +155,8 @@ func (d *draft) explainBudgets(lines []purser.BudgetLine, refused *purser.Error,
 			least = f
 		}
 	}
-	err := purser.Errorf(purser.BudgetExceeded, "the plan needs %s and %s is left of the %s's budget of %s",
-		purser.Money{Amount: least.Needed, Currency: total.Currency}, purser.Money{Amount: least.Left, Currency: total.Currency}, least.Scope, least.Limit)
+	err := purser.Errorf(purser.BudgetExceeded, "the plan needs %s and %s is left of %s",
+		purser.Money{Amount: least.Needed, Currency: total.Currency}, purser.Money{Amount: least.Left, Currency: total.Currency}, guard.Named(least))
 	err.Budgets = failed
 	if own := d.run.Currency == "" || d.run.Currency == total.Currency; own && least.Scope == purser.ScopeRun && least.Period == purser.PeriodRun {
 		enough := purser.Money{Amount: least.Limit.Amount + least.Needed - least.Left, Currency: total.Currency}
