@@ -429,3 +429,15 @@ func TestTheBudgetsOfAPlanAddUpAfterARefund(t *testing.T) {
 		t.Errorf("refused with %q", no.Detail)
 	}
 }
+
+// A run that is over has its budget: it needs time, and no limit.
+func TestAPlanOfARunThatIsOverIsRefusedForThatAlone(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(5000)
+	h.later(3 * time.Hour)
+	_, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club")}})
+	if no := refused(t, err, purser.RunEnded); len(no.Blockers) != 1 {
+		t.Errorf("blockers: %+v", no.Blockers)
+	}
+}

@@ -46,7 +46,9 @@ func (d *draft) preflight(ctx context.Context) error {
 		}
 	}
 	for _, total := range d.totals.Now {
-		report(d.afford(lines, total))
+		if !reported[purser.RunEnded] { // whose budget is among those no more
+			report(d.afford(lines, total))
+		}
 	}
 	d.budgets = lines
 	d.tooFast, err = d.o.tooFast(ctx, d.q, d.by.Organization, d.run, d.terms.Steps)
