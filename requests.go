@@ -92,7 +92,8 @@ type Run struct {
 	AgentName   string     `json:"agent_name,omitempty"`
 	Person      string     `json:"person"`
 	Purpose     string     `json:"purpose,omitempty"`
-	State       string     `json:"state"` // active, ended, expired, stopped
+	State       string     `json:"state"`            // active, ended, expired, stopped
+	Paused      *Error     `json:"paused,omitempty"` // why its orders are refused for now, unless a person means one; of one run that is shown
 	Budget      BudgetLine `json:"budget"`
 	Threshold   Money      `json:"threshold"`
 	Providers   []string   `json:"providers,omitempty"`

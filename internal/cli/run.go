@@ -113,6 +113,9 @@ func showRun(p *page, r purser.Run) {
 		p.line("labels: %s", strings.Join(r.Labels, ", "))
 	}
 	p.line("a step above %s needs a person", r.Threshold)
+	if r.Paused != nil {
+		p.line("paused: %s%s", r.Paused.Detail, hinted(r.Paused.Hint))
+	}
 	if len(r.Budgets) > 0 {
 		budgetTable(p, append([]purser.BudgetLine{r.Budget}, r.Budgets...))
 	}

@@ -345,3 +345,17 @@ func TestAGaugeSaysWhatCameBack(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestThePageOfARunTellsThatItIsPaused(t *testing.T) {
+	run := purser.Run{ID: "run_1", State: "active", Paused: purser.Errorf(purser.TooManyOrders, "the same order failed").WithHint("wait <b>")}
+	for _, paused := range []bool{true, false} {
+		var page strings.Builder
+		if err := runPart(&visit{zone: time.UTC}, run).Render(t.Context(), &page); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(page.String(), "The same order failed.") != paused || strings.Contains(page.String(), "Wait &lt;b&gt;.") != paused {
+			t.Errorf("paused, %v: %s", paused, page.String())
+		}
+		run.Paused = nil
+	}
+}

@@ -335,7 +335,7 @@ func (g Breaker) Forbids(sp Spend) *purser.Error {
 	if !sp.Order || sp.Meant {
 		return nil
 	}
-	failures, most := map[string]int{}, 0
+	failures, paid := map[string]int{}, map[string]bool{}
 	for _, r := range sp.Recent {
 		if !r.SameRun || r.Amount == 0 && r.Target != sp.Target {
 			continue
@@ -343,13 +343,17 @@ func (g Breaker) Forbids(sp Spend) *purser.Error {
 		if failures[r.Target]++; !r.Failed {
 			delete(failures, r.Target)
 		}
+		paid[r.Target] = paid[r.Target] || r.Amount > 0
 	}
-	for _, n := range failures {
-		most = max(most, n)
+	most, then := 0, "it is held back"
+	for target, n := range failures {
+		if most = max(most, n); n >= g.Most && paid[target] {
+			then = "the run is paused"
+		}
 	}
 	if most < g.Most {
 		return nil
 	}
-	return purser.Errorf(purser.TooManyOrders, "the run is paused: within an hour the same order failed %d times in a row", most).
-		WithHint("find out why before trying again; then %s", meant(sp))
+	return purser.Errorf(purser.TooManyOrders, "the same order failed %d times in a row within an hour; %s", most, then).
+		WithHint("find out why before trying again; then wait, or %s", meant(sp))
 }

@@ -163,6 +163,7 @@ func TestARefusalSaysWhatToType(t *testing.T) {
 		{"an order that looks like the last", func(s *Spend) { s.Target, s.Recent = again[0].Target, again }, "if it is meant, have a person sign for it: " + allow},
 		{"an order too many", func(s *Spend) { s.Target, s.Recent = again[0].Target, make5("other") }, "wait, or have a person sign for it: " + allow},
 		{"a plan's order too many", func(s *Spend) { s.Target, s.Recent = "sha256:00", make5("other") }, "purser add SERVICE --again, or meant: true"},
+		{"an order in a run that is paused", func(s *Spend) { s.Target, s.Recent = "sha256:00", fail3("other", 500) }, "then wait, or have a person approve a plan that is marked as meant"},
 		{"a fourth new provider", func(s *Spend) { s.New, s.NewSince = true, []string{"a", "b", "c"} }, "purser hold allow-repeat run_1 --provider local --order 'local/hosting:pro'"},
 		{"a currency that the run has not", func(s *Spend) { s.Amount.Currency = "EUR" }, `purser budget set run run_1 --limit "20 EUR"`},
 		{"a label that a shell would run", label("team=$(id);x 'y'"), `purser budget set label 'team=$(id);x '\''y'\''' --period day --limit AMOUNT`},
@@ -219,4 +220,21 @@ func FuzzMoreGuardsNeverAllowMore(f *testing.F) {
 			t.Errorf("%d guards refuse what all allow", len(some))
 		}
 	})
+}
+
+// Only what costs something pauses the run, and who reads the refusal learns which it was.
+func TestABreakerSaysWhatItHoldsBack(t *testing.T) {
+	for _, tc := range []struct {
+		recent []Recent
+		says   string
+	}{
+		{fail3("mine", 500), "the same order failed 3 times in a row within an hour; the run is paused"},
+		{fail3("other", 500), "the same order failed 3 times in a row within an hour; the run is paused"},
+		{fail3("mine", 0), "the same order failed 3 times in a row within an hour; it is held back"},
+		{append(fail3("mine", 0), fail3("other", 500)...), "the same order failed 3 times in a row within an hour; the run is paused"},
+	} {
+		if no := (Breaker{3}).Forbids(Spend{Order: true, Target: "mine", Recent: tc.recent}); no == nil || no.Detail != tc.says {
+			t.Errorf("%v, want %q", no, tc.says)
+		}
+	}
 }

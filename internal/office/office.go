@@ -187,7 +187,7 @@ func New(ctx context.Context, cfg Config) (*Office, error) {
 	}
 	o.pace = guard.Set{
 		guard.Repeat{Within: 10 * time.Minute},
-		guard.Breaker{Most: 3},
+		breaker,
 		guard.Burst{Most: newMost},
 		guard.Pace{Most: cfg.Defaults.OrdersPerHour},
 	}

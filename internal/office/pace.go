@@ -17,6 +17,9 @@ import (
 // hour (CONTROLS, defaults).
 const newMost = 3
 
+// breaker pauses a run in which the same order fails again and again (CONTROLS, defaults).
+var breaker = guard.Breaker{Most: 3}
+
 // lately is what a run, and its agent in other runs, ordered within the last hour, by
 // plans and without one: what the guards of pace read.
 type lately struct {
@@ -49,6 +52,11 @@ func (o *Office) lately(ctx context.Context, q *db.Queries, org string, run db.R
 	}
 	slices.SortStableFunc(l.orders, func(a, b guard.Recent) int { return a.At.Compare(b.At) })
 	return l, nil
+}
+
+// paused is why any order of the run would be refused, unless a person means it.
+func (l *lately) paused() *purser.Error {
+	return breaker.Forbids(guard.Spend{Order: true, Recent: l.orders})
 }
 
 func (l *lately) add(r guard.Recent, provider string) {

@@ -104,6 +104,12 @@ func TestAPlanOfAPausedRunSaysSo(t *testing.T) {
 	}
 	at := "shop0"
 	h.seller.pay, h.seller.create = h.railAt(&at), nil
+	for _, by := range []purser.Actor{agent, h.owner} {
+		run := must[purser.Run](h, by, "show_run", purser.RunRef{Run: agent.Run})
+		if run.State != "active" || run.Paused == nil || run.Paused.Detail != "the same order failed 3 times in a row within an hour; the run is paused" {
+			t.Errorf("the run is %s, and paused: %v", run.State, run.Paused)
+		}
+	}
 	h.sellsToo(0)
 	next := purser.StepRequest{Service: "shop0/registrar:domain", Configuration: map[string]any{"domain": "b.club"}}
 	plan := h.planned(agent, next)
@@ -118,6 +124,11 @@ func TestAPlanOfAPausedRunSaysSo(t *testing.T) {
 	says(t, plan)
 	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 	h.charged(1, 1200)
+	h.sql("UPDATE orders SET created_at = created_at - $1 WHERE organization = $2", int64(time.Hour/time.Microsecond), h.owner.Organization)
+	if run := must[purser.Run](h, agent, "show_run", purser.RunRef{}); run.Paused != nil {
+		t.Errorf("an hour later it is paused: %v", run.Paused)
+	}
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, purser.StepRequest{Service: "local/hosting:static", Name: "site"}).ID})
 }
 
 // An agent that says for itself that a step is meant asks a person, whatever the step is.

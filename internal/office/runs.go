@@ -290,7 +290,15 @@ func (o *Office) showRun(ctx context.Context, q *db.Queries, org, id string, now
 	if err != nil {
 		return purser.Run{}, err
 	}
-	return runInfo(row, stops, now)
+	out, err := runInfo(row, stops, now)
+	if err != nil || out.State != "active" {
+		return out, err
+	}
+	recent, err := o.lately(ctx, q, org, row.Run, now)
+	if err == nil {
+		out.Paused = recent.paused()
+	}
+	return out, err
 }
 
 func runInfo(shown db.RunShownRow, stops []purser.StopInfo, now time.Time) (out purser.Run, err error) {

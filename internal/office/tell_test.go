@@ -215,7 +215,8 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 		for range 6 {
 			_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: h.planned(agent, domain("a.club")).ID})
 		}
-		if m := h.one(b, notice.RunPaused); m.About != agent.Run {
+		m := h.one(b, notice.RunPaused)
+		if m.About != agent.Run || m.Subject != "A run is held back: the same order failed 3 times in a row within an hour; the run is paused" {
 			t.Errorf("%+v", m)
 		}
 	})
