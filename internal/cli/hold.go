@@ -208,12 +208,15 @@ func (s *session) holdCapture() *cobra.Command {
 
 func (s *session) holdRefund() *cobra.Command {
 	var sum, currency string
-	return s.onAmount("refund", "Record that captured money was given back (platforms)", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
+	cmd := s.onAmount("refund", "Record that captured money was given back (platforms)", &sum, &currency, func(ctx context.Context, c *client.Client, id string, part purser.Money) (purser.Hold, error) {
 		if part.IsZero() {
 			return purser.Hold{}, purser.Errorf(purser.InvalidRequest, "--amount must be above 0")
 		}
 		return c.RefundHold(ctx, purser.RefundHold{Hold: id, AmountMinor: part.Amount, Currency: part.Currency})
 	})
+	cmd.Long = "Record that captured money was given back, with the token of the platform that captured it. What an agent captured itself stays\n" +
+		"used, whatever comes back of it: a person can raise the limits instead."
+	return cmd
 }
 
 // onAmount is a command about an amount of one hold.

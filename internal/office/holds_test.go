@@ -106,6 +106,18 @@ func TestMoneyIsGivenBackByThePartyThatCanKnow(t *testing.T) {
 		if h.left("run", run.ID) != 900 {
 			t.Errorf("the run has %d left", h.left("run", run.ID))
 		}
+		// What an agent captured itself nobody gives back; each is told what to do instead.
+		used := must[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models", AmountMinor: 100, Currency: "USD"})
+		for _, by := range []purser.Actor{agent, h.owner, meter} {
+			_, err := do[purser.Hold](h, by, "refund_hold", purser.RefundHold{Hold: used.ID, AmountMinor: 1})
+			if no := refused(t, err, purser.Forbidden); by.Kind != purser.Platform && !strings.Contains(no.Hint, "purser budget set") {
+				t.Errorf("a %s is told %q", by.Kind, no.Hint)
+			}
+		}
+		h.limit("run", run.ID, usd(1100))
+		if h.left("run", run.ID) != 900 {
+			t.Errorf("the run has %d left", h.left("run", run.ID))
+		}
 
 		own := must[purser.Hold](h, agent, "place_hold", holdOf(100))
 		_, err = do[purser.Hold](h, meter, "release_hold", purser.HoldRef{Hold: own.ID})

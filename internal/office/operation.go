@@ -11,6 +11,7 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/oauth"
+	"github.com/purser-dev/purser/internal/spend"
 )
 
 // Operation joins one operation of the contract with the method that does it.
@@ -122,7 +123,11 @@ func admit(op purser.Operation, by purser.Actor) error {
 		op.Who == purser.Owners && by.Kind == purser.Person && by.Role == purser.Owner:
 		return nil
 	}
-	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name)
+	no := purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name)
+	if op.Name == "refund_hold" { // which looks like a person's word
+		no.Hint = spend.WhoRefunds
+	}
+	return no
 }
 
 // mayUse reports whether the scopes of a connected client's token, if it has any,

@@ -253,6 +253,9 @@ func (s *State) giveBack(rec audit.Record, h *Hold, state string) Outcome {
 	return Outcome{Hold: s.show(h, seq), Seq: seq}
 }
 
+// WhoRefunds is what to do instead, for whoever may not.
+const WhoRefunds = "it comes from the platform that captured; what an agent captured itself stays used, and a person can raise the limits instead: purser budget set"
+
 // refund returns captured money to the windows that it came from; only who
 // captured it can know (RULES 2). What was above the hold comes back first, and
 // outside of them.
@@ -260,7 +263,7 @@ func (s *State) refund(r *Request, h *Hold) Outcome {
 	rec := s.record(r, h)
 	rec.Money = &audit.Amounts{Actual: &audit.Money{Amount: r.Part, Currency: h.Currency}}
 	if r.By.Kind == purser.Agent {
-		return s.refuse(r, rec, purser.Errorf(purser.Forbidden, "an agent records no refund").WithHint("it comes from the platform that captured"))
+		return s.refuse(r, rec, purser.Errorf(purser.Forbidden, "an agent records no refund").WithHint("%s", WhoRefunds))
 	}
 	if no := owned(r, h); no != nil {
 		return s.refuse(r, rec, no)
