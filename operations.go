@@ -106,7 +106,7 @@ var operations = []Operation{
 	{"report", "Add up money by day, provider and project, with a forecast.", "GET", "/v1/report", People, false, false, false},
 	{"spend", "List money by event, with sums and budgets.", "GET", "/v1/spend", Agents, false, false, true},
 	{"list_budgets", "List budgets with what is left.", "GET", "/v1/budgets", Agents, false, false, true},
-	{"set_budget", "Set a limit; raising one needs a signed act.", "PUT", "/v1/budgets", People, true, true, false},
+	{"set_budget", "Set a limit; raising one needs a signed act. An agent lowers its own run's, and nothing else.", "PUT", "/v1/budgets", Agents, true, true, true},
 	{"subscriptions", "List recurring charges.", "GET", "/v1/subscriptions", Agents, false, false, true},
 	{"cancel_subscription", "Cancel a recurring charge at its next date.", "POST", "/v1/subscriptions/{subscription}/cancel", People, false, true, false},
 	{"list_resources", "List what was provisioned.", "GET", "/v1/resources", Agents, false, false, false},

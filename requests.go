@@ -407,7 +407,8 @@ type BudgetLine struct {
 	Replay     bool       `json:"replay,omitempty"`     // an answer of before: the limit as its key set it then
 }
 
-// SetBudget sets a limit. Lowering is reducing; raising needs a signed act.
+// SetBudget sets a limit. Lowering is reducing; raising needs a signed act. An agent
+// lowers its own run's.
 type SetBudget struct {
 	Scope      string     `json:"scope"` // organization, project, provider, run, category, label
 	ID         string     `json:"id,omitempty"`

@@ -47,7 +47,7 @@ func (s *session) budgetSet() *cobra.Command {
 	var thresholds []int
 	cmd := s.changing(&cobra.Command{
 		Use: "set SCOPE [ID]", Short: "Set a limit; raising one asks for your signature", Args: needs("SCOPE", "[ID]"),
-		Long:    "Set the limit of an organization, project, provider, run, category or label, in a period. Every one that covers a spend must allow it. A first limit counts what was spent before it in its period; a label's, what is spent from then on. Lowering takes effect at once; raising asks for your signature.",
+		Long:    "Set the limit of an organization, project, provider, run, category or label, in a period. Every one that covers a spend must allow it. A first limit counts what was spent before it in its period; a label's, what is spent from then on. Lowering takes effect at once; raising asks for your signature. An agent lowers its own run's limits, and sets no other.",
 		Example: "  purser budget set project shop --limit 50\n  purser budget set provider local --limit \"100.00 USD\"\n  purser budget set label team=search --period day --limit 5",
 	})
 	cmd.Flags().StringVar(&limit, "limit", "", "the new limit: 20, 20.00 or \"20.00 USD\"")

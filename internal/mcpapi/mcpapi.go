@@ -120,6 +120,7 @@ func describe(op office.Operation) *mcp.Tool {
 	if schema.Properties == nil {
 		schema.Properties = map[string]*huma.Schema{}
 	}
+	delete(schema.Properties, "act") // a person's signature, which no agent has
 	reads := op.Method == http.MethodGet
 	if op.Changes {
 		longest := 255

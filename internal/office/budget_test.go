@@ -441,3 +441,83 @@ func TestAPlanOfARunThatIsOverIsRefusedForThatAlone(t *testing.T) {
 		t.Errorf("blockers: %+v", no.Blockers)
 	}
 }
+
+// CONTROLS C1: an agent lowers the limits of its own run, and neither raises them nor
+// sets any other. Each try is on record.
+func TestAnAgentLowersItsOwnRunAlone(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, agent := h.run(5000)
+		other, _ := h.run(5000)
+		set := func(in purser.SetBudget) error {
+			t.Helper()
+			line, err := do[purser.BudgetLine](h, agent, "set_budget", in)
+			if err == nil && (line.ID != run.ID || line.Limit != in.Limit) {
+				t.Errorf("%+v was set by %+v", line, in)
+			}
+			return err
+		}
+		own := func(cents int64) purser.SetBudget {
+			return purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(cents)}
+		}
+		in := func(period string, cents int64) purser.SetBudget {
+			in := own(cents)
+			in.Period = period
+			return in
+		}
+		for _, tc := range []struct {
+			name string
+			in   purser.SetBudget
+			want purser.Code
+			left int64
+		}{
+			{"a lower limit", own(3000), "", 3000},
+			{"the same limit", own(3000), "", 3000},
+			{"a cent more", own(3001), purser.SelfApproval, 3000},
+			{"what it was at first", own(5000), purser.SelfApproval, 3000},
+			{"less, without a name", purser.SetBudget{Scope: "run", Limit: usd(2000)}, "", 2000},
+			{"another period", in("hour", 1000), "", 2000},
+			{"less of that", in("hour", 900), "", 2000},
+			{"more of that", in("hour", 901), purser.SelfApproval, 2000},
+			{"another currency", purser.SetBudget{Scope: "run", ID: run.ID, Limit: purser.Money{Amount: 1, Currency: "EUR"}}, purser.SelfApproval, 2000},
+			{"a negative limit", own(-1), purser.InvalidRequest, 2000},
+			{"another run", purser.SetBudget{Scope: "run", ID: other.ID, Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"a run that is not there", purser.SetBudget{Scope: "run", ID: "run_none", Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"its project", purser.SetBudget{Scope: "project", ID: h.project.ID, Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"a provider", purser.SetBudget{Scope: "provider", ID: "local", Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"the organization", purser.SetBudget{Scope: "organization", Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"a label", purser.SetBudget{Scope: "label", ID: "team=x", Limit: usd(1)}, purser.SelfApproval, 2000},
+			{"what people are told", purser.SetBudget{Scope: "run", ID: run.ID, Limit: usd(1), Thresholds: []int{100}}, purser.SelfApproval, 2000},
+			{"nothing", own(0), "", 0},
+			{"something again", own(1), purser.SelfApproval, 0},
+		} {
+			accepted, no := h.counted("set_budget", "accepted"), h.counted("set_budget", "refused")
+			if err := set(tc.in); (err == nil) != (tc.want == "") || err != nil && purser.CodeOf(err) != tc.want {
+				t.Errorf("%s: %v, want %q", tc.name, explainOrNil(err), tc.want)
+			}
+			switch tc.want {
+			case "":
+				accepted++
+			case purser.SelfApproval:
+				no++
+			}
+			if a, r := h.counted("set_budget", "accepted"), h.counted("set_budget", "refused"); a != accepted || r != no {
+				t.Errorf("%s: %d accepted and %d refused on record, want %d and %d", tc.name, a, r, accepted, no)
+			}
+			if left := h.line("run", run.ID, "run").Left; left != tc.left {
+				t.Errorf("%s: %d is left of the run, want %d", tc.name, left, tc.left)
+			}
+		}
+		_, err := do[purser.Hold](h, agent, "charge_usage", purser.ChargeUsage{Provider: "models", AmountMinor: 1, Currency: "USD"})
+		refused(t, err, purser.BudgetExceeded)
+		signed := own(9000)
+		signed.Act = h.sign("set_budget", signed)
+		refused(t, set(signed), purser.SelfApproval)
+		if h.left("run", other.ID) != 5000 {
+			t.Error("the limit of another run is changed")
+		}
+		h.books()
+		h.verify()
+	})
+}

@@ -205,7 +205,16 @@ func visible(by purser.Actor, all []purser.BudgetLine) []purser.BudgetLine {
 
 // SetBudget sets a limit. Lowering takes effect with its turn and reverses
 // nothing; raising, or a limit where there was none to loosen, needs a signature.
+// An agent lowers its own run's (CONTROLS C1).
 func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBudget) (purser.BudgetLine, error) {
+	if by.Kind == purser.Agent && in.Scope == purser.ScopeRun && in.ID == "" {
+		in.ID = by.Run
+	}
+	if no := notOwn(by, in); no != nil {
+		return purser.BudgetLine{}, o.turn(ctx, by.Organization, func(t *store.Turn) error {
+			return o.refuseAct(t, by, "set_budget", in.Scope+":"+in.ID, no)
+		})
+	}
 	if !purser.ValidCurrency(in.Limit.Currency) || in.Limit.Amount < 0 || in.Limit.Amount > canonical.MaxInteger {
 		return purser.BudgetLine{}, purser.Errorf(purser.InvalidRequest, "a limit is an amount like 20.00 USD, from zero to %d of its smallest unit", int64(canonical.MaxInteger))
 	}
@@ -265,6 +274,15 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 	})
 	line.Replay = err == nil && !decided
 	return line, err
+}
+
+// notOwn refuses an agent's limit of anything but its own run, before anything is read
+// for it; and its choice of what people are told. That it raises none is decided in the turn.
+func notOwn(by purser.Actor, in purser.SetBudget) error {
+	if by.Kind != purser.Agent || in.Scope == purser.ScopeRun && in.ID == by.Run && in.Thresholds == nil {
+		return nil
+	}
+	return purser.Errorf(purser.SelfApproval, "an agent lowers the limits of its own run, %s, and sets nothing else", by.Run).WithHint("ask the person behind the run")
 }
 
 // limited records a new limit, and shows it in the window of now.
