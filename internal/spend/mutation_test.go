@@ -74,16 +74,18 @@ func guardSet(t *testing.T) (names []string) {
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())
 		switch {
-		case strings.HasPrefix(line, "o.guards = guard.Set{"):
+		case strings.HasSuffix(line, "guard.Set{"): // those of pace stand by themselves
 			in = true
-		case in && line == "}":
-			return names
+		case strings.HasPrefix(line, "}"):
+			in = false
 		case in:
 			names = append(names, line)
 		}
 	}
-	t.Fatal("office.go makes no guard.Set")
-	return nil
+	if len(names) == 0 {
+		t.Fatal("office.go makes no guard.Set")
+	}
+	return names
 }
 
 // T7: faults that other programs have are found by the comparison with the model.
