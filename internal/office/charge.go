@@ -129,10 +129,11 @@ func (o *Office) chargeStopped(ctx context.Context, t *store.Turn, h db.Hold) (*
 	if err != nil {
 		return nil, err
 	}
-	path := guard.Path{Organization: t.Org, Project: h.Project, Provider: h.Provider, Run: h.Run}
-	if run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: h.Run}); err == nil {
-		path.Agent = run.Agent
+	run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: h.Run})
+	if err != nil { // of a run that cannot be read nobody knows whether its agent is stopped
+		return nil, fmt.Errorf("reading the run: %w", err)
 	}
+	path := guard.Path{Organization: t.Org, Project: h.Project, Provider: h.Provider, Agent: run.Agent, Run: h.Run}
 	for _, s := range stops {
 		if path.Covered(s.Scope, s.Target) && (h.BegunAt == 0 || h.Epoch >= s.Epoch) {
 			return guard.StoppedBy(s), nil

@@ -58,10 +58,20 @@ func (o *Office) asked(ctx context.Context, org string, p Provider, access seal.
 		return r, err
 	}
 	fresh, renewing := o.renewed(ctx, org, p, access)
-	if renewing != nil {
-		return r, err // what the provider said first is the reason
+	switch {
+	case renewing == nil:
+		return call(fresh)
+	case undecided(renewing):
+		return r, renewing
 	}
-	return call(fresh)
+	return r, err // what the provider said first is the reason
+}
+
+// undecided reports an error that is nobody's no: whoever was asked was not there, and
+// the same may be asked again. A fault of the database has no code here.
+func undecided(err error) bool {
+	code := purser.CodeOf(err)
+	return code == purser.Internal || code.Info().Class == purser.ClassRetry
 }
 
 func tokenUnknown(err error) bool {

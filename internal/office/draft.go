@@ -378,9 +378,13 @@ func (d *draft) link(ctx context.Context, p Provider) error {
 	}
 	if err == nil { // expired: it is asked for again on the terms that were approved, and a plan asks for the rest
 		again := p
-		if _, _, err := d.o.access(ctx, d.by.Organization, &again); err == nil {
+		_, _, err := d.o.access(ctx, d.by.Organization, &again)
+		if err == nil {
 			d.linked[p.Name] = true
 			return nil
+		}
+		if undecided(err) {
+			return err
 		}
 	}
 	person, err := d.person(ctx)
@@ -471,7 +475,9 @@ func (d *draft) reasonsFor(s purser.PlanStep) {
 // else the catalog's number, else a ceiling.
 func (d *draft) price(ctx context.Context, p Provider, entry catalog.Entry, offer catalog.Offer, s purser.StepRequest, step *purser.PlanStep) (quote string, err error) {
 	step.Price = purser.Price{Cap: "fixed", Text: offer.Text}
-	if d.billsItself(ctx, p.Name) {
+	if itself, err := d.billsItself(ctx, p.Name); err != nil {
+		return "", err
+	} else if itself {
 		step.Price.Cap = "none"
 	}
 	switch {
@@ -510,9 +516,9 @@ func (d *draft) limitRenewals(step *purser.PlanStep) {
 	}
 }
 
-func (d *draft) billsItself(ctx context.Context, provider string) bool {
+func (d *draft) billsItself(ctx context.Context, provider string) (bool, error) {
 	c, err := d.q.Connection(ctx, db.ConnectionParams{Organization: d.by.Organization, Provider: provider})
-	return err == nil && c.Billing == app.PaidByProvider
+	return c.Billing == app.PaidByProvider, ignoreMissing(err)
 }
 
 // quoted asks the provider for the price of the exact thing, and refuses an

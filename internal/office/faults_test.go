@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/app"
 	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/store"
@@ -786,4 +787,127 @@ func explained(t testing.TB, conn *pgx.Conn, when string, n int, statement strin
 		t.Fatalf("%s: %v", execute, err)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// failing breaks each statement in which a word stands, whenever it is asked.
+func failing(word string) func(int64, string) error {
+	return func(_ int64, statement string) error {
+		if strings.Contains(statement, word) {
+			return fmt.Errorf("%w at %s", errCut, word)
+		}
+		return nil
+	}
+}
+
+// A stop of an agent covers the charges of its runs. While a run cannot be read nothing is
+// charged, and nothing is refused for good.
+func TestARunThatCannotBeReadLetsNoChargeThroughAStop(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	pay := h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	plan := h.planned(agent, domain("superseal.club"))
+	h.seller.pay = func(ctx context.Context, token, order string, amount int64) error {
+		must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "agent", ID: agent.ID, Reason: "enough"})
+		h.sql("UPDATE holds SET epoch = epoch + 99 WHERE amount > captured") // as if it had begun under the stop
+		h.watch(failing("name: Run :one"))
+		if err := pay(ctx, token, order, amount); err == nil || purser.CodeOf(err) == purser.Stopped {
+			t.Errorf("with the run out of reach the charge is answered %v", explainOrNil(err))
+		}
+		h.watch(nil)
+		if err := pay(ctx, token, order, amount); purser.CodeOf(err) != purser.Stopped {
+			t.Errorf("under a stop the charge is answered %v", explainOrNil(err))
+		}
+		h.sql("UPDATE holds SET epoch = epoch - 99 WHERE epoch >= 99")
+		return pay(ctx, token, order, amount) // it began before
+	}
+	if done, err := do[purser.Plan](h, h.owner, "apply", purser.Apply{Plan: plan.ID}); err != nil || done.State != purser.PlanDone {
+		t.Errorf("the plan is %s, %v", done.State, explainOrNil(err))
+	}
+	h.charged(1, 1200)
+}
+
+// The provider no longer knows the token, and the database does not say whether there is
+// another one: neither is a no to the order.
+func TestATokenThatTheDatabaseDoesNotRenewDecidesNothing(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	h.seller.pay = h.rail()
+	_, agent := h.run(2000)
+	h.link(agent)
+	h.sql(`UPDATE providers SET manifest = REPLACE(manifest, '"resources:find"', '"resources:find","resources:rotate_credentials"')`)
+	unknown := purser.Errorf(purser.ProviderFailure, "who is it?")
+	unknown.Provider = &purser.ProviderSaid{Code: "invalid_token", Status: 401}
+	var stale atomic.Bool
+	h.seller.create = func(c create) (app.Resource, error) {
+		if stale.Load() {
+			return app.Resource{}, unknown
+		}
+		return c.work()
+	}
+	plan := h.planned(agent, domain("superseal.club"))
+	stale.Store(true)
+	h.watch(failing("name: ClaimRenewal"))
+	_, _ = h.ops["apply"].Do(h.ctx, agent, purser.Apply{Plan: plan.ID, Wait: 1})
+	if order := h.shown(plan.ID).Orders[0]; order.State != purser.OrderBuying || order.Held.Amount != 1200 {
+		t.Errorf("the order is %s and holds %s", order.State, order.Held)
+	}
+	h.sql("UPDATE resources SET rotating = 'rot_1'")
+	h.seller.rotate = func() error { return unknown }
+	_ = h.o.Recover(h.ctx)
+	if h.ask("SELECT COUNT(*) FROM resources WHERE rotating = 'rot_1'") != 1 || h.counted("rotated", audit.Failed) != 0 {
+		t.Error("the rotation is given up")
+	}
+	h.watch(nil)
+	stale.Store(false)
+	h.seller.rotate = nil
+	h.endLeases()
+	if done := must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID}); done.State != purser.PlanDone {
+		t.Errorf("once the database answers, the plan is %s", done.State)
+	}
+	if err := h.o.Recover(h.ctx); err != nil || h.ask("SELECT COUNT(*) FROM resources WHERE rotating = ''") != 2 {
+		t.Errorf("the rotation did not go on: %v", err)
+	}
+}
+
+// What a plan says of an account is read, and no guess: neither that it must be linked
+// again, nor that its provider does not bill by itself.
+func TestAnAccountThatCannotBeReadMakesNoPlan(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(2000)
+	h.link(agent)
+	steps := purser.MakePlan{Steps: []purser.StepRequest{domain("superseal.club"), {Service: "local/hosting:static", Name: "second"}}}
+	h.sql("UPDATE connections SET state = 'expired'")
+	h.watch(failing("name: RenewConnection"))
+	if plan, err := do[purser.Plan](h, agent, "plan", steps); err == nil {
+		t.Errorf("an account that could not be renewed makes a plan that links another: %+v", plan.Terms.Steps)
+	}
+	h.watch(nil)
+	h.sql("UPDATE connections SET state = 'active'")
+	h.seller.set(func(s *seller) {
+		s.quote = func(*app.Quote) { h.mustSQL(t, "ALTER TABLE connections RENAME TO away") }
+	})
+	if plan, err := do[purser.Plan](h, agent, "plan", steps); err == nil {
+		t.Errorf("who bills could not be read, and yet there is a plan: %+v", plan.Terms.Steps)
+	}
+	h.mustSQL(t, "ALTER TABLE away RENAME TO connections")
+}
+
+// A run whose providers cannot be read may not buy from all.
+func TestARunWhoseProvidersCannotBeReadBuysNothing(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(2000)
+	h.link(agent)
+	plan := h.planned(agent, domain("superseal.club"))
+	h.sql(`UPDATE runs SET providers = '["other'`)
+	if _, err := do[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain("another.club")}}); err == nil {
+		t.Error("it is planned")
+	}
+	_, _ = h.ops["apply"].Do(h.ctx, agent, purser.Apply{Plan: plan.ID, Wait: 1})
+	if n := len(h.shown(plan.ID).Orders); n != 0 {
+		t.Errorf("%d orders", n)
+	}
 }

@@ -517,6 +517,7 @@ type seller struct {
 	get      func(app.Resource) (app.Resource, error)
 	finds    int
 	removing error
+	rotate   func() error                                                     // nil: works
 	update   func()                                                           // when a change reaches it
 	ends     time.Time                                                        // of the credentials that it hands out; zero: it does not say
 	asks     func(req app.AccountRequest, code string) (office.Linked, error) // what an account request needs first; a code only when one came back

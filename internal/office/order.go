@@ -314,9 +314,11 @@ func planOpen(t *store.Turn, plan db.Plan) *purser.Error {
 
 // spend gathers, inside the turn, every fact that the guards read.
 func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purser.PlanStep) (guard.Spend, error) {
-	sp := ordering(run, step, t.Now)
+	sp, err := ordering(run, step, t.Now)
+	if err != nil {
+		return sp, err
+	}
 	sp.Skew, sp.NoZone = t.Skew, t.NoZone
-	var err error
 	if sp.Stops, err = o.stopsFor(ctx, t.Queries, t.Org); err != nil {
 		return sp, err
 	}
@@ -431,7 +433,10 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 	if err != nil {
 		return nil, err
 	}
-	sp := guard.Spend{Now: t.Now, Skew: t.Skew, Stops: stops, Run: guardRun(run), Path: guardPath(run, order.Provider), Provider: order.Provider}
+	sp := guard.Spend{Now: t.Now, Skew: t.Skew, Stops: stops, Path: guardPath(run, order.Provider), Provider: order.Provider}
+	if sp.Run, err = guardRun(run); err != nil {
+		return nil, err
+	}
 	for _, g := range []guard.Guard{guard.Stops{}, guard.Clock{Most: purser.MostClockSkew}, guard.OpenRun{}} {
 		if no := g.Forbids(sp); no != nil {
 			return no, nil

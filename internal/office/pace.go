@@ -105,11 +105,12 @@ func (l *lately) before(ctx context.Context, provider string) (bool, error) {
 }
 
 // ordering is the spend of a plan's step, before anything was read for it.
-func ordering(run db.Run, step purser.PlanStep, now time.Time) guard.Spend {
+func ordering(run db.Run, step purser.PlanStep, now time.Time) (guard.Spend, error) {
+	of, err := guardRun(run)
 	return guard.Spend{
 		Now: now, Amount: purser.Money{Amount: step.Price.Now, Currency: step.Price.Currency}, Provider: step.Provider,
-		Target: target(step), Order: true, Meant: step.Meant, Run: guardRun(run), Path: guardPath(run, step.Provider),
-	}
+		Target: target(step), Order: true, Meant: step.Meant, Run: of, Path: guardPath(run, step.Provider),
+	}, err
 }
 
 // tooFast is what the guards of pace would refuse of a plan that began now, its steps
@@ -123,8 +124,11 @@ func (o *Office) tooFast(ctx context.Context, q *db.Queries, org string, run db.
 	}
 	var out []purser.Blocker
 	for _, step := range steps {
-		sp := ordering(run, step, now)
-		if err := l.tell(ctx, &sp); err != nil {
+		sp, err := ordering(run, step, now)
+		if err == nil {
+			err = l.tell(ctx, &sp)
+		}
+		if err != nil {
 			return nil, err
 		}
 		refusals := o.pace.Refusals(sp)

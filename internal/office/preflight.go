@@ -30,6 +30,10 @@ func (d *draft) preflight(ctx context.Context) error {
 		return err
 	}
 	lines = d.withDefaults(lines)
+	run, err := guardRun(d.run)
+	if err != nil {
+		return err
+	}
 	reported := map[purser.Code]bool{}
 	report := func(err *purser.Error) {
 		if err != nil && (err.Code != purser.Stopped || !reported[err.Code]) {
@@ -40,7 +44,7 @@ func (d *draft) preflight(ctx context.Context) error {
 	for _, provider := range d.providers() {
 		path := guardPath(d.run, provider)
 		path.Organization, path.Project = d.by.Organization, d.terms.Project
-		sp := guard.Spend{Now: d.o.Now(), Provider: provider, Stops: stops, Path: path, Run: guardRun(d.run)}
+		sp := guard.Spend{Now: d.o.Now(), Provider: provider, Stops: stops, Path: path, Run: run}
 		for _, g := range []guard.Guard{guard.Stops{}, guard.OpenRun{}, guard.AllowedProvider{}} {
 			report(g.Forbids(sp))
 		}
@@ -175,12 +179,12 @@ func perMonth(amount int64, currency, interval string) int64 {
 	return m.Amount
 }
 
-func guardRun(run db.Run) *guard.Run {
+func guardRun(run db.Run) (*guard.Run, error) {
 	if run.ID == "" {
-		return nil
+		return nil, nil
 	}
-	providers, _ := fromJSON[[]string](run.Providers)
-	return &guard.Run{ID: run.ID, ExpiresAt: store.Time(run.ExpiresAt), Ended: run.EndedAt != 0, Providers: providers}
+	providers, err := fromJSON[[]string](run.Providers)
+	return &guard.Run{ID: run.ID, ExpiresAt: store.Time(run.ExpiresAt), Ended: run.EndedAt != 0, Providers: providers}, err
 }
 
 func guardPath(run db.Run, provider string) guard.Path {

@@ -109,7 +109,7 @@ func (o *Office) rotation(ctx context.Context, org, id string) (out purser.Rotat
 			offered, err = false, nil
 		}
 	}
-	if err != nil && (uncertain(err) || purser.CodeOf(err) == purser.ProviderDown) {
+	if err != nil && (uncertain(err) || undecided(err)) {
 		return out, err
 	}
 	failed := err

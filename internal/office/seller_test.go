@@ -60,6 +60,9 @@ func (s *seller) Update(_ context.Context, _ office.Provider, _ seal.Secret, _, 
 func (s *seller) Rotate(_ context.Context, _ office.Provider, _ seal.Secret, key, id string) (app.Resource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.rotate != nil {
+		return app.Resource{}, s.rotate()
+	}
 	order := strings.TrimPrefix(id, "r_")
 	r, there := s.sold[order]
 	if !there {
