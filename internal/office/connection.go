@@ -174,7 +174,7 @@ func (o *Office) renewAccess(ctx context.Context, manifest Provider, p *Provider
 }
 
 // renewalLease is longer than both calls of a renewal can take. A replica that dies
-// meanwhile keeps the others waiting for no longer.
+// meanwhile keeps the others waiting for no longer than that and the clocks' slack.
 const renewalLease = 65 * time.Second
 
 // claimRenewal makes this caller the only one of all replicas that renews a token: a
@@ -183,20 +183,26 @@ const renewalLease = 65 * time.Second
 // dead; fresh is then what is stored.
 func (o *Office) claimRenewal(ctx context.Context, c db.Connection) (until int64, fresh db.Connection, err error) {
 	for {
-		now, claimed := o.Now(), int64(0)
-		until = store.Micro(now.Add(renewalLease))
-		err = o.Store.Write(ctx, func(q *db.Queries) (err error) {
-			claimed, err = q.ClaimRenewal(ctx, db.ClaimRenewalParams{
-				Organization: c.Organization, ID: c.ID, Access: c.Access, Until: until, Now: store.Micro(now),
-			})
-			return err
-		})
-		if err != nil || claimed == 1 {
-			return until, c, err
-		}
 		fresh, err = o.Store.Read().Connection(ctx, db.ConnectionParams{Organization: c.Organization, Provider: c.Provider})
 		if err != nil || fresh.State != ConnectionActive || !bytes.Equal(fresh.Access, c.Access) {
 			return 0, fresh, notFound(err, "connection", c.Provider)
+		}
+		skew, err := o.Store.ClockSkew(ctx, c.Organization)
+		if err != nil {
+			return 0, fresh, err
+		}
+		if now := o.Now(); leaseOver(fresh.RenewingUntil, now, skew) {
+			claimed := int64(0)
+			until = store.Micro(now.Add(renewalLease - skew)) // as the database's clock has it, however far off ours is
+			err = o.Store.Write(ctx, func(q *db.Queries) (err error) {
+				claimed, err = q.ClaimRenewal(ctx, db.ClaimRenewalParams{
+					Organization: c.Organization, ID: c.ID, Access: c.Access, Until: until, Claimed: fresh.RenewingUntil,
+				})
+				return err
+			})
+			if err != nil || claimed == 1 {
+				return until, fresh, err
+			}
 		}
 		if ended := pause(ctx, 50*time.Millisecond); ended != nil {
 			return 0, fresh, purser.Errorf(purser.ProviderDown, "the token of %s is being renewed; nothing was sent to it", c.Provider).WithCause(ended)

@@ -321,6 +321,51 @@ func TestARenewalThatACrashInterruptedIsMadeAgain(t *testing.T) {
 	}
 }
 
+// RULES 19: clocks are at odds about when whoever renews a token must be done. Nobody else
+// renews it before that is so by every clock that may spend, nor by one that may not.
+func TestClocksThatDifferLetNoTwoRenewalsOut(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(2000)
+		h.link(agent)
+		id := must[purser.Status](h, agent, "status", purser.AskStatus{}).Resources[0].ID
+		until := func(after time.Duration) int64 { return time.Now().Add(after).UnixMicro() }
+		for name, c := range map[string]struct {
+			ahead, ends time.Duration
+		}{
+			"over by the fastest clock that may spend": {0, -3 * time.Second},
+			"over by a clock that may not":             {10 * time.Minute, time.Minute},
+			"over long since, by a clock that may not": {-10 * time.Minute, -time.Hour},
+		} {
+			h.sql("UPDATE connections SET expires_at = 1, renew_at = 1, renewing_until = $1", until(c.ends))
+			h.later(c.ahead)
+			ctx, cancel := context.WithTimeout(h.ctx, 200*time.Millisecond)
+			_, err := h.ops["rotate"].Do(ctx, agent, purser.ResourceRef{Resource: id})
+			cancel()
+			h.later(-c.ahead)
+			if err == nil || h.seller.renewals != 0 {
+				t.Errorf("%s: %d renewals, %v", name, h.seller.renewals, explainOrNil(err))
+			}
+		}
+		// Who gives a lease by a clock that is behind gives it for as long.
+		h.seller.set(func(s *seller) {
+			s.renew = func() (app.Token, error) {
+				if h.ask("SELECT renewing_until FROM connections") < until(30*time.Second) {
+					t.Error("the lease is over before the call")
+				}
+				return app.Token{AccessToken: "access2", RefreshToken: "refresh2", ExpiresIn: 3600}, nil
+			}
+		})
+		h.sql("UPDATE connections SET renewing_until = 0")
+		h.later(-10 * time.Minute)
+		must[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+		if h.seller.renewals != 1 {
+			t.Errorf("%d renewals", h.seller.renewals)
+		}
+	})
+}
+
 // A lost answer of a renewal says nothing of the order that needed the token: nothing
 // of that was sent yet. Whether the old pair is dead is told by asking once more.
 func TestALostRenewalIsAskedForOnceMoreAndMakesNoOrderUnknown(t *testing.T) {

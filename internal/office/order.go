@@ -413,13 +413,15 @@ func (o *Office) begin(ctx context.Context, t *store.Turn, id string, b *begun) 
 	return err
 }
 
-// leased reports that the call for an order may still be out. The lease was given by
-// another clock; one by which nothing is spent cannot tell that it is over.
+// leased reports that the call for an order may still be out.
 func leased(t *store.Turn, order db.Order) bool {
-	if purser.OrderState(order.State) != purser.OrderBuying || order.LeaseUntil == 0 {
-		return false
-	}
-	return t.Skew.Abs() > purser.MostClockSkew || t.Now.Before(store.Time(order.LeaseUntil).Add(clockSlack))
+	return purser.OrderState(order.State) == purser.OrderBuying && !leaseOver(order.LeaseUntil, t.Now, t.Skew)
+}
+
+// leaseOver reports that there is no lease any more. It was given by another clock; one by
+// which nothing is spent cannot tell that it is over.
+func leaseOver(until int64, now time.Time, skew time.Duration) bool {
+	return until == 0 || skew.Abs() <= purser.MostClockSkew && !now.Before(store.Time(until).Add(clockSlack))
 }
 
 // mayBegin asks again what may have changed since the order was placed. An error is no

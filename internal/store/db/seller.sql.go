@@ -11,7 +11,7 @@ import (
 
 const claimRenewal = `-- name: ClaimRenewal :execrows
 UPDATE connections SET renewing_until = $4
-WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until <= $5
+WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until = $5
 `
 
 type ClaimRenewalParams struct {
@@ -19,17 +19,17 @@ type ClaimRenewalParams struct {
 	ID           string
 	Access       []byte
 	Until        int64
-	Now          int64
+	Claimed      int64
 }
 
-// ClaimRenewal makes its caller the one that renews a token, unless it was renewed, unlinked or is being renewed.
+// ClaimRenewal makes its caller the one that renews a token, unless it was renewed or unlinked, or another has claimed that since.
 func (q *Queries) ClaimRenewal(ctx context.Context, arg ClaimRenewalParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, claimRenewal,
 		arg.Organization,
 		arg.ID,
 		arg.Access,
 		arg.Until,
-		arg.Now,
+		arg.Claimed,
 	)
 	if err != nil {
 		return 0, err

@@ -4,9 +4,9 @@ SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = sqlc.arg(provider) A
      + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = sqlc.arg(provider) AND subscriptions.state IN ('active', 'payment_required')) AS busy;
 
 -- name: ClaimRenewal :execrows
--- ClaimRenewal makes its caller the one that renews a token, unless it was renewed, unlinked or is being renewed.
+-- ClaimRenewal makes its caller the one that renews a token, unless it was renewed or unlinked, or another has claimed that since.
 UPDATE connections SET renewing_until = sqlc.arg(until)
-WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until <= sqlc.arg(now);
+WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND renewing_until = sqlc.arg(claimed);
 
 -- name: ReleaseRenewal :exec
 UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND id = $2 AND renewing_until = $3;
