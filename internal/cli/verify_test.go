@@ -177,10 +177,16 @@ func TestGrowthThatWasNotCheckedIsSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	proof, err := audit.Prove(10, string(leaves[9]), notes[10], key.Public(), 10, 5, read)
-	if err != nil {
-		t.Fatal(err)
+	proved := func(from int64) audit.Proof {
+		proof, err := audit.Prove(10, string(leaves[9]), notes[10], key.Public(), 10, from, read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proof
 	}
+	proof := proved(5)
+	forged := proved(8) // of a power of two even the form rests on the older root
+	forged.Growth = []string{audit.LeafHash([]byte("another")).String()}
 	impossible := proof
 	impossible.From, impossible.Growth = 1000000, []string{}
 	for _, c := range []struct {
@@ -193,6 +199,10 @@ func TestGrowthThatWasNotCheckedIsSaid(t *testing.T) {
 		{"no witness", proof, "", 0, "cannot exclude: that records were changed since the log had 5 of them, which was NOT checked: give --witness FILE"},
 		{"a witness of now", proof, notes[10], 0, "which was NOT checked"},
 		{"a witness of then", proof, notes[5], 0, ""},
+		{"a power of two, as it is", proved(8), "", 0, "since the log had 8 of them, which was NOT checked: give --witness FILE"},
+		{"a power of two, forged", forged, "", 0, "since the log had 8 of them, which was NOT checked: give --witness FILE"},
+		{"a power of two, as it is, and a witness", proved(8), notes[8], 0, ""},
+		{"a power of two, forged, and a witness", forged, notes[8], 1, "is not the beginning of this one"},
 		{"a size that the log has not reached", impossible, "", 1, "growth from 1000000 records, and the checkpoint has 10"},
 	} {
 		dir := t.TempDir()
