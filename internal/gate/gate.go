@@ -91,11 +91,12 @@ type Entry struct {
 	shown     bool   // it had a credential
 	challenge func(path string, shown bool) string
 
-	mu    sync.Mutex
-	op    string
-	actor purser.Actor
-	code  purser.Code // empty: it went well
-	cause error       // for the log only
+	mu     sync.Mutex
+	op     string
+	actor  purser.Actor
+	code   purser.Code // empty: it went well
+	cause  error       // for the log only
+	broken bool        // the cause is for somebody to mend
 }
 
 // Name notes which operation it is.
@@ -134,7 +135,8 @@ func EntryOf(ctx context.Context) *Entry {
 // Fail notes an error and returns what may be shown of it: the *purser.Error
 // within, or internal with the reference under which the log has the cause.
 func (e *Entry) Fail(err error) *purser.Error {
-	if errors.Is(err, context.Canceled) { // whoever asked is gone: no fault of anybody
+	gone := errors.Is(err, context.Canceled) // whoever asked: no fault of anybody
+	if gone {
 		err = purser.Errorf(purser.Unavailable, "the caller went away before the answer").WithCause(err)
 	}
 	e.mu.Lock()
@@ -143,6 +145,9 @@ func (e *Entry) Fail(err error) *purser.Error {
 	if e.code.Info().HTTP >= http.StatusInternalServerError {
 		e.cause = err
 	}
+	// That more is asked than can be decided is the callers' matter, comes in floods, and is
+	// counted: its lines are as those of other refusals.
+	e.broken = e.cause != nil && e.code != purser.Overloaded && !gone
 	var shown *purser.Error
 	if errors.As(err, &shown) && e.code != purser.Internal {
 		return shown
@@ -233,7 +238,7 @@ func (g *Gate) log(p *passage, now time.Time) {
 		g.config.Observe(e.op, e.code, took)
 	}
 	level := slog.LevelInfo
-	if e.cause != nil {
+	if e.broken {
 		level = slog.LevelError
 	}
 	out := g.config.Log.Handler()

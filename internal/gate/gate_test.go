@@ -259,6 +259,32 @@ func TestEachRequestIsOneLineAndHoldsNoToken(t *testing.T) {
 	}
 }
 
+// A flood of callers, or one that went away, is no fault of the server, and its log must
+// not say so once for each.
+func TestWhatIsTheCallersMatterIsNoErrorInTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		level string
+	}{
+		"a full queue":       {purser.Errorf(purser.Overloaded, "more is waiting than can be decided"), "INFO"},
+		"a caller that left": {fmt.Errorf("waiting: %w", context.Canceled), "INFO"},
+		"clocks at odds":     {purser.Errorf(purser.ClockUnsafe, "an hour"), "ERROR"},
+		"a provider away":    {purser.Errorf(purser.ProviderDown, "no route"), "ERROR"},
+		"a fault":            {errors.New("no such table"), "ERROR"},
+	} {
+		var log bytes.Buffer
+		h := testGate(t, &log, &clock{}).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Problem(w, r, c.err) }))
+		h.ServeHTTP(httptest.NewRecorder(), request("POST", "localhost", nil))
+		var line map[string]any
+		if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+			t.Fatalf("%s: not one line: %v in %s", name, err, log.String())
+		}
+		if line["level"] != c.level {
+			t.Errorf("%s: %s", name, log.String())
+		}
+	}
+}
+
 func TestAPanicBecomesAFaultWithAReferenceThatTheLogHas(t *testing.T) {
 	var log bytes.Buffer
 	g := testGate(t, &log, &clock{})
