@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -157,14 +158,31 @@ func TestAFullDiskAcceptsNothing(t *testing.T) {
 		if now := crowd.accepted.Load(); now != settled {
 			t.Errorf("%d were accepted on a full disk", now-settled)
 		}
+		eventually(t, "it is not ready", func() bool { return l.ready(t) == http.StatusServiceUnavailable })
 		d.full.Store(false)
 	}
+	eventually(t, "it is ready again", func() bool { return l.ready(t) == http.StatusOK })
 	from := crowd.accepted.Load()
 	eventually(t, "spends are accepted again", func() bool { return crowd.accepted.Load() > from })
 	if _, err := l.Person.Stop(t.Context(), purser.Stop{Scope: "run", ID: l.lane.Run, Reason: "it was full"}); err != nil {
 		t.Errorf("stopping: %v", err)
 	}
 	l.proves(t, crowd.callOff())
+}
+
+// ready asks as a load balancer does.
+func (l *ledger) ready(t *testing.T) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.URL+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
 }
 
 // RULES 19: a clock that goes back an hour spends nothing, and stops all the same.

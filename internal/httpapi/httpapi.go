@@ -96,7 +96,7 @@ func ready(o Office) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		if err := o.Ready(ctx); err != nil {
-			gate.Problem(w, r, purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err))
+			gate.Problem(w, r, purser.Errorf(purser.Unavailable, "the database does not answer, or cannot write").WithCause(err))
 			return
 		}
 		answer(w, status{"ready"})

@@ -228,13 +228,8 @@ func (o *Office) Close() {
 	o.wg.Wait()
 }
 
-// Ready reports whether the store answers.
-func (o *Office) Ready(ctx context.Context) error {
-	if err := o.Store.Ready(ctx); err != nil {
-		return purser.Errorf(purser.Unavailable, "the database does not answer").WithCause(err)
-	}
-	return nil
-}
+// Ready reports whether something can be decided.
+func (o *Office) Ready(ctx context.Context) error { return o.Store.Ready(ctx) }
 
 // Operations lists every operation with the method that does it.
 func (o *Office) Operations() []Operation {

@@ -54,8 +54,9 @@ type Store struct {
 	mu  sync.Mutex
 	txs int64
 
-	lanes lanes
-	zones sync.Map // *time.Location by name
+	writes wrote
+	lanes  lanes
+	zones  sync.Map // *time.Location by name
 	// lastZones is each organization's, as of its last batch: a guess at what to load.
 	lastZones sync.Map
 	// replays is for how many batches more keys are looked up.
@@ -288,10 +289,35 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Ready asks the database one question.
+// wrote is what came of the last try to write.
+type wrote struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// How often it is tried whether something can be written, since anybody may ask; and how
+// long that may take.
+const (
+	readyFor  = 5 * time.Second
+	readyMost = 2 * time.Second
+)
+
+// Ready reports whether a turn can be taken: a database that only reads, or whose disk is
+// full, answers each question and decides nothing. It takes one that decides nothing.
 func (s *Store) Ready(ctx context.Context) error {
-	_, err := s.Read().Organization(ctx, Installation)
-	return err
+	if _, err := s.Read().Organization(ctx, Installation); err != nil {
+		return err
+	}
+	w := &s.writes
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := s.now(); now.Sub(w.at).Abs() >= readyFor {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyMost) // the others who ask are told of it too
+		defer cancel()
+		w.at, w.err = now, s.Turn(ctx, Installation, func(*Turn) error { return nil })
+	}
+	return w.err
 }
 
 // Dialect is SQLite or Postgres.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,6 +328,50 @@ func TestAPanicInATurnLeavesNoTransactionOpen(t *testing.T) {
 				t.Errorf("a spend after %s: %v", name, err)
 			}
 			cancel()
+		}
+	})
+}
+
+// A database that answers questions and takes no write decides nothing, so it is not
+// ready. Whoever asks, and however often, it is tried seldom.
+func TestWhatCannotWriteIsNotReady(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		var turns, later atomic.Int64
+		var full atomic.Bool
+		s := open(t, Config{
+			Database: database, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+			Trace: func(_ int64, statement string) error {
+				if strings.HasPrefix(statement, "UPDATE organizations SET turn") {
+					turns.Add(1)
+				}
+				if full.Load() && statement == Commit {
+					return errors.New("database or disk is full")
+				}
+				return nil
+			},
+		})
+		before := turns.Load()
+		for range 20 {
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := turns.Load() - before; n != 1 {
+			t.Errorf("%d turns were taken for 20 questions", n)
+		}
+		full.Store(true)
+		later.Add(int64(readyFor))
+		if err := s.Ready(t.Context()); err == nil {
+			t.Error("it is ready with a full disk")
+		}
+		full.Store(false)
+		if err := s.Ready(t.Context()); err == nil {
+			t.Error("it was not looked at anew, and is said to be ready")
+		}
+		later.Add(int64(readyFor))
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("with room again: %v", err)
 		}
 	})
 }
