@@ -319,6 +319,13 @@ func TestARenewalThatACrashInterruptedIsMadeAgain(t *testing.T) {
 	if h.seller.renewals != 1 {
 		t.Errorf("%d renewals, want 1", h.seller.renewals)
 	}
+	// On SQLite nobody but the one who died can have been at it.
+	h.sql("UPDATE connections SET expires_at = 1, renew_at = 1, renewing_until = $1", time.Now().Add(time.Hour).UnixMicro())
+	h.restart()
+	must[purser.Rotation](h, agent, "rotate", purser.ResourceRef{Resource: id})
+	if h.seller.renewals != 2 {
+		t.Errorf("%d renewals after a restart, want 2", h.seller.renewals)
+	}
 }
 
 // RULES 19: clocks are at odds about when whoever renews a token must be done. Nobody else

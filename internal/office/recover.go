@@ -236,7 +236,10 @@ func (o *Office) expirePlan(ctx context.Context, t *store.Turn, id string) error
 func (o *Office) endLeases(ctx context.Context) error {
 	return o.eachOrganization(ctx, func(org string) error {
 		return o.turn(ctx, org, func(t *store.Turn) error {
-			_, err := t.EndLeases(ctx, org)
+			if _, err := t.EndLeases(ctx, org); err != nil {
+				return err
+			}
+			_, err := t.EndRenewals(ctx, org)
 			return err
 		})
 	})

@@ -37,6 +37,18 @@ func (q *Queries) ClaimRenewal(ctx context.Context, arg ClaimRenewalParams) (int
 	return result.RowsAffected()
 }
 
+const endRenewals = `-- name: EndRenewals :execrows
+UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND renewing_until > 0
+`
+
+func (q *Queries) EndRenewals(ctx context.Context, organization string) (int64, error) {
+	result, err := q.db.ExecContext(ctx, endRenewals, organization)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const orderThatLinked = `-- name: OrderThatLinked :one
 SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND provider = $2 AND kind = 'link' AND state = 'live' ORDER BY created_at DESC LIMIT 1
 `

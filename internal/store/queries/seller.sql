@@ -11,6 +11,9 @@ WHERE organization = $1 AND id = $2 AND access = $3 AND state = 'active' AND ren
 -- name: ReleaseRenewal :exec
 UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND id = $2 AND renewing_until = $3;
 
+-- name: EndRenewals :execrows
+UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND renewing_until > 0;
+
 -- name: RenewConnection :execrows
 UPDATE connections SET access = $3, refresh = $4, expires_at = $5, renew_at = $6, base_url = $7, state = 'active', renewing_until = 0 WHERE organization = $1 AND id = $2;
 
