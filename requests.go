@@ -539,8 +539,8 @@ type OpenItem struct {
 
 // StopEffect is one revocation that followed a stop.
 type StopEffect struct {
-	Kind   string `json:"kind"`   // token, hold, holds, plans
-	Target string `json:"target"` // identifier
+	Kind   string `json:"kind"`   // tokens, holds, plans (all in scope); token, hold
+	Target string `json:"target"` // identifier, or the scope
 	State  string `json:"state"`  // pending, done, failed, unknown
 	Detail string `json:"detail,omitempty"`
 }

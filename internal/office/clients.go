@@ -395,24 +395,9 @@ func revokeFamily(ctx context.Context, t *store.Turn, grant string) error {
 // grantsAt ends the grants in a stop's scope, in the stop's own turn: a resume
 // revives nothing, so no refresh token may outlive the stop.
 func (o *Office) grantsAt(ctx context.Context, t *store.Turn, out purser.StopInfo) error {
-	if out.Scope == "provider" {
-		return nil
-	}
-	grants, err := t.LiveGrants(ctx, db.LiveGrantsParams{Organization: t.Org, Now: store.Micro(t.Now)})
+	_, err := t.RevokeGrantsAtStop(ctx, db.RevokeGrantsAtStopParams{Organization: t.Org, Scope: out.Scope, Target: out.Target, Now: store.Micro(t.Now)})
 	if err != nil {
-		return fmt.Errorf("listing grants: %w", err)
-	}
-	for _, g := range grants {
-		run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: g.Run})
-		if err != nil {
-			return err
-		}
-		if !guardPath(run, "").Covered(out.Scope, out.Target) {
-			continue
-		}
-		if _, err := t.RevokeGrant(ctx, db.RevokeGrantParams{Organization: t.Org, ID: g.ID, Now: store.Micro(t.Now)}); err != nil {
-			return err
-		}
+		return fmt.Errorf("revoking grants: %w", err)
 	}
 	return nil
 }

@@ -18,10 +18,11 @@ import (
 
 // Kinds and states of what follows a stop.
 const (
-	effectToken = "token"
-	effectHold  = "hold"  // of an order that did not begin
-	effectHolds = "holds" // all others in scope that did not begin
-	effectPlans = "plans" // in scope, that wait or may start
+	effectToken  = "token"  // of those in scope: noted when it was revoked
+	effectTokens = "tokens" // agents', in scope
+	effectHold   = "hold"   // of an order that did not begin
+	effectHolds  = "holds"  // all others in scope that did not begin
+	effectPlans  = "plans"  // in scope, that wait or may start
 
 	effectPending = "pending"
 	effectDone    = "done"
@@ -190,8 +191,10 @@ func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInf
 	if err := o.openAt(ctx, t, out, fresh); err != nil {
 		return err
 	}
-	if err := o.tokensAt(ctx, t, out); err != nil {
-		return err
+	if out.Scope != purser.ScopeProvider {
+		// They are dead from this turn on, because whoever shows one is held against the stops
+		// in force. However many a client got, a stop looks at none of them.
+		out.Effects = append(out.Effects, purser.StopEffect{Kind: effectTokens, Target: out.Scope + ":" + out.Target, State: effectPending})
 	}
 	if err := o.plansAt(ctx, t, out); err != nil {
 		return err
@@ -273,24 +276,6 @@ func (o *Office) holdsAt(ctx context.Context, t *store.Turn, out *purser.StopInf
 	return nil
 }
 
-// tokensAt lists the agents' tokens that die with the stop.
-func (o *Office) tokensAt(ctx context.Context, t *store.Turn, out *purser.StopInfo) error {
-	if out.Scope == "provider" {
-		return nil
-	}
-	tokens, err := t.LiveAgentTokens(ctx, db.LiveAgentTokensParams{Organization: t.Org, Now: store.Micro(t.Now)})
-	if err != nil {
-		return err
-	}
-	for _, token := range tokens {
-		path := guard.Path{Organization: t.Org, Project: token.Project, Agent: token.Agent, Run: token.Run}
-		if path.Covered(out.Scope, out.Target) {
-			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectToken, Target: token.ID, State: effectPending})
-		}
-	}
-	return nil
-}
-
 // plansAt notes that plans are to be marked as void. Those in scope are void from this turn
 // on, because nothing begins or approves a plan that a stop covers (planVoid): however many
 // an agent made, a stop looks at none of them.
@@ -344,6 +329,55 @@ func (o *Office) markVoid(ctx context.Context, t *store.Turn, stop string, plans
 	return t.CountVoided(ctx, db.CountVoidedParams{Organization: t.Org, ID: stop, Voided: n})
 }
 
+// tokensAtOnce is how many tokens are revoked in a turn (RULES 20).
+const tokensAtOnce = 16
+
+// revokeTokens revokes the tokens that a stop was to end, and notes each. What a crash
+// leaves of it is done again.
+func (o *Office) revokeTokens(ctx context.Context, org, stop string) error {
+	page := db.TokensAtStopParams{Organization: org, Stop: stop, RowLimit: tokensAtOnce}
+	for {
+		ids, err := o.Store.Read().TokensAtStop(ctx, page)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.tokensRevoked(ctx, t, stop, ids) }); err != nil {
+			return err
+		}
+		page.After = ids[len(ids)-1]
+	}
+}
+
+// tokensRevoked is one turn of revokeTokens.
+func (o *Office) tokensRevoked(ctx context.Context, t *store.Turn, stop string, ids []string) error {
+	next, err := t.NextStopEffect(ctx, db.NextStopEffectParams{Organization: t.Org, Stop: stop})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		n, err := t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: id, RevokedBy: "stop", Now: store.Micro(t.Now)})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue // another office did it, or it has ended otherwise
+		}
+		t.Record(effectRecord(stop, effectToken, id))
+		err = t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: stop, N: next, Kind: effectToken, Target: id, State: effectDone})
+		if err != nil {
+			return err
+		}
+		next++
+	}
+	return nil
+}
+
+func effectRecord(stop, kind, target string) audit.Record {
+	r := recordOf(system, "stop_effect", kind+":"+target)
+	r.Detail = map[string]string{"stop": stop}
+	return r
+}
+
 // revoke carries out what follows a stop, one by one, each recorded (SPEND.md K10).
 func (o *Office) revoke(ctx context.Context, org, stop string) {
 	effects, err := o.Store.Read().StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: stop})
@@ -367,6 +401,8 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		first = o.overdue(ctx, org)
 	case effectPlans:
 		first = o.voidPlans(ctx, org, e.Stop)
+	case effectTokens:
+		first = o.revokeTokens(ctx, org, e.Stop)
 	}
 	if first != nil {
 		o.Log.Error("carrying out a stop", "stop", e.Stop, "kind", e.Kind, "error", first)
@@ -377,14 +413,9 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		if err != nil || now.State != effectPending {
 			return err // another office carried it out, or Recover did
 		}
-		r := recordOf(system, "stop_effect", e.Kind+":"+e.Target)
-		r.Detail = map[string]string{"stop": e.Stop}
-		state := effectDone
+		r, state := effectRecord(e.Stop, e.Kind, e.Target), effectDone
 		switch e.Kind {
-		case effectToken:
-			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, RevokedBy: "stop", Now: store.Micro(t.Now)})
-			t.Record(r)
-		case effectHolds, effectPlans:
+		case effectHolds, effectPlans, effectTokens:
 			t.Record(r)
 		default:
 			state, err = o.voidOrder(ctx, t, e.Target, r)
@@ -527,12 +558,16 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		if lifted == 0 {
 			return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no stop %q is in force", in.Stop).WithHint("purser status")
 		}
-		if _, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Stop: in.Stop, Now: store.Micro(t.Now)}); err != nil {
+		revoked, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Stop: in.Stop, Now: store.Micro(t.Now)})
+		if err != nil {
 			return purser.StopInfo{}, fmt.Errorf("revoking what the stop has not: %w", err)
 		}
 		t.Epoch++
 		r := recordOf(by, "resume", in.Stop)
 		r.Attach, r.Detail = signed, map[string]string{"epoch": fmt.Sprint(t.Epoch)}
+		if revoked > 0 { // what followed the stop has not noted them, and finds them dead
+			r.Detail["tokens"] = fmt.Sprint(revoked)
+		}
 		t.Record(r)
 		out, err := o.showStop(ctx, t.Queries, t.Org, in.Stop)
 		if err != nil {

@@ -452,3 +452,61 @@ func TestARunHasSoManyOpenPlans(t *testing.T) {
 		}
 	})
 }
+
+// K1, K10: a client that asks for access tokens in a loop does not keep a stop from being
+// acknowledged, nor do many grants. The turn looks at none; the tokens are dead all the
+// same, and are revoked afterwards, a few in a turn.
+func TestAStopIsAcknowledgedHoweverManyTokensAndGrantsThereAre(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		const many = 1_000
+		h := open(t, database)
+		stopOf := func(run string) (stop purser.StopInfo, statements int) {
+			return stop, h.statementsOf(func() {
+				stop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run, Reason: "it asks in a loop"})
+			})
+		}
+		few, _ := h.run(2000)
+		_, base := stopOf(few.ID)
+		h.carriedOut()
+		run, agent := h.run(2000)
+		neighbour, other := h.run(2000)
+		const upTo = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) "
+		h.sql(upTo+`INSERT INTO tokens (organization, id, hash, kind, principal, run, created_at, expires_at)
+			SELECT organization, id || '_' || i, hash || i, kind, principal, run, created_at, expires_at FROM tokens, n WHERE id = $2`, many, agent.Token)
+		h.sql(upTo+`INSERT INTO oauth_grants (organization, id, client, client_name, agent, run, person, resource, scope, created_at)
+			SELECT organization, 'grt_' || id || i, 'cli_1', 'client', agent, id, person, '', '', created_at FROM runs, n WHERE id IN ($2, $3)`, many, run.ID, neighbour.ID)
+		began := time.Now()
+		stop, statements := stopOf(run.ID)
+		if took := time.Since(began); statements != base || took > 5*time.Second { // it is milliseconds, but for the rows of the grants
+			t.Errorf("with %d tokens and grants the stop takes %d statements and %v, with one it takes %d", many, statements, took, base)
+		}
+		if n := h.ask("SELECT count(*) FROM oauth_grants WHERE run = $1 AND revoked_at = 0", run.ID); n != 0 {
+			t.Errorf("%d grants outlive the stop", n)
+		}
+		if n := h.ask("SELECT count(*) FROM oauth_grants WHERE run = $1 AND revoked_at = 0", neighbour.ID); n != int64(many) {
+			t.Errorf("%d grants of another run are left", n)
+		}
+		_, err := h.o.Authenticate(h.ctx, run.Token, "test")
+		refused(t, err, purser.Stopped)
+		h.eventually("all are revoked", func() bool {
+			if err := h.o.Recover(h.ctx); err != nil { // as the server's timer does, if one try is too short
+				t.Fatal(err)
+			}
+			return h.ask("SELECT count(*) FROM stop_effects WHERE state = 'pending'") == 0
+		})
+		if n := h.ask("SELECT count(*) FROM tokens WHERE run = $1 AND revoked_by = 'stop'", run.ID); n != int64(many)+1 {
+			t.Errorf("%d tokens are revoked, want %d", n, many+1)
+		}
+		told := 0
+		for _, e := range must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}).Effects {
+			if e.Kind == "token" && e.State == "done" {
+				told++
+			}
+		}
+		if told != many+1 {
+			t.Errorf("%d revocations are told of, want %d", told, many+1)
+		}
+		must[purser.Hold](h, other, "charge_usage", usage(1))
+	})
+}

@@ -521,52 +521,6 @@ func (q *Queries) KeepOAuthDocument(ctx context.Context, arg KeepOAuthDocumentPa
 	return err
 }
 
-const liveGrants = `-- name: LiveGrants :many
-SELECT g.organization, g.id, g.client, g.client_name, g.agent, g.run, g.person, g.resource, g.scope, g.created_at, g.used_at, g.revoked_at FROM oauth_grants AS g JOIN runs AS r ON r.organization = g.organization AND r.id = g.run
-WHERE g.organization = $1 AND g.revoked_at = 0 AND r.ended_at = 0 AND r.expires_at > $2 ORDER BY g.id
-`
-
-type LiveGrantsParams struct {
-	Organization string
-	Now          int64
-}
-
-func (q *Queries) LiveGrants(ctx context.Context, arg LiveGrantsParams) ([]OauthGrant, error) {
-	rows, err := q.db.QueryContext(ctx, liveGrants, arg.Organization, arg.Now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []OauthGrant{}
-	for rows.Next() {
-		var i OauthGrant
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Client,
-			&i.ClientName,
-			&i.Agent,
-			&i.Run,
-			&i.Person,
-			&i.Resource,
-			&i.Scope,
-			&i.CreatedAt,
-			&i.UsedAt,
-			&i.RevokedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const oAuthClient = `-- name: OAuthClient :one
 SELECT id, name, redirects, method, secret_hash, source, created_at, read_at, used_at FROM oauth_clients WHERE id = $1
 `
@@ -679,6 +633,32 @@ type RevokeGrantParams struct {
 
 func (q *Queries) RevokeGrant(ctx context.Context, arg RevokeGrantParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, revokeGrant, arg.Organization, arg.ID, arg.Now)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const revokeGrantsAtStop = `-- name: RevokeGrantsAtStop :execrows
+UPDATE oauth_grants SET revoked_at = $2 WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
+  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0 AND r.expires_at > $2
+    AND CASE CAST($3 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST($4 AS TEXT))
+`
+
+type RevokeGrantsAtStopParams struct {
+	Organization string
+	Now          int64
+	Scope        string
+	Target       string
+}
+
+func (q *Queries) RevokeGrantsAtStop(ctx context.Context, arg RevokeGrantsAtStopParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, revokeGrantsAtStop,
+		arg.Organization,
+		arg.Now,
+		arg.Scope,
+		arg.Target,
+	)
 	if err != nil {
 		return 0, err
 	}

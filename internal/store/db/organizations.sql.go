@@ -285,52 +285,6 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (Key, error) {
 	return i, err
 }
 
-const liveAgentTokens = `-- name: LiveAgentTokens :many
-SELECT t.id, t.run, CAST(COALESCE(r.project, '') AS TEXT) AS project, CAST(COALESCE(r.agent, '') AS TEXT) AS agent FROM tokens t LEFT JOIN runs r ON r.organization = t.organization AND r.id = t.run
-WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > $2 ORDER BY t.id
-`
-
-type LiveAgentTokensParams struct {
-	Organization string
-	Now          int64
-}
-
-type LiveAgentTokensRow struct {
-	ID      string
-	Run     string
-	Project string
-	Agent   string
-}
-
-// LiveAgentTokens are agents' tokens with where their runs spend.
-func (q *Queries) LiveAgentTokens(ctx context.Context, arg LiveAgentTokensParams) ([]LiveAgentTokensRow, error) {
-	rows, err := q.db.QueryContext(ctx, liveAgentTokens, arg.Organization, arg.Now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []LiveAgentTokensRow{}
-	for rows.Next() {
-		var i LiveAgentTokensRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Run,
-			&i.Project,
-			&i.Agent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const organization = `-- name: Organization :one
 SELECT id, name, timezone, turn, seq, epoch, clock, created_at, edge FROM organizations WHERE id = $1
 `
@@ -497,8 +451,10 @@ func (q *Queries) RevokeTokensOfRun(ctx context.Context, arg RevokeTokensOfRunPa
 }
 
 const revokeTokensOfStop = `-- name: RevokeTokensOfStop :execrows
-UPDATE tokens SET revoked_at = $2, revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.revoked_at = 0
-  AND tokens.id IN (SELECT e.target FROM stop_effects e WHERE e.organization = $1 AND e.stop = $3 AND e.kind = 'token' AND e.state <> 'done')
+UPDATE tokens SET revoked_at = $2, revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.kind = 'agent' AND tokens.revoked_at = 0
+  AND EXISTS (SELECT 1 FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND s.id = $3
+    AND r.id = tokens.run AND tokens.created_at <= s.at AND tokens.expires_at > s.at
+    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target)
 `
 
 type RevokeTokensOfStopParams struct {
@@ -557,6 +513,50 @@ func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
 		&i.RevokedBy,
 	)
 	return i, err
+}
+
+const tokensAtStop = `-- name: TokensAtStop :many
+SELECT t.id FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run JOIN stops s ON s.organization = t.organization
+WHERE t.organization = $1 AND s.id = $2 AND t.id > $3 AND t.kind = 'agent' AND t.revoked_at = 0
+  AND t.created_at <= s.at AND t.expires_at > s.at
+  AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target
+ORDER BY t.id LIMIT $4
+`
+
+type TokensAtStopParams struct {
+	Organization string
+	Stop         string
+	After        string
+	RowLimit     int32
+}
+
+// TokensAtStop are the agents' tokens that a stop was to end and has not.
+func (q *Queries) TokensAtStop(ctx context.Context, arg TokensAtStopParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, tokensAtStop,
+		arg.Organization,
+		arg.Stop,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const useChallenge = `-- name: UseChallenge :execrows

@@ -486,6 +486,22 @@ func (q *Queries) LiftStop(ctx context.Context, arg LiftStopParams) (int64, erro
 	return result.RowsAffected()
 }
 
+const nextStopEffect = `-- name: NextStopEffect :one
+SELECT CAST(COALESCE(MAX(n), -1) + 1 AS BIGINT) FROM stop_effects WHERE organization = $1 AND stop = $2
+`
+
+type NextStopEffectParams struct {
+	Organization string
+	Stop         string
+}
+
+func (q *Queries) NextStopEffect(ctx context.Context, arg NextStopEffectParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, nextStopEffect, arg.Organization, arg.Stop)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const openPlans = `-- name: OpenPlans :one
 SELECT COUNT(*) FROM (SELECT 1 FROM plans WHERE organization = $1 AND state IN ('needs_approval', 'ready') LIMIT 1) AS p
 `

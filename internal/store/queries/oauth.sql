@@ -41,9 +41,10 @@ SELECT * FROM oauth_grants WHERE organization = $1 AND id = $2;
 -- name: Grants :many
 SELECT * FROM oauth_grants WHERE organization = $1 AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(row_limit);
 
--- name: LiveGrants :many
-SELECT g.* FROM oauth_grants AS g JOIN runs AS r ON r.organization = g.organization AND r.id = g.run
-WHERE g.organization = $1 AND g.revoked_at = 0 AND r.ended_at = 0 AND r.expires_at > sqlc.arg(now) ORDER BY g.id;
+-- name: RevokeGrantsAtStop :execrows
+UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
+  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0 AND r.expires_at > sqlc.arg(now)
+    AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST(sqlc.arg(target) AS TEXT));
 
 -- name: UseGrant :exec
 UPDATE oauth_grants SET used_at = $3 WHERE organization = $1 AND id = $2;

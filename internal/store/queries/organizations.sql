@@ -45,8 +45,10 @@ UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = sqlc.arg(revoked_by) 
 
 -- name: RevokeTokensOfStop :execrows
 -- RevokeTokensOfStop takes the tokens that a stop was to end and has not.
-UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.revoked_at = 0
-  AND tokens.id IN (SELECT e.target FROM stop_effects e WHERE e.organization = $1 AND e.stop = sqlc.arg(stop) AND e.kind = 'token' AND e.state <> 'done');
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.kind = 'agent' AND tokens.revoked_at = 0
+  AND EXISTS (SELECT 1 FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND s.id = sqlc.arg(stop)
+    AND r.id = tokens.run AND tokens.created_at <= s.at AND tokens.expires_at > s.at
+    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target);
 
 -- name: RevokeTokensOfRun :execrows
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'run' WHERE organization = $1 AND run = $2 AND revoked_at = 0;
@@ -75,10 +77,13 @@ SELECT * FROM keys WHERE organization = $1 AND principal = $2 AND key = $3;
 -- name: InsertKey :exec
 INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
--- name: LiveAgentTokens :many
--- LiveAgentTokens are agents' tokens with where their runs spend.
-SELECT t.id, t.run, CAST(COALESCE(r.project, '') AS TEXT) AS project, CAST(COALESCE(r.agent, '') AS TEXT) AS agent FROM tokens t LEFT JOIN runs r ON r.organization = t.organization AND r.id = t.run
-WHERE t.organization = $1 AND t.kind = 'agent' AND t.revoked_at = 0 AND t.expires_at > sqlc.arg(now) ORDER BY t.id;
+-- name: TokensAtStop :many
+-- TokensAtStop are the agents' tokens that a stop was to end and has not.
+SELECT t.id FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run JOIN stops s ON s.organization = t.organization
+WHERE t.organization = $1 AND s.id = sqlc.arg(stop) AND t.id > sqlc.arg(after) AND t.kind = 'agent' AND t.revoked_at = 0
+  AND t.created_at <= s.at AND t.expires_at > s.at
+  AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target
+ORDER BY t.id LIMIT sqlc.arg(row_limit);
 
 -- name: DropInstallationValue :exec
 DELETE FROM installation WHERE name = $1;

@@ -98,6 +98,9 @@ UPDATE stops SET lifted_at = $3, lifted_by = $4 WHERE organization = $1 AND id =
 -- name: InsertStopEffect :exec
 INSERT INTO stop_effects (organization, stop, n, kind, target, state, detail) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
+-- name: NextStopEffect :one
+SELECT CAST(COALESCE(MAX(n), -1) + 1 AS BIGINT) FROM stop_effects WHERE organization = $1 AND stop = $2;
+
 -- name: StopEffects :many
 SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 ORDER BY n;
 
