@@ -220,20 +220,16 @@ func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInf
 // openAt lists the purchases in flight, those among them that were charged and are to
 // be begun anew, and the holds that were not begun: those are void and go back.
 func (o *Office) openAt(ctx context.Context, t *store.Turn, out *purser.StopInfo, fresh func(db.Hold) db.Hold) error {
-	orders, err := t.UnsettledOrders(ctx, t.Org)
+	rows, err := t.OrdersAtStop(ctx, t.Org)
 	if err != nil {
 		return err
 	}
-	for _, order := range orders {
+	for _, row := range rows {
+		order, h := row.Order, fresh(row.Hold)
 		path := guard.Path{Organization: t.Org, Project: order.Project, Provider: order.Provider, Agent: order.Agent, Run: order.Run}
 		if !path.Covered(out.Scope, out.Target) {
 			continue
 		}
-		h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: order.Hold})
-		if err != nil {
-			return err
-		}
-		h = fresh(h)
 		if purser.OrderState(order.State) == purser.OrderPlaced && !charged(h) {
 			out.Effects = append(out.Effects, purser.StopEffect{Kind: effectHold, Target: order.ID, State: effectPending})
 			continue

@@ -510,3 +510,37 @@ func TestAStopIsAcknowledgedHoweverManyTokensAndGrantsThereAre(t *testing.T) {
 		must[purser.Hold](h, other, "charge_usage", usage(1))
 	})
 }
+
+// K2: what is in flight is listed, however much it is, by one question.
+func TestAStopAsksOnceForAllThatIsInFlight(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		_, agent := h.run(2000)
+		h.link(agent)
+		plan := h.planned(agent, domain("superseal.club"))
+		must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		order := h.shown(plan.ID).Orders[0].ID
+		stopped := func(open int) int {
+			return h.statementsOf(func() {
+				stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: purser.ScopeProvider, ID: "local", Reason: "enough"})
+				if len(stop.Open) != open || open > 0 && stop.Open[0].Held.Amount != 1200 {
+					t.Errorf("%d are open, want %d: %+v", len(stop.Open), open, stop.Open)
+				}
+			})
+		}
+		base := stopped(0)
+		const many = 300
+		const upTo = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) "
+		h.sql(upTo+`INSERT INTO holds (organization, id, order_id, run, project, provider, category, currency, amount, state, epoch, begun_at, expires_at, windows, seq, created_at)
+			SELECT organization, id || '_' || i, order_id || '_' || i, run, project, provider, category, currency, amount, 'begun', epoch, begun_at, expires_at, windows, seq, created_at
+			FROM holds, n WHERE order_id = $2`, many, order)
+		h.sql(upTo+`INSERT INTO orders (organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, epoch, created_at, updated_at)
+			SELECT organization, id || '_' || i, plan, i + 100, run, project, env, agent, provider, kind, what, target, currency, amount, 'buying', hold || '_' || i, epoch, created_at, updated_at
+			FROM orders, n WHERE id = $2`, many, order)
+		if n := stopped(many); n != base {
+			t.Errorf("with %d orders in flight the stop takes %d statements, with none it takes %d", many, n, base)
+		}
+	})
+}

@@ -677,8 +677,94 @@ func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, err
 	return items, nil
 }
 
+const ordersAtStop = `-- name: OrdersAtStop :many
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY orders.id
+`
+
+type OrdersAtStopRow struct {
+	Order Order
+	Hold  Hold
+}
+
+// OrdersAtStop are the orders that are not settled, with their holds.
+func (q *Queries) OrdersAtStop(ctx context.Context, organization string) ([]OrdersAtStopRow, error) {
+	rows, err := q.db.QueryContext(ctx, ordersAtStop, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OrdersAtStopRow{}
+	for rows.Next() {
+		var i OrdersAtStopRow
+		if err := rows.Scan(
+			&i.Order.Organization,
+			&i.Order.ID,
+			&i.Order.Plan,
+			&i.Order.Step,
+			&i.Order.Run,
+			&i.Order.Project,
+			&i.Order.Env,
+			&i.Order.Agent,
+			&i.Order.Provider,
+			&i.Order.Kind,
+			&i.Order.What,
+			&i.Order.Target,
+			&i.Order.Currency,
+			&i.Order.Amount,
+			&i.Order.State,
+			&i.Order.Hold,
+			&i.Order.Resource,
+			&i.Order.Quote,
+			&i.Order.Attempts,
+			&i.Order.LeaseUntil,
+			&i.Order.BegunAt,
+			&i.Order.Epoch,
+			&i.Order.Error,
+			&i.Order.CreatedAt,
+			&i.Order.UpdatedAt,
+			&i.Hold.Organization,
+			&i.Hold.ID,
+			&i.Hold.OrderID,
+			&i.Hold.Subscription,
+			&i.Hold.Run,
+			&i.Hold.Project,
+			&i.Hold.Provider,
+			&i.Hold.Category,
+			&i.Hold.Currency,
+			&i.Hold.Amount,
+			&i.Hold.Captured,
+			&i.Hold.Released,
+			&i.Hold.Refunded,
+			&i.Hold.State,
+			&i.Hold.Epoch,
+			&i.Hold.BegunAt,
+			&i.Hold.ExpiresAt,
+			&i.Hold.Windows,
+			&i.Hold.Seq,
+			&i.Hold.CreatedAt,
+			&i.Hold.Principal,
+			&i.Hold.Agent,
+			&i.Hold.Kind,
+			&i.Hold.Target,
+			&i.Hold.Overrun,
+			&i.Hold.Returned,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ordersOfPlan = `-- name: OrdersOfPlan :many
-SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step
 `
 
@@ -768,7 +854,7 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 }
 
 const ordersOfRun = `-- name: OrdersOfRun :many
-SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '')
 `
 
