@@ -679,7 +679,7 @@ func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, err
 
 const ordersAtStop = `-- name: OrdersAtStop :many
 SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
-WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY orders.id
+WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY (orders.id || '')
 `
 
 type OrdersAtStopRow struct {
@@ -687,7 +687,7 @@ type OrdersAtStopRow struct {
 	Hold  Hold
 }
 
-// OrdersAtStop are the orders that are not settled, with their holds.
+// OrdersAtStop are the orders that are not settled, with their holds; found as those are.
 func (q *Queries) OrdersAtStop(ctx context.Context, organization string) ([]OrdersAtStopRow, error) {
 	rows, err := q.db.QueryContext(ctx, ordersAtStop, organization)
 	if err != nil {
@@ -764,7 +764,7 @@ func (q *Queries) OrdersAtStop(ctx context.Context, organization string) ([]Orde
 }
 
 const ordersOfPlan = `-- name: OrdersOfPlan :many
-SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step
 `
 
@@ -854,7 +854,7 @@ func (q *Queries) OrdersOfPlan(ctx context.Context, arg OrdersOfPlanParams) ([]O
 }
 
 const ordersOfRun = `-- name: OrdersOfRun :many
-SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '')
 `
 
@@ -1803,9 +1803,10 @@ func (q *Queries) TakeBackOrder(ctx context.Context, arg TakeBackOrderParams) er
 }
 
 const unsettledOrders = `-- name: UnsettledOrders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '')
 `
 
+// Sorted by a value that no index has, so that the index of states finds them.
 func (q *Queries) UnsettledOrders(ctx context.Context, organization string) ([]Order, error) {
 	rows, err := q.db.QueryContext(ctx, unsettledOrders, organization)
 	if err != nil {

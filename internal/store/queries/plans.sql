@@ -38,24 +38,25 @@ SELECT * FROM orders WHERE organization = $1 AND id = $2;
 SELECT * FROM orders WHERE organization = $1 AND plan = $2 AND step = $3;
 
 -- name: OrdersOfPlan :many
-SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step;
 
 -- name: OrdersOfRun :many
 -- Sorted by a value that no index has, so that the run's own index finds them.
-SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
+SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '');
 
 -- name: RecentOrders :many
 SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY id;
 
 -- name: UnsettledOrders :many
-SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY id;
+-- Sorted by a value that no index has, so that the index of states finds them.
+SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '');
 
 -- name: OrdersAtStop :many
--- OrdersAtStop are the orders that are not settled, with their holds.
+-- OrdersAtStop are the orders that are not settled, with their holds; found as those are.
 SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
-WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY orders.id;
+WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY (orders.id || '');
 
 -- name: Orders :many
 SELECT * FROM orders WHERE organization = $1 ORDER BY id;
