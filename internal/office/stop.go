@@ -413,6 +413,9 @@ func (o *Office) revokeOne(ctx context.Context, org string, e db.StopEffect) {
 		switch e.Kind {
 		case effectHolds, effectPlans, effectTokens:
 			t.Record(r)
+		case effectToken: // noted before it was revoked, by an earlier version
+			t.Record(r)
+			_, err = t.RevokeToken(ctx, db.RevokeTokenParams{Organization: t.Org, ID: e.Target, RevokedBy: "stop", Now: store.Micro(t.Now)})
 		default:
 			state, err = o.voidOrder(ctx, t, e.Target, r)
 		}
