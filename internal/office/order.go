@@ -314,11 +314,12 @@ func planOpen(t *store.Turn, plan db.Plan) *purser.Error {
 
 // spend gathers, inside the turn, every fact that the guards read.
 func (o *Office) spend(ctx context.Context, t *store.Turn, run db.Run, step purser.PlanStep) (guard.Spend, error) {
-	sp, err := ordering(run, step, t.Now)
-	if err != nil {
+	sp := ordering(run, step, t.Now)
+	sp.Skew, sp.NoZone = t.Skew, t.NoZone
+	var err error
+	if sp.Run, err = guardRun(run); err != nil {
 		return sp, err
 	}
-	sp.Skew, sp.NoZone = t.Skew, t.NoZone
 	if sp.Stops, err = o.stopsFor(ctx, t.Queries, t.Org); err != nil {
 		return sp, err
 	}

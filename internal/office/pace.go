@@ -104,13 +104,13 @@ func (l *lately) before(ctx context.Context, provider string) (bool, error) {
 	return n > 0, nil
 }
 
-// ordering is the spend of a plan's step, before anything was read for it.
-func ordering(run db.Run, step purser.PlanStep, now time.Time) (guard.Spend, error) {
-	of, err := guardRun(run)
+// ordering is the spend of a plan's step, before anything was read for it; of the run
+// it has the name, which is all that the guards of pace tell.
+func ordering(run db.Run, step purser.PlanStep, now time.Time) guard.Spend {
 	return guard.Spend{
 		Now: now, Amount: purser.Money{Amount: step.Price.Now, Currency: step.Price.Currency}, Provider: step.Provider,
-		Target: target(step), Order: true, Meant: step.Meant, Run: of, Path: guardPath(run, step.Provider),
-	}, err
+		Target: target(step), Order: true, Meant: step.Meant, Run: &guard.Run{ID: run.ID}, Path: guardPath(run, step.Provider),
+	}
 }
 
 // tooFast is what the guards of pace would refuse of a plan that began now, its steps
@@ -124,11 +124,8 @@ func (o *Office) tooFast(ctx context.Context, q *db.Queries, org string, run db.
 	}
 	var out []purser.Blocker
 	for _, step := range steps {
-		sp, err := ordering(run, step, now)
-		if err == nil {
-			err = l.tell(ctx, &sp)
-		}
-		if err != nil {
+		sp := ordering(run, step, now)
+		if err := l.tell(ctx, &sp); err != nil {
 			return nil, err
 		}
 		refusals := o.pace.Refusals(sp)
