@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,17 +87,49 @@ func typedSettings(f *pflag.FlagSet) map[string]any {
 	return chosen
 }
 
+// lockServed keeps other servers off the data folder, and off the folder of a database
+// that is a file elsewhere: at its start a server ends what was under way in such a
+// database, because nobody else can be at it.
+func lockServed(cfg config.Config) (unlock func(), err error) {
+	var locks []io.Closer
+	unlock = func() {
+		for _, l := range locks {
+			_ = l.Close() // it ends with the process too
+		}
+	}
+	dirs := []string{cfg.Dir}
+	if file, ok := strings.CutPrefix(cfg.Database.Reveal(), "sqlite:"); ok {
+		dirs = append(dirs, filepath.Dir(file))
+	}
+	for i, dir := range dirs {
+		if err = makeFolder(dir); err == nil && (i == 0 || !sameFolder(dir, cfg.Dir)) {
+			var lock io.Closer
+			if lock, err = lockFolder(dir); err == nil {
+				locks = append(locks, lock)
+			}
+		}
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+	}
+	return unlock, nil
+}
+
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	y, no := os.Stat(b)
+	return errors.Join(err, no) == nil && os.SameFile(x, y)
+}
+
 // serve runs server and cloud until the context ends. The server drains before
 // its cloud is ended, because its last calls may go there.
 func (s *session) serve(ctx context.Context, cfg config.Config, faults bool) (err error) {
-	if err := makeFolder(cfg.Dir); err != nil {
-		return err
-	}
-	lock, err := lockFolder(cfg.Dir)
+	unlock, err := lockServed(cfg)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock()
 	up := &upRun{session: s, cfg: cfg, faults: faults}
 	if up.listener, err = listen(cfg.Listen); err != nil {
 		return err
