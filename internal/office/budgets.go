@@ -120,6 +120,15 @@ func budgetRecord(b purser.BudgetLine, change int64) audit.BudgetLine {
 	}
 }
 
+// zoneOf is where an organization's days begin, for who reads outside a turn.
+func zoneOf(ctx context.Context, q *db.Queries, org string) (*time.Location, error) {
+	row, err := q.Organization(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	return time.LoadLocation(row.Timezone)
+}
+
 // lines reads all budgets as they stand, outside any turn; of runs those that are
 // not over.
 func (o *Office) lines(ctx context.Context, q *db.Queries, org string) ([]purser.BudgetLine, error) {

@@ -78,11 +78,7 @@ func (o *Office) kindSums(ctx context.Context, q *db.Queries, org, project, run 
 	if project != "" || run != "" {
 		return q.MovementSums(ctx, db.MovementSumsParams{Organization: org, Project: project, Run: run})
 	}
-	row, err := q.Organization(ctx, org)
-	if err != nil {
-		return nil, err
-	}
-	zone, err := time.LoadLocation(row.Timezone)
+	zone, err := zoneOf(ctx, q, org)
 	if err != nil {
 		return nil, err
 	}

@@ -241,11 +241,7 @@ func (o *Office) furtherLimits(ctx context.Context, q *db.Queries, org string, r
 	if err != nil || len(rows) < 2 {
 		return nil, err
 	}
-	of, err := q.Organization(ctx, org)
-	if err != nil {
-		return nil, err
-	}
-	zone, err := time.LoadLocation(of.Timezone)
+	zone, err := zoneOf(ctx, q, org)
 	if err != nil {
 		return nil, err
 	}
