@@ -67,9 +67,9 @@ func (h *house) grow() {
 		{"windows", "scope = 'run' AND target = '" + by + "'", 2000, map[string]string{"target": runOf, "name": runOf}},
 		{"plans", "id = '" + plan + "'", manyOrders, map[string]string{"id": numbered(plan, "n.i"), "run": runOf}},
 		{"holds", "id = '" + hold + "'", manyOrders, map[string]string{"id": numbered(hold, "n.i"), "order_id": numbered(order, "n.i"), "run": runOf}},
-		{"orders", "id = '" + order + "'", manyOrders, map[string]string{"id": numbered(order, "n.i"), "plan": numbered(plan, "n.i"), "hold": numbered(hold, "n.i"), "run": runOf, "resource": numbered(thing, "n.i")}},
+		{"orders", "id = '" + order + "'", manyOrders, map[string]string{"id": numbered(order, "n.i"), "plan": numbered(plan, "n.i"), "hold": numbered(hold, "n.i"), "run": runOf, "resource": numbered(thing, "n.i"), "created_at": "t.created_at - n.i * 3600000000"}},
 		{"resources", "id = '" + thing + "'", manyOrders, map[string]string{"id": numbered(thing, "n.i"), "name": "'r' || n.i", "order_id": numbered(order, "n.i")}},
-		{"movements", "order_id = '" + order + "' AND n < 1000", manyOrders, map[string]string{"seq": "n.i * 9 + 500", "order_id": numbered(order, "n.i"), "hold": numbered(hold, "n.i"), "run": runOf, "at": "t.at - (" + fmt.Sprint(manyOrders) + " - n.i) * (" + day + ") / 30"}},
+		{"movements", "order_id = '" + order + "' AND n < 1000", manyOrders, map[string]string{"seq": "n.i * 9 + 500 + t.seq % 9", "order_id": numbered(order, "n.i"), "hold": numbered(hold, "n.i"), "run": runOf, "at": "t.at - (" + fmt.Sprint(manyOrders) + " - n.i) * (" + day + ") / 30"}},
 		{"plans", "state = 'needs_approval'", 60, map[string]string{"id": "substr(t.id, 1, length(t.id) - 6) || printf('%06d', 500000 + n.i)"}},
 	}
 	for _, c := range copies {

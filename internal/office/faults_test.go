@@ -770,10 +770,7 @@ func explained(t testing.TB, conn *pgx.Conn, when string, n int, statement strin
 	if _, err := conn.Prepare(t.Context(), name, statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
-	args := 0
-	for strings.Contains(statement, fmt.Sprintf("$%d", args+1)) {
-		args++
-	}
+	args := parameters(statement)
 	execute := "EXPLAIN EXECUTE " + pgx.Identifier{name}.Sanitize()
 	if args > 0 {
 		execute += "(" + strings.TrimSuffix(strings.Repeat("NULL,", args), ",") + ")"
@@ -910,4 +907,12 @@ func TestARunWhoseProvidersCannotBeReadBuysNothing(t *testing.T) {
 	if n := len(h.shown(plan.ID).Orders); n != 0 {
 		t.Errorf("%d orders", n)
 	}
+}
+
+// parameters counts those of a statement.
+func parameters(statement string) (n int) {
+	for strings.Contains(statement, fmt.Sprintf("$%d", n+1)) {
+		n++
+	}
+	return n
 }

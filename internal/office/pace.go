@@ -25,6 +25,8 @@ var breaker = guard.Breaker{Most: 3}
 type lately struct {
 	q      *db.Queries
 	org    string
+	run    db.Run
+	now    time.Time
 	since  int64 // an hour ago
 	orders []guard.Recent
 	from   []string        // whom it ordered from for money
@@ -32,7 +34,7 @@ type lately struct {
 }
 
 func (o *Office) lately(ctx context.Context, q *db.Queries, org string, run db.Run, now time.Time) (*lately, error) {
-	l := &lately{q: q, org: org, since: store.Micro(now.Add(-time.Hour)), known: map[string]bool{}}
+	l := &lately{q: q, org: org, run: run, now: now, since: store.Micro(now.Add(-time.Hour)), known: map[string]bool{}}
 	planned, err := q.RecentOrders(ctx, db.RecentOrdersParams{Organization: org, Run: run.ID, Agent: run.Agent, After: l.since})
 	if err != nil {
 		return nil, err
@@ -57,6 +59,13 @@ func (o *Office) lately(ctx context.Context, q *db.Queries, org string, run db.R
 // paused is why any order of the run would be refused, unless a person means it.
 func (l *lately) paused() *purser.Error {
 	return breaker.Forbids(guard.Spend{Order: true, Recent: l.orders})
+}
+
+// apart is a copy for who adds to it what is not ordered yet.
+func (l *lately) apart() *lately {
+	c := *l
+	c.orders, c.from = slices.Clone(l.orders), slices.Clone(l.from)
+	return &c
 }
 
 func (l *lately) add(r guard.Recent, provider string) {
@@ -116,15 +125,11 @@ func ordering(run db.Run, step purser.PlanStep, now time.Time) guard.Spend {
 // tooFast is what the guards of pace would refuse of a plan that began now, its steps
 // one after the other. They are asked again when an order is placed: by then an hour
 // may have passed, or more been ordered. So it is shown with the plan, and not signed.
-func (o *Office) tooFast(ctx context.Context, q *db.Queries, org string, run db.Run, steps []purser.PlanStep) ([]purser.Blocker, error) {
-	now := o.Now()
-	l, err := o.lately(ctx, q, org, run, now)
-	if err != nil {
-		return nil, err
-	}
+func (o *Office) tooFast(ctx context.Context, l *lately, steps []purser.PlanStep) ([]purser.Blocker, error) {
+	l = l.apart()
 	var out []purser.Blocker
 	for _, step := range steps {
-		sp := ordering(run, step, now)
+		sp := ordering(l.run, step, l.now)
 		if err := l.tell(ctx, &sp); err != nil {
 			return nil, err
 		}
@@ -133,7 +138,7 @@ func (o *Office) tooFast(ctx context.Context, q *db.Queries, org string, run db.
 			out = append(out, purser.Blocker{Code: no.Code, Step: step.N, Detail: no.Detail, Hint: no.Hint})
 		}
 		if len(refusals) == 0 {
-			l.add(guard.Recent{Target: sp.Target, Amount: sp.Amount.Amount, At: now, SameRun: true}, sp.Provider)
+			l.add(guard.Recent{Target: sp.Target, Amount: sp.Amount.Amount, At: l.now, SameRun: true}, sp.Provider)
 		}
 	}
 	return out, nil

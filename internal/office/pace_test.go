@@ -2,6 +2,7 @@ package office_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,36 @@ func TestWhatIsMeantAsksAPerson(t *testing.T) {
 		plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{step}})
 		if plan.State != purser.PlanWaiting || !plan.Terms.Steps[0].Meant {
 			t.Errorf("%s is %s, and meant %v", step.Service, plan.State, plan.Terms.Steps[0].Meant)
+		}
+	}
+}
+
+// What a run and its agent ordered lately is asked for in the turn of each order: among
+// those of years it is found by index.
+func TestWhatWasOrderedLatelyIsFoundByIndex(t *testing.T) {
+	t.Parallel()
+	h := open(t, sqlite(t))
+	h.seller.pay = h.rail()
+	_, agent := h.run(5000)
+	plan := h.planned(agent, domain("superseal.club"))
+	asked := map[string]bool{}
+	h.watch(func(_ int64, statement string) error {
+		if strings.HasPrefix(statement, "-- name: RecentOrder") {
+			asked[statement] = true // turns of one organization come one after the other
+		}
+		return nil
+	})
+	must[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+	h.watch(nil)
+	if len(asked) != 2 {
+		t.Fatalf("%d questions", len(asked))
+	}
+	for statement := range asked {
+		how := h.explained(statement)
+		for _, by := range []string{"AND run=? AND created_at>?", "AND agent=? AND created_at>?"} {
+			if !strings.Contains(how, by) {
+				t.Errorf("%.40s has no %q: %s", statement, by, how)
+			}
 		}
 	}
 }

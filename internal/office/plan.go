@@ -210,7 +210,7 @@ func (o *Office) showPlan(ctx context.Context, q *db.Queries, org, id string) (p
 }
 
 // showPlans shows plans of one organization. Which stops may have made any of them void is
-// asked once.
+// asked once, and what was ordered lately once for each run.
 func (o *Office) showPlans(ctx context.Context, q *db.Queries, rows []db.Plan) ([]purser.Plan, error) {
 	open := slices.DeleteFunc(slices.Clone(rows), func(p db.Plan) bool { return !waits(p) })
 	var stops []db.Stop
@@ -221,9 +221,9 @@ func (o *Office) showPlans(ctx context.Context, q *db.Queries, rows []db.Plan) (
 			return nil, err
 		}
 	}
-	out := []purser.Plan{}
+	out, recent := []purser.Plan{}, map[string]*lately{}
 	for _, row := range rows {
-		p, err := o.planInfo(ctx, q, row, stops)
+		p, err := o.planInfo(ctx, q, row, stops, recent)
 		if err != nil {
 			return nil, err
 		}
@@ -237,7 +237,7 @@ func waits(p db.Plan) bool {
 	return p.State == string(purser.PlanWaiting) || p.State == string(purser.PlanReady)
 }
 
-func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan, stops []db.Stop) (out purser.Plan, err error) {
+func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan, stops []db.Stop, recent map[string]*lately) (out purser.Plan, err error) {
 	org, id := row.Organization, row.ID
 	out = purser.Plan{
 		ID: row.ID, State: purser.PlanState(row.State), Digest: row.Digest,
@@ -278,11 +278,16 @@ func (o *Office) planInfo(ctx context.Context, q *db.Queries, row db.Plan, stops
 		}
 	}
 	if out.State == purser.PlanWaiting || out.State == purser.PlanReady {
-		run, err := q.Run(ctx, db.RunParams{Organization: org, ID: row.Run})
-		if err != nil {
-			return out, err
+		if recent[row.Run] == nil {
+			run, err := q.Run(ctx, db.RunParams{Organization: org, ID: row.Run})
+			if err != nil {
+				return out, err
+			}
+			if recent[row.Run], err = o.lately(ctx, q, org, run, o.Now()); err != nil {
+				return out, err
+			}
 		}
-		if out.Blockers, err = o.tooFast(ctx, q, org, run, out.Terms.Steps); err != nil {
+		if out.Blockers, err = o.tooFast(ctx, recent[row.Run], out.Terms.Steps); err != nil {
 			return out, err
 		}
 	}

@@ -55,7 +55,11 @@ func (d *draft) preflight(ctx context.Context) error {
 		}
 	}
 	d.budgets = lines
-	d.tooFast, err = d.o.tooFast(ctx, d.q, d.by.Organization, d.run, d.terms.Steps)
+	recent, err := d.o.lately(ctx, d.q, d.by.Organization, d.run, d.o.Now())
+	if err != nil {
+		return err
+	}
+	d.tooFast, err = d.o.tooFast(ctx, recent, d.terms.Steps)
 	return err
 }
 

@@ -149,7 +149,7 @@ func (h *house) explained(statement string) string {
 		h.t.Fatal(err)
 	}
 	defer conn.Close()
-	rows, err := conn.QueryContext(h.ctx, "EXPLAIN QUERY PLAN "+statement, make([]any, strings.Count(statement, "$"))...)
+	rows, err := conn.QueryContext(h.ctx, "EXPLAIN QUERY PLAN "+statement, make([]any, parameters(statement))...)
 	if err != nil {
 		h.t.Fatal(err)
 	}

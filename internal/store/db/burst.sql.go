@@ -50,7 +50,8 @@ func (q *Queries) PaidBefore(ctx context.Context, arg PaidBeforeParams) (int64, 
 }
 
 const recentOrderHolds = `-- name: RecentOrderHolds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND principal <> '' AND kind = 'order' AND created_at > $4
+SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE (organization = $1 AND principal <> '' AND kind = 'order' AND run = $2 AND created_at > $4)
+  OR (organization = $1 AND principal <> '' AND kind = 'order' AND agent <> '' AND agent = $3 AND created_at > $4)
 ORDER BY created_at, id
 `
 
@@ -62,6 +63,7 @@ type RecentOrderHoldsParams struct {
 }
 
 // RecentOrderHolds are what a run, or its agent in another one, ordered without a plan since some time.
+// Each half is whole, so that the indexes of runs and agents find them.
 func (q *Queries) RecentOrderHolds(ctx context.Context, arg RecentOrderHoldsParams) ([]Hold, error) {
 	rows, err := q.db.QueryContext(ctx, recentOrderHolds,
 		arg.Organization,

@@ -1169,7 +1169,7 @@ func (q *Queries) PlansToExpire(ctx context.Context, arg PlansToExpireParams) ([
 }
 
 const recentOrders = `-- name: RecentOrders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > $4 ORDER BY id
+SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > $4 ORDER BY (id || '')
 `
 
 type RecentOrdersParams struct {
@@ -1179,6 +1179,7 @@ type RecentOrdersParams struct {
 	After        int64
 }
 
+// Sorted by a value that no index has, so that the indexes of runs and agents find them.
 func (q *Queries) RecentOrders(ctx context.Context, arg RecentOrdersParams) ([]Order, error) {
 	rows, err := q.db.QueryContext(ctx, recentOrders,
 		arg.Organization,

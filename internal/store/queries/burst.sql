@@ -12,5 +12,7 @@ SELECT count(*) FROM (
 
 -- name: RecentOrderHolds :many
 -- RecentOrderHolds are what a run, or its agent in another one, ordered without a plan since some time.
-SELECT * FROM holds WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND principal <> '' AND kind = 'order' AND created_at > sqlc.arg(after)
+-- Each half is whole, so that the indexes of runs and agents find them.
+SELECT * FROM holds WHERE (organization = $1 AND principal <> '' AND kind = 'order' AND run = $2 AND created_at > sqlc.arg(after))
+  OR (organization = $1 AND principal <> '' AND kind = 'order' AND agent <> '' AND agent = $3 AND created_at > sqlc.arg(after))
 ORDER BY created_at, id;

@@ -47,7 +47,8 @@ SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders JOIN holds ON holds.org
 WHERE orders.organization = $1 AND orders.run = $2 ORDER BY (orders.id || '');
 
 -- name: RecentOrders :many
-SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY id;
+-- Sorted by a value that no index has, so that the indexes of runs and agents find them.
+SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND agent = $3)) AND created_at > sqlc.arg(after) ORDER BY (id || '');
 
 -- name: UnsettledOrders :many
 -- Sorted by a value that no index has, so that the index of states finds them.
