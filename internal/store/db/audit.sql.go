@@ -143,38 +143,6 @@ func (q *Queries) AuditHashes(ctx context.Context, arg AuditHashesParams) (Audit
 	return i, err
 }
 
-const checkpoints = `-- name: Checkpoints :many
-SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 ORDER BY size
-`
-
-func (q *Queries) Checkpoints(ctx context.Context, organization string) ([]Checkpoint, error) {
-	rows, err := q.db.QueryContext(ctx, checkpoints, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Checkpoint{}
-	for rows.Next() {
-		var i Checkpoint
-		if err := rows.Scan(
-			&i.Organization,
-			&i.Size,
-			&i.Note,
-			&i.At,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const lastCheckpoint = `-- name: LastCheckpoint :one
 SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 ORDER BY size DESC LIMIT 1
 `

@@ -9,49 +9,6 @@ import (
 	"context"
 )
 
-const allMovements = `-- name: AllMovements :many
-SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 ORDER BY seq, n
-`
-
-func (q *Queries) AllMovements(ctx context.Context, organization string) ([]Movement, error) {
-	rows, err := q.db.QueryContext(ctx, allMovements, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Movement{}
-	for rows.Next() {
-		var i Movement
-		if err := rows.Scan(
-			&i.Organization,
-			&i.Seq,
-			&i.N,
-			&i.At,
-			&i.Kind,
-			&i.Currency,
-			&i.Amount,
-			&i.Hold,
-			&i.Charge,
-			&i.OrderID,
-			&i.Run,
-			&i.Project,
-			&i.Provider,
-			&i.Debit,
-			&i.Credit,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const beginHold = `-- name: BeginHold :exec
 UPDATE holds SET state = 'begun', begun_at = $3, epoch = $4 WHERE organization = $1 AND id = $2
 `
@@ -362,60 +319,6 @@ func (q *Queries) Hold(ctx context.Context, arg HoldParams) (Hold, error) {
 		&i.Returned,
 	)
 	return i, err
-}
-
-const holds = `-- name: Holds :many
-SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 ORDER BY id
-`
-
-func (q *Queries) Holds(ctx context.Context, organization string) ([]Hold, error) {
-	rows, err := q.db.QueryContext(ctx, holds, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Hold{}
-	for rows.Next() {
-		var i Hold
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.OrderID,
-			&i.Subscription,
-			&i.Run,
-			&i.Project,
-			&i.Provider,
-			&i.Category,
-			&i.Currency,
-			&i.Amount,
-			&i.Captured,
-			&i.Released,
-			&i.Refunded,
-			&i.State,
-			&i.Epoch,
-			&i.BegunAt,
-			&i.ExpiresAt,
-			&i.Windows,
-			&i.Seq,
-			&i.CreatedAt,
-			&i.Principal,
-			&i.Agent,
-			&i.Kind,
-			&i.Target,
-			&i.Overrun,
-			&i.Returned,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const insertCharge = `-- name: InsertCharge :exec

@@ -585,30 +585,6 @@ func (q *Queries) RevokeInvitationsOfPerson(ctx context.Context, arg RevokeInvit
 	return result.RowsAffected()
 }
 
-const revokeOtherTokens = `-- name: RevokeOtherTokens :execrows
-UPDATE tokens SET revoked_at = $3 WHERE organization = $1 AND principal = $2 AND id <> $4 AND revoked_at = 0
-`
-
-type RevokeOtherTokensParams struct {
-	Organization string
-	Principal    string
-	Now          int64
-	Keep         string
-}
-
-func (q *Queries) RevokeOtherTokens(ctx context.Context, arg RevokeOtherTokensParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, revokeOtherTokens,
-		arg.Organization,
-		arg.Principal,
-		arg.Now,
-		arg.Keep,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const revokePasskey = `-- name: RevokePasskey :execrows
 UPDATE passkeys SET revoked_at = $3 WHERE organization = $1 AND id = $2 AND revoked_at = 0
 `

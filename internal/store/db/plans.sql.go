@@ -624,59 +624,6 @@ func (q *Queries) OrderOfStep(ctx context.Context, arg OrderOfStepParams) (Order
 	return i, err
 }
 
-const orders = `-- name: Orders :many
-SELECT organization, id, plan, step, run, project, env, agent, provider, kind, what, target, currency, amount, state, hold, resource, quote, attempts, lease_until, begun_at, epoch, error, created_at, updated_at FROM orders WHERE organization = $1 ORDER BY id
-`
-
-func (q *Queries) Orders(ctx context.Context, organization string) ([]Order, error) {
-	rows, err := q.db.QueryContext(ctx, orders, organization)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Order{}
-	for rows.Next() {
-		var i Order
-		if err := rows.Scan(
-			&i.Organization,
-			&i.ID,
-			&i.Plan,
-			&i.Step,
-			&i.Run,
-			&i.Project,
-			&i.Env,
-			&i.Agent,
-			&i.Provider,
-			&i.Kind,
-			&i.What,
-			&i.Target,
-			&i.Currency,
-			&i.Amount,
-			&i.State,
-			&i.Hold,
-			&i.Resource,
-			&i.Quote,
-			&i.Attempts,
-			&i.LeaseUntil,
-			&i.BegunAt,
-			&i.Epoch,
-			&i.Error,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const ordersAtStop = `-- name: OrdersAtStop :many
 SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY (orders.id || '')

@@ -30,27 +30,6 @@ func (q *Queries) CheckpointCovering(ctx context.Context, arg CheckpointCovering
 	return i, err
 }
 
-const checkpointOf = `-- name: CheckpointOf :one
-SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 AND size = $2
-`
-
-type CheckpointOfParams struct {
-	Organization string
-	Size         int64
-}
-
-func (q *Queries) CheckpointOf(ctx context.Context, arg CheckpointOfParams) (Checkpoint, error) {
-	row := q.db.QueryRowContext(ctx, checkpointOf, arg.Organization, arg.Size)
-	var i Checkpoint
-	err := row.Scan(
-		&i.Organization,
-		&i.Size,
-		&i.Note,
-		&i.At,
-	)
-	return i, err
-}
-
 const checkpointsAfter = `-- name: CheckpointsAfter :many
 SELECT organization, size, note, at FROM checkpoints WHERE organization = $1 AND size > $2 ORDER BY size LIMIT $3
 `

@@ -14,6 +14,3 @@ SELECT seq FROM audit WHERE organization = $1 AND seq >= $2 ORDER BY seq LIMIT 1
 
 -- name: LastCheckpoint :one
 SELECT * FROM checkpoints WHERE organization = $1 ORDER BY size DESC LIMIT 1;
-
--- name: Checkpoints :many
-SELECT * FROM checkpoints WHERE organization = $1 ORDER BY size;

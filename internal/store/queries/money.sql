@@ -63,9 +63,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
 -- name: Hold :one
 SELECT * FROM holds WHERE organization = $1 AND id = $2;
 
--- name: Holds :many
-SELECT * FROM holds WHERE organization = $1 ORDER BY id;
-
 -- name: BeginHold :exec
 UPDATE holds SET state = 'begun', begun_at = $3, epoch = $4 WHERE organization = $1 AND id = $2;
 
@@ -101,9 +98,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 SELECT * FROM movements WHERE organization = $1 AND seq < sqlc.arg(before)
   AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
 ORDER BY seq DESC, n DESC LIMIT sqlc.arg(row_limit);
-
--- name: AllMovements :many
-SELECT * FROM movements WHERE organization = $1 ORDER BY seq, n;
 
 -- name: InsertSubscription :exec
 INSERT INTO subscriptions (organization, id, resource, what, provider, project, category, currency, amount, interval, maximum, plan_digest, cap, state, started_at, next_at, ends_at)

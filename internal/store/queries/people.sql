@@ -88,9 +88,6 @@ SELECT * FROM tokens WHERE organization = $1 AND principal = $2 AND kind = 'pers
 -- name: SawToken :exec
 UPDATE tokens SET seen_at = $3 WHERE organization = $1 AND id = $2 AND seen_at < $3;
 
--- name: RevokeOtherTokens :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND principal = $2 AND id <> sqlc.arg(keep) AND revoked_at = 0;
-
 -- name: SpendChallenge :execrows
 -- SpendChallenge keeps a challenge that was never stored, so that it counts once.
 INSERT INTO challenges (organization, nonce, operation, approver, document, not_after, used_at) VALUES ($1, $2, $3, $4, '', $5, $6)

@@ -59,9 +59,6 @@ SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', '
 SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown') ORDER BY (orders.id || '');
 
--- name: Orders :many
-SELECT * FROM orders WHERE organization = $1 ORDER BY id;
-
 -- name: BeginOrder :exec
 UPDATE orders SET state = 'buying', attempts = attempts + 1, lease_until = $3, begun_at = $4, epoch = $5, updated_at = $4 WHERE organization = $1 AND id = $2;
 

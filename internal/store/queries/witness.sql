@@ -1,9 +1,6 @@
 -- name: Grown :many
 SELECT * FROM organizations WHERE seq > COALESCE((SELECT MAX(c.size) FROM checkpoints c WHERE c.organization = organizations.id), 0) ORDER BY id;
 
--- name: CheckpointOf :one
-SELECT * FROM checkpoints WHERE organization = $1 AND size = $2;
-
 -- name: CheckpointCovering :one
 SELECT * FROM checkpoints WHERE organization = $1 AND size >= sqlc.arg(seq) ORDER BY size LIMIT 1;
 
