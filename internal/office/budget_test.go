@@ -481,6 +481,7 @@ func TestAnAgentLowersItsOwnRunAlone(t *testing.T) {
 			{"less of that", in("hour", 900), "", 2000},
 			{"more of that", in("hour", 901), purser.SelfApproval, 2000},
 			{"another currency", purser.SetBudget{Scope: "run", ID: run.ID, Limit: purser.Money{Amount: 1, Currency: "EUR"}}, purser.SelfApproval, 2000},
+			{"nothing in another currency", purser.SetBudget{Scope: "run", ID: run.ID, Limit: purser.Money{Currency: "EUR"}}, purser.SelfApproval, 2000},
 			{"a negative limit", own(-1), purser.InvalidRequest, 2000},
 			{"another run", purser.SetBudget{Scope: "run", ID: other.ID, Limit: usd(1)}, purser.SelfApproval, 2000},
 			{"a run that is not there", purser.SetBudget{Scope: "run", ID: "run_none", Limit: usd(1)}, purser.SelfApproval, 2000},

@@ -246,7 +246,7 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err := guard.CheckPeriod(scope, period); err != nil {
 			return purser.BudgetLine{}, err
 		}
-		first, loosens, err := o.loosens(ctx, t, scope, target, period, in.Limit)
+		first, loosens, err := o.loosens(ctx, t, by, scope, target, period, in.Limit)
 		if err != nil {
 			return purser.BudgetLine{}, err
 		}
@@ -372,10 +372,12 @@ func periodOf(in purser.SetBudget) string {
 // loosens reports whether a new limit lets something through that the rows in
 // force refuse: a higher one, or the first in a currency for its scope, since
 // without any budget a currency is refused (RULES 6). A limit for another period
-// beside one that is there only refuses more.
+// beside one that is there only refuses more. An agent's first in a currency counts as one
+// that loosens, whatever it is: there is none to lower, and each is a row that everybody's
+// lists of budgets read.
 //
 // first says that there was none for the period.
-func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, period string, limit purser.Money) (first, loosens bool, err error) {
+func (o *Office) loosens(ctx context.Context, t *store.Turn, by purser.Actor, scope, target, period string, limit purser.Money) (first, loosens bool, err error) {
 	if scope == "provider" {
 		if err := o.ensureProviderBudget(ctx, t, target); err != nil {
 			return false, false, err
@@ -385,7 +387,7 @@ func (o *Office) loosens(ctx context.Context, t *store.Turn, scope, target, peri
 	if err != nil {
 		return false, false, err
 	}
-	loosens = limit.Amount > 0
+	loosens = limit.Amount > 0 || by.Kind == purser.Agent
 	for _, b := range rows {
 		if b.Currency == limit.Currency {
 			loosens = false
