@@ -325,12 +325,16 @@ func TestMarksTellApartWhatIsToldAgain(t *testing.T) {
 	}
 	add("half", Threshold(line, 50, 500))
 	add("all", Threshold(line, 100, 1000))
+	add("half of what an agent lowered", Lowered(line, 50, 500))
 	next := line
 	next.Window = "run_2"
 	add("the next window", Threshold(next, 50, 500))
 	raised := line
 	raised.Limit.Amount = 2000
 	add("another limit", Threshold(raised, 50, 1000))
+	if Lowered(raised, 50, 1000).Mark != Lowered(line, 50, 500).Mark {
+		t.Error("each limit that an agent sets is told of")
+	}
 	euro := line
 	euro.Limit.Currency = "EUR"
 	add("another currency", Threshold(euro, 50, 500))

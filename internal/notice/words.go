@@ -159,6 +159,14 @@ func Threshold(line purser.BudgetLine, percent int, after int64) Notice {
 	return n
 }
 
+// Lowered is Threshold of a limit that an agent lowered to its use. It may do so a cent at
+// a time, so that is told of once in each window, whatever the limit is.
+func Lowered(line purser.BudgetLine, percent int, use int64) Notice {
+	n := Threshold(line, percent, use)
+	n.Mark = fmt.Sprintf("%s/%s/%s/%s/%s/%s/lowered/%d", BudgetThreshold, line.Scope, line.ID, line.Period, line.Window, line.Limit.Currency, percent)
+	return n
+}
+
 // Stop tells that spending was stopped, and what could not be.
 func Stop(s purser.StopInfo, by string) Notice {
 	n := Notice{

@@ -279,7 +279,7 @@ func (o *Office) SetBudget(ctx context.Context, by purser.Actor, in purser.SetBu
 		if err != nil {
 			return line, err
 		}
-		return line, o.tellReached(ctx, t, line)
+		return line, o.tellReached(ctx, t, by, line)
 	})
 	line.Replay = err == nil && !decided
 	return line, err

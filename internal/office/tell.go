@@ -43,13 +43,17 @@ func (o *Office) tellCrossed(ctx context.Context, t *store.Turn, line purser.Bud
 
 // tellReached tells of the highest threshold that the use of a budget has reached under a
 // limit that was just set: the spends that passed it are over.
-func (o *Office) tellReached(ctx context.Context, t *store.Turn, line purser.BudgetLine) error {
+func (o *Office) tellReached(ctx context.Context, t *store.Turn, by purser.Actor, line purser.BudgetLine) error {
 	use := line.Held + line.Captured - line.Refunded
 	reached := notice.Crossed(line.Limit.Amount, -1, use, line.Thresholds)
 	if len(reached) == 0 {
 		return nil
 	}
-	return o.tell(ctx, t, notice.Threshold(line, reached[len(reached)-1], use))
+	told := notice.Threshold
+	if by.Kind == purser.Agent {
+		told = notice.Lowered
+	}
+	return o.tell(ctx, t, told(line, reached[len(reached)-1], use))
 }
 
 // tellCrossings tells of thresholds of budgets; most batches cross none.

@@ -377,6 +377,21 @@ func TestALimitTellsWhatItFindsUsed(t *testing.T) {
 	}
 }
 
+// An agent may lower its limit a cent at a time, and buries nothing under what that tells.
+func TestAnAgentThatLowersItsLimitTellsOnce(t *testing.T) {
+	t.Parallel()
+	h, b := told(t, aDB(t))
+	_, agent := h.run(2000)
+	must[purser.Hold](h, agent, "charge_usage", usage(900))
+	for cents := int64(1125); cents > 1120; cents-- { // 80 percent of it
+		must[purser.BudgetLine](h, agent, "set_budget", purser.SetBudget{Scope: "run", Limit: usd(cents)})
+	}
+	h.send()
+	if m := h.one(b, notice.BudgetThreshold); !strings.HasPrefix(m.Subject, "80% ") {
+		t.Errorf("told of %q", m.Subject)
+	}
+}
+
 // Whoever is told how much is used is told until when, of spends without a plan too.
 func TestAThresholdOfAChargeSaysWhenItsBudgetBeginsAnew(t *testing.T) {
 	t.Parallel()
