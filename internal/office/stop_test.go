@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -202,6 +203,60 @@ func TestAnOrderPlacedBeforeAStopDoesNotBeginAfterTheResume(t *testing.T) {
 			t.Errorf("%d calls to create left", creates)
 		}
 		h.charged(0, 0)
+	})
+}
+
+// A run whose time was over when the stop came may be extended afterwards: what had its
+// tokens before stays out, whether that is signed before the resume or after it.
+func TestAnExtensionRevivesNothingOfBeforeAStop(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	try := func(t *testing.T, database, scope string, resumeFirst bool) {
+		h := open(t, database)
+		c, issued, _ := h.connected() // an agent called editor
+		run, _ := h.run(2000, func(in *purser.CreateRun) { in.Agent = "editor" })
+		other, _ := h.run(2000, func(in *purser.CreateRun) { in.Agent = "neighbour" })
+		h.later(5 * time.Hour)
+		var stops []purser.StopInfo
+		ids := map[string][]string{"organization": {""}, "project": {h.project.ID}, "agent": {"editor"}, "run": {run.ID, c.granted.Run.ID}}[scope]
+		for _, id := range ids {
+			stops = append(stops, must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: scope, ID: id, Reason: "it leaked"}))
+		}
+		steps := []func(){func() {
+			for _, stop := range stops {
+				h.resume(stop)
+			}
+		}, func() {
+			for _, id := range []string{run.ID, c.granted.Run.ID, other.ID} {
+				in := purser.ExtendRun{Run: id, Expires: "3h"}
+				in.Act = h.sign("extend_run", in)
+				must[purser.Run](h, h.owner, "extend_run", in)
+			}
+		}}
+		if !resumeFirst {
+			slices.Reverse(steps)
+		}
+		for _, step := range steps {
+			step()
+		}
+		h.carriedOut()
+		if _, err := h.o.Authenticate(h.ctx, run.Token, "test"); err == nil {
+			t.Error("the token of a run is good again")
+		}
+		if _, err := h.o.RefreshGrant(h.ctx, stranger, office.Refreshment{Presented: c.public(), Refresh: issued.Refresh.Reveal()}); err == nil {
+			t.Error("a client gets tokens again")
+		}
+		_, err := h.o.Authenticate(h.ctx, other.Token, "test")
+		if covered := scope == "organization" || scope == "project"; (err != nil) != covered {
+			t.Errorf("a neighbour's token answers %v", explainOrNil(err))
+		}
+		h.verify()
+	}
+	for _, scope := range []string{"organization", "project", "agent", "run"} {
+		t.Run(scope, func(t *testing.T) { try(t, aDB(t), scope, true) })
+	}
+	t.Run("before the resume", func(t *testing.T) {
+		eachDB(t, func(t *testing.T, database string) { try(t, database, "agent", false) })
 	})
 }
 

@@ -641,7 +641,7 @@ func (q *Queries) RevokeGrant(ctx context.Context, arg RevokeGrantParams) (int64
 
 const revokeGrantsAtStop = `-- name: RevokeGrantsAtStop :execrows
 UPDATE oauth_grants SET revoked_at = $2 WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
-  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0 AND r.expires_at > $2
+  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0
     AND CASE CAST($3 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST($4 AS TEXT))
 `
 
@@ -652,6 +652,7 @@ type RevokeGrantsAtStopParams struct {
 	Target       string
 }
 
+// RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop.
 func (q *Queries) RevokeGrantsAtStop(ctx context.Context, arg RevokeGrantsAtStopParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, revokeGrantsAtStop,
 		arg.Organization,

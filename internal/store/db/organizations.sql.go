@@ -86,7 +86,9 @@ func (q *Queries) DropOldChallenges(ctx context.Context, arg DropOldChallengesPa
 }
 
 const extendTokensOfRun = `-- name: ExtendTokensOfRun :execrows
-UPDATE tokens SET expires_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0
+UPDATE tokens SET expires_at = $3 WHERE tokens.organization = $1 AND tokens.run = $2 AND tokens.revoked_at = 0
+  AND tokens.expires_at > (SELECT COALESCE(MAX(s.at), 0) FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND r.id = $2
+    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target)
 `
 
 type ExtendTokensOfRunParams struct {
@@ -95,6 +97,8 @@ type ExtendTokensOfRunParams struct {
 	ExpiresAt    int64
 }
 
+// ExtendTokensOfRun lengthens a run's tokens, but for those that had ended when a stop came: no stop revokes
+// them, and nothing revives what was before it.
 func (q *Queries) ExtendTokensOfRun(ctx context.Context, arg ExtendTokensOfRunParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, extendTokensOfRun, arg.Organization, arg.Run, arg.ExpiresAt)
 	if err != nil {

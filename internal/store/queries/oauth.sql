@@ -42,8 +42,9 @@ SELECT * FROM oauth_grants WHERE organization = $1 AND id = $2;
 SELECT * FROM oauth_grants WHERE organization = $1 AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(row_limit);
 
 -- name: RevokeGrantsAtStop :execrows
+-- RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop.
 UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
-  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0 AND r.expires_at > sqlc.arg(now)
+  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0
     AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST(sqlc.arg(target) AS TEXT));
 
 -- name: UseGrant :exec

@@ -57,7 +57,11 @@ UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'run' WHERE organizat
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = '' WHERE organization = $1 AND principal = $2 AND (revoked_at = 0 OR revoked_by <> '');
 
 -- name: ExtendTokensOfRun :execrows
-UPDATE tokens SET expires_at = $3 WHERE organization = $1 AND run = $2 AND revoked_at = 0;
+-- ExtendTokensOfRun lengthens a run's tokens, but for those that had ended when a stop came: no stop revokes
+-- them, and nothing revives what was before it.
+UPDATE tokens SET expires_at = $3 WHERE tokens.organization = $1 AND tokens.run = $2 AND tokens.revoked_at = 0
+  AND tokens.expires_at > (SELECT COALESCE(MAX(s.at), 0) FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND r.id = $2
+    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target);
 
 -- name: InsertChallenge :exec
 INSERT INTO challenges (organization, nonce, operation, approver, document, not_after) VALUES ($1, $2, $3, $4, $5, $6);
