@@ -325,20 +325,26 @@ func (o *Office) markVoid(ctx context.Context, t *store.Turn, stop string, plans
 	return t.CountVoided(ctx, db.CountVoidedParams{Organization: t.Org, ID: stop, Voided: n})
 }
 
-// tokensAtOnce is how many tokens are revoked in a turn (RULES 20).
-const tokensAtOnce = 16
+// tokensAtOnce is how many tokens are revoked in a turn (RULES 20), and tokensAsked how many
+// are asked for at once: a database may look at all that are left for each question.
+const (
+	tokensAtOnce = 16
+	tokensAsked  = 1024
+)
 
 // revokeTokens revokes the tokens that a stop was to end, and notes each. What a crash
 // leaves of it is done again.
 func (o *Office) revokeTokens(ctx context.Context, org, stop string) error {
-	page := db.TokensAtStopParams{Organization: org, Stop: stop, RowLimit: tokensAtOnce}
+	page := db.TokensAtStopParams{Organization: org, Stop: stop, RowLimit: tokensAsked}
 	for {
 		ids, err := o.Store.Read().TokensAtStop(ctx, page)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if err := o.turn(ctx, org, func(t *store.Turn) error { return o.tokensRevoked(ctx, t, stop, ids) }); err != nil {
-			return err
+		for few := range slices.Chunk(ids, tokensAtOnce) {
+			if err := o.turn(ctx, org, func(t *store.Turn) error { return o.tokensRevoked(ctx, t, stop, few) }); err != nil {
+				return err
+			}
 		}
 		page.After = ids[len(ids)-1]
 	}
