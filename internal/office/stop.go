@@ -507,25 +507,31 @@ func (o *Office) showStop(ctx context.Context, q *db.Queries, org, id string) (o
 	if err != nil {
 		return out, notFound(err, "stop", id)
 	}
+	effects, err := q.StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: id})
+	if err != nil {
+		return out, err
+	}
+	return o.stopInfo(ctx, q, s, effects)
+}
+
+func (o *Office) stopInfo(ctx context.Context, q *db.Queries, s db.Stop, effects []db.StopEffect) (out purser.StopInfo, err error) {
 	out = purser.StopInfo{
 		ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq, At: store.Time(s.At), Voided: int(s.Voided),
 		LiftedAt: store.TimeOrNil(s.LiftedAt), LiftedBy: s.LiftedBy, Effects: []purser.StopEffect{},
 	}
-	out.Name = o.targetName(ctx, q, org, s.Scope, s.Target)
+	out.Name = o.targetName(ctx, q, s.Organization, s.Scope, s.Target)
 	if out.By, err = fromJSON[purser.Actor](s.Actor); err != nil {
 		return out, err
 	}
-	if out.Open, err = fromJSON[[]purser.OpenItem](s.Open); err != nil {
-		return out, err
-	}
-	effects, err := q.StopEffects(ctx, db.StopEffectsParams{Organization: org, Stop: id})
+	out.Open, err = fromJSON[[]purser.OpenItem](s.Open)
 	for _, e := range effects {
 		out.Effects = append(out.Effects, purser.StopEffect{Kind: e.Kind, Target: e.Target, State: e.State, Detail: e.Detail})
 	}
 	return out, err
 }
 
-// ListStops lists stops in force.
+// ListStops lists stops in force. Each token that was revoked stands in the stop alone,
+// when that is shown: status and every page list what is in force.
 func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.None) (purser.List[purser.StopInfo], error) {
 	q, out := o.Store.Read(), purser.List[purser.StopInfo]{Items: []purser.StopInfo{}}
 	rows, err := q.StopsInForce(ctx, by.Organization)
@@ -533,7 +539,11 @@ func (o *Office) ListStops(ctx context.Context, by purser.Actor, _ purser.None) 
 		return out, err
 	}
 	for _, s := range rows {
-		stop, err := o.showStop(ctx, q, by.Organization, s.ID)
+		effects, err := q.StopEffectsInShort(ctx, db.StopEffectsInShortParams{Organization: by.Organization, Stop: s.ID})
+		if err != nil {
+			return out, err
+		}
+		stop, err := o.stopInfo(ctx, q, s, effects)
 		if err != nil {
 			return out, err
 		}

@@ -507,6 +507,11 @@ func TestAStopIsAcknowledgedHoweverManyTokensAndGrantsThereAre(t *testing.T) {
 		if told != many+1 {
 			t.Errorf("%d revocations are told of, want %d", told, many+1)
 		}
+		for _, listed := range must[purser.Overview](h, h.owner, "overview", purser.None{}).Stops {
+			if len(listed.Effects) == 0 || len(listed.Effects) > 4 {
+				t.Errorf("a stop is listed with %d effects: every page has it", len(listed.Effects))
+			}
+		}
 		must[purser.Hold](h, other, "charge_usage", usage(1))
 	})
 }

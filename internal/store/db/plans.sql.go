@@ -1642,6 +1642,47 @@ func (q *Queries) StopEffects(ctx context.Context, arg StopEffectsParams) ([]Sto
 	return items, nil
 }
 
+const stopEffectsInShort = `-- name: StopEffectsInShort :many
+SELECT organization, stop, n, kind, target, state, detail FROM stop_effects WHERE organization = $1 AND stop = $2 AND NOT (kind = 'token' AND state = 'done') ORDER BY n
+`
+
+type StopEffectsInShortParams struct {
+	Organization string
+	Stop         string
+}
+
+// StopEffectsInShort leaves out the tokens that are revoked, of which a client may have got thousands.
+func (q *Queries) StopEffectsInShort(ctx context.Context, arg StopEffectsInShortParams) ([]StopEffect, error) {
+	rows, err := q.db.QueryContext(ctx, stopEffectsInShort, arg.Organization, arg.Stop)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StopEffect{}
+	for rows.Next() {
+		var i StopEffect
+		if err := rows.Scan(
+			&i.Organization,
+			&i.Stop,
+			&i.N,
+			&i.Kind,
+			&i.Target,
+			&i.State,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stopsAfter = `-- name: StopsAfter :many
 SELECT organization, id, scope, target, reason, actor, epoch, seq, at, open, voided, lifted_at, lifted_by FROM stops WHERE organization = $1 AND epoch > $2 ORDER BY id
 `

@@ -108,6 +108,10 @@ SELECT CAST(COALESCE(MAX(n), -1) + 1 AS BIGINT) FROM stop_effects WHERE organiza
 -- name: StopEffects :many
 SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 ORDER BY n;
 
+-- name: StopEffectsInShort :many
+-- StopEffectsInShort leaves out the tokens that are revoked, of which a client may have got thousands.
+SELECT * FROM stop_effects WHERE organization = $1 AND stop = $2 AND NOT (kind = 'token' AND state = 'done') ORDER BY n;
+
 -- name: SetStopEffect :exec
 -- SetStopEffect ends an effect that is pending; each ends once.
 UPDATE stop_effects SET state = $4, detail = $5 WHERE organization = $1 AND stop = $2 AND n = $3 AND state = 'pending';
