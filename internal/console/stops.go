@@ -7,6 +7,10 @@ import (
 	"github.com/purser-dev/purser"
 )
 
+// mostEffects is how many revocations a page has, which is sent again with each that follows:
+// a client may have got thousands of tokens.
+const mostEffects = 100
+
 // stop stops a scope, at once. Stopping is reducing, so a session is enough.
 func (c *Console) stop(v *visit) (string, error) {
 	in := purser.Stop{Scope: v.r.PostForm.Get("scope"), ID: v.r.PostForm.Get("id"), Reason: v.r.PostForm.Get("reason")}
