@@ -99,6 +99,9 @@ func lockServed(cfg config.Config) (unlock func(), err error) {
 	}
 	dirs := []string{cfg.Dir}
 	if file, ok := strings.CutPrefix(cfg.Database.Reveal(), "sqlite:"); ok {
+		if behind, err := filepath.EvalSymlinks(file); err == nil { // another server may name it without the link
+			file = behind
+		}
 		dirs = append(dirs, filepath.Dir(file))
 	}
 	for i, dir := range dirs {
