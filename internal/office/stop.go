@@ -335,7 +335,11 @@ const (
 // revokeTokens revokes the tokens that a stop was to end, and notes each. What a crash
 // leaves of it is done again.
 func (o *Office) revokeTokens(ctx context.Context, org, stop string) error {
-	page := db.TokensAtStopParams{Organization: org, Stop: stop, RowLimit: tokensAsked}
+	s, err := o.Store.Read().Stop(ctx, db.StopParams{Organization: org, ID: stop})
+	if err != nil {
+		return err
+	}
+	page := db.TokensAtStopParams{Organization: org, Scope: s.Scope, Target: s.Target, At: s.At, RowLimit: tokensAsked}
 	for {
 		ids, err := o.Store.Read().TokensAtStop(ctx, page)
 		if err != nil || len(ids) == 0 {
@@ -573,7 +577,11 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		if lifted == 0 {
 			return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no stop %q is in force", in.Stop).WithHint("purser status")
 		}
-		revoked, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Stop: in.Stop, Now: store.Micro(t.Now)})
+		s, err := t.Stop(ctx, db.StopParams{Organization: t.Org, ID: in.Stop})
+		if err != nil {
+			return purser.StopInfo{}, err
+		}
+		revoked, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Scope: s.Scope, Target: s.Target, At: s.At, Now: store.Micro(t.Now)})
 		if err != nil {
 			return purser.StopInfo{}, fmt.Errorf("revoking what the stop has not: %w", err)
 		}

@@ -516,6 +516,35 @@ func TestAStopIsAcknowledgedHoweverManyTokensAndGrantsThereAre(t *testing.T) {
 	})
 }
 
+// Each token and grant that a stop and its resume end finds its run by key, however many runs
+// there are, and before the database has counted any: as a join of the two tables, 20,000
+// grants of as many runs kept PostgreSQL for longer than a stop waits.
+func TestWhatAStopEndsFindsItsRunByKey(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		run, _ := h.run(2000)
+		h.sql(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+			INSERT INTO runs (organization, id, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at)
+			SELECT organization, id || '_' || i, project, agent, person, purpose, currency, threshold, providers, reveal, created_at, expires_at FROM runs, n WHERE id = $2`, 2000, run.ID)
+		asked := make(chan string, 2)
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "name: RevokeGrantsAtStop ") || strings.Contains(statement, "name: RevokeTokensOfStop ") {
+				asked <- statement
+			}
+			return nil
+		})
+		h.resume(must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: purser.ScopeOrganization, Reason: "enough"}))
+		h.watch(nil)
+		for range 2 {
+			statement := <-asked
+			if how := h.explained(statement); !strings.Contains(how, "runs_pkey") && !strings.Contains(how, "SEARCH r USING INDEX sqlite_autoindex_runs_1 (organization=? AND id=?)") {
+				t.Errorf("%.40s walks runs: %s", statement, how)
+			}
+		}
+	})
+}
+
 // K2: what is in flight is listed, however much it is, by one question.
 func TestAStopAsksOnceForAllThatIsInFlight(t *testing.T) {
 	t.Parallel()

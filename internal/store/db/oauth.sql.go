@@ -640,9 +640,9 @@ func (q *Queries) RevokeGrant(ctx context.Context, arg RevokeGrantParams) (int64
 }
 
 const revokeGrantsAtStop = `-- name: RevokeGrantsAtStop :execrows
-UPDATE oauth_grants SET revoked_at = $2 WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
-  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0
-    AND CASE CAST($3 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST($4 AS TEXT))
+UPDATE oauth_grants SET revoked_at = $2 WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND (
+  SELECT CASE CAST($3 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = oauth_grants.organization AND r.id = oauth_grants.run) = CAST($4 AS TEXT)
 `
 
 type RevokeGrantsAtStopParams struct {
@@ -652,7 +652,8 @@ type RevokeGrantsAtStopParams struct {
 	Target       string
 }
 
-// RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop.
+// RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop. The run is
+// a question of its own, which each grant asks by key: as a join, PostgreSQL expects few runs and walks all for each grant.
 func (q *Queries) RevokeGrantsAtStop(ctx context.Context, arg RevokeGrantsAtStopParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, revokeGrantsAtStop,
 		arg.Organization,

@@ -456,20 +456,29 @@ func (q *Queries) RevokeTokensOfRun(ctx context.Context, arg RevokeTokensOfRunPa
 
 const revokeTokensOfStop = `-- name: RevokeTokensOfStop :execrows
 UPDATE tokens SET revoked_at = $2, revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.kind = 'agent' AND tokens.revoked_at = 0
-  AND EXISTS (SELECT 1 FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND s.id = $3
-    AND r.id = tokens.run AND tokens.created_at <= s.at AND tokens.expires_at > s.at
-    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target)
+  AND tokens.created_at <= CAST($3 AS BIGINT) AND tokens.expires_at > CAST($3 AS BIGINT) AND (
+  SELECT CASE CAST($4 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = tokens.organization AND r.id = tokens.run) = CAST($5 AS TEXT)
 `
 
 type RevokeTokensOfStopParams struct {
 	Organization string
 	Now          int64
-	Stop         string
+	At           int64
+	Scope        string
+	Target       string
 }
 
-// RevokeTokensOfStop takes the tokens that a stop was to end and has not.
+// RevokeTokensOfStop takes the tokens that a stop was to end and has not. Each asks for its run by key: as a join, PostgreSQL
+// expects few runs and walks all for each token.
 func (q *Queries) RevokeTokensOfStop(ctx context.Context, arg RevokeTokensOfStopParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, revokeTokensOfStop, arg.Organization, arg.Now, arg.Stop)
+	result, err := q.db.ExecContext(ctx, revokeTokensOfStop,
+		arg.Organization,
+		arg.Now,
+		arg.At,
+		arg.Scope,
+		arg.Target,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -520,26 +529,30 @@ func (q *Queries) TokenByHash(ctx context.Context, hash string) (Token, error) {
 }
 
 const tokensAtStop = `-- name: TokensAtStop :many
-SELECT t.id FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run JOIN stops s ON s.organization = t.organization
-WHERE t.organization = $1 AND s.id = $2 AND t.id > $3 AND t.kind = 'agent' AND t.revoked_at = 0
-  AND t.created_at <= s.at AND t.expires_at > s.at
-  AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target
-ORDER BY t.id LIMIT $4
+SELECT t.id FROM tokens t WHERE t.organization = $1 AND t.id > $2 AND t.kind = 'agent' AND t.revoked_at = 0
+  AND t.created_at <= CAST($3 AS BIGINT) AND t.expires_at > CAST($3 AS BIGINT) AND (
+  SELECT CASE CAST($4 AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = t.organization AND r.id = t.run) = CAST($5 AS TEXT)
+ORDER BY t.id LIMIT $6
 `
 
 type TokensAtStopParams struct {
 	Organization string
-	Stop         string
 	After        string
+	At           int64
+	Scope        string
+	Target       string
 	RowLimit     int32
 }
 
-// TokensAtStop are the agents' tokens that a stop was to end and has not.
+// TokensAtStop are the agents' tokens that a stop was to end and has not, found as there.
 func (q *Queries) TokensAtStop(ctx context.Context, arg TokensAtStopParams) ([]string, error) {
 	rows, err := q.db.QueryContext(ctx, tokensAtStop,
 		arg.Organization,
-		arg.Stop,
 		arg.After,
+		arg.At,
+		arg.Scope,
+		arg.Target,
 		arg.RowLimit,
 	)
 	if err != nil {

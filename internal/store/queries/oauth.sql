@@ -42,10 +42,11 @@ SELECT * FROM oauth_grants WHERE organization = $1 AND id = $2;
 SELECT * FROM oauth_grants WHERE organization = $1 AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(row_limit);
 
 -- name: RevokeGrantsAtStop :execrows
--- RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop.
-UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND oauth_grants.run IN (
-  SELECT r.id FROM runs r WHERE r.organization = $1 AND r.ended_at = 0
-    AND CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = CAST(sqlc.arg(target) AS TEXT));
+-- RevokeGrantsAtStop takes those of runs whose time is over too, since a person may extend them after the stop. The run is
+-- a question of its own, which each grant asks by key: as a join, PostgreSQL expects few runs and walks all for each grant.
+UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE oauth_grants.organization = $1 AND oauth_grants.revoked_at = 0 AND (
+  SELECT CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = oauth_grants.organization AND r.id = oauth_grants.run) = CAST(sqlc.arg(target) AS TEXT);
 
 -- name: UseGrant :exec
 UPDATE oauth_grants SET used_at = $3 WHERE organization = $1 AND id = $2;

@@ -44,11 +44,12 @@ SELECT * FROM tokens WHERE hash = $1;
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = sqlc.arg(revoked_by) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
 -- name: RevokeTokensOfStop :execrows
--- RevokeTokensOfStop takes the tokens that a stop was to end and has not.
+-- RevokeTokensOfStop takes the tokens that a stop was to end and has not. Each asks for its run by key: as a join, PostgreSQL
+-- expects few runs and walks all for each token.
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'stop' WHERE tokens.organization = $1 AND tokens.kind = 'agent' AND tokens.revoked_at = 0
-  AND EXISTS (SELECT 1 FROM stops s JOIN runs r ON r.organization = s.organization WHERE s.organization = $1 AND s.id = sqlc.arg(stop)
-    AND r.id = tokens.run AND tokens.created_at <= s.at AND tokens.expires_at > s.at
-    AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target);
+  AND tokens.created_at <= CAST(sqlc.arg(at) AS BIGINT) AND tokens.expires_at > CAST(sqlc.arg(at) AS BIGINT) AND (
+  SELECT CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = tokens.organization AND r.id = tokens.run) = CAST(sqlc.arg(target) AS TEXT);
 
 -- name: RevokeTokensOfRun :execrows
 UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = 'run' WHERE organization = $1 AND run = $2 AND revoked_at = 0;
@@ -82,11 +83,11 @@ SELECT * FROM keys WHERE organization = $1 AND principal = $2 AND key = $3;
 INSERT INTO keys (organization, principal, key, request_hash, code, answer, at) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: TokensAtStop :many
--- TokensAtStop are the agents' tokens that a stop was to end and has not.
-SELECT t.id FROM tokens t JOIN runs r ON r.organization = t.organization AND r.id = t.run JOIN stops s ON s.organization = t.organization
-WHERE t.organization = $1 AND s.id = sqlc.arg(stop) AND t.id > sqlc.arg(after) AND t.kind = 'agent' AND t.revoked_at = 0
-  AND t.created_at <= s.at AND t.expires_at > s.at
-  AND CASE s.scope WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END = s.target
+-- TokensAtStop are the agents' tokens that a stop was to end and has not, found as there.
+SELECT t.id FROM tokens t WHERE t.organization = $1 AND t.id > sqlc.arg(after) AND t.kind = 'agent' AND t.revoked_at = 0
+  AND t.created_at <= CAST(sqlc.arg(at) AS BIGINT) AND t.expires_at > CAST(sqlc.arg(at) AS BIGINT) AND (
+  SELECT CASE CAST(sqlc.arg(scope) AS TEXT) WHEN 'organization' THEN r.organization WHEN 'project' THEN r.project WHEN 'agent' THEN r.agent WHEN 'run' THEN r.id ELSE '' END
+  FROM runs r WHERE r.organization = t.organization AND r.id = t.run) = CAST(sqlc.arg(target) AS TEXT)
 ORDER BY t.id LIMIT sqlc.arg(row_limit);
 
 -- name: DropInstallationValue :exec
