@@ -324,6 +324,9 @@ func TestMarksTellApartWhatIsToldAgain(t *testing.T) {
 		marks[n.Mark] = name
 	}
 	add("half", Threshold(line, 50, 500))
+	if got, want := Threshold(line, 50, 500).Subject, "50% of the run's budget is used: 5.00 USD of 10.00 USD"; got != want {
+		t.Errorf("the subject is %q, want %q", got, want)
+	}
 	add("all", Threshold(line, 100, 1000))
 	add("half of what an agent lowered", Lowered(line, 50, 500))
 	next := line

@@ -135,12 +135,16 @@ func ofSubscription(s purser.Subscription) []Fact {
 // is as it was before; after is the use that reached it, in minor units.
 func Threshold(line purser.BudgetLine, percent int, after int64) Notice {
 	money := func(n int64) string { return purser.Money{Amount: n, Currency: line.Limit.Currency}.String() }
+	period := line.Period + " "
+	if line.Period == purser.PeriodRun { // its life, which is a run's own
+		period = ""
+	}
 	n := Notice{
 		Kind: BudgetThreshold, About: line.Scope + ":" + line.ID,
 		// A limit that was changed is another one to be told of; the same one is told
 		// of once in each window, however often its use goes up and down.
 		Mark:    fmt.Sprintf("%s/%s/%s/%s/%s/%s/%d/%d", BudgetThreshold, line.Scope, line.ID, line.Period, line.Window, line.Limit.Currency, line.Limit.Amount, percent),
-		Subject: fmt.Sprintf("%d%% of the %s's %s budget is used: %s of %s", percent, line.Scope, line.Period, money(after), line.Limit),
+		Subject: fmt.Sprintf("%d%% of the %s's %sbudget is used: %s of %s", percent, line.Scope, period, money(after), line.Limit),
 		Facts: []Fact{
 			{"Budget", line.Scope + " " + line.ID + ", " + line.Window, false},
 			{"Used, with what is held", money(after), false},
