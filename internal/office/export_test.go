@@ -37,6 +37,12 @@ func (o *Office) FirstLimit(ctx context.Context, org, provider string) error {
 	return o.turn(ctx, org, func(t *store.Turn) error { return o.ensureProviderBudget(ctx, t, provider) })
 }
 
+// AddsUp reports whether what was spent is added up before the turn of a limit.
+func (o *Office) AddsUp(ctx context.Context, by purser.Actor, in purser.SetBudget) (bool, error) {
+	before, err := o.spentSoFar(ctx, by, in)
+	return before.Seq > 0, err
+}
+
 // ShowPlans shows plans as the lists of them do.
 func (o *Office) ShowPlans(ctx context.Context, q *db.Queries, rows []db.Plan) ([]purser.Plan, error) {
 	return o.showPlans(ctx, q, rows)

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -23,16 +24,24 @@ type spentBefore struct {
 
 // spentSoFar adds it up before the turn that sets the limit: it may read very many
 // holds, and no stop waits for that. It is a beginning only: what cannot be read, or is
-// of another window when the turn has come, is added up there.
+// of another window when the turn has come, is added up there. For what the turn refuses
+// nothing is read: an agent may ask for that in a loop.
 func (o *Office) spentSoFar(ctx context.Context, by purser.Actor, in purser.SetBudget) (out spentBefore, err error) {
 	q, period := o.Store.Read(), periodOf(in)
 	scope, target, err := o.budgetTarget(ctx, q, by, in)
 	if err != nil || scope == purser.ScopeLabel {
 		return out, err
 	}
-	_, err = q.Budget(ctx, db.BudgetParams{Organization: by.Organization, Scope: scope, Target: target, Currency: in.Limit.Currency, Period: period})
-	if !missing(err) {
+	if no := guard.CheckPeriod(scope, period); no != nil {
+		return out, no
+	}
+	limits, err := q.BudgetsOf(ctx, db.BudgetsOfParams{Organization: by.Organization, Scope: scope, Target: target})
+	if err != nil {
 		return out, err
+	}
+	limits = slices.DeleteFunc(limits, func(b db.Budget) bool { return b.Currency != in.Limit.Currency })
+	if slices.ContainsFunc(limits, func(b db.Budget) bool { return b.Period == period }) || by.Kind == purser.Agent && len(limits) == 0 {
+		return out, nil
 	}
 	org, err := q.Organization(ctx, by.Organization)
 	if err != nil {

@@ -262,3 +262,30 @@ func TestAFirstLimitAfterARefusedDefaultVerifies(t *testing.T) {
 	h.books()
 	h.verify()
 }
+
+// What was spent is added up among all holds of the organization, and an agent may ask for
+// limits in a loop: for one that is refused nothing is added up.
+func TestNothingIsAddedUpForALimitThatIsRefused(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, agent := h.run(2000)
+	of := func(period, currency string) purser.SetBudget {
+		return purser.SetBudget{Scope: "run", ID: run.ID, Period: period, Limit: purser.Money{Amount: 0, Currency: currency}}
+	}
+	for _, tc := range []struct {
+		name string
+		by   purser.Actor
+		in   purser.SetBudget
+		want bool
+	}{
+		{"an agent's limit for a first day", agent, of("day", "USD"), true},
+		{"a limit that is there", agent, of("run", "USD"), false},
+		{"an agent's in a currency that its run has none in", agent, of("day", "EUR"), false},
+		{"a person's there", h.owner, of("day", "EUR"), true},
+		{"a period that is none", agent, of("fortnight", "USD"), false},
+	} {
+		if is, _ := h.o.AddsUp(h.ctx, tc.by, tc.in); is != tc.want { // an error is the turn's to tell
+			t.Errorf("%s: added up %v, want %v", tc.name, is, tc.want)
+		}
+	}
+}
