@@ -1,10 +1,12 @@
 package office_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/store/db"
 )
 
 func TestTheOverviewAndTheReportSayWhatTheLedgerSays(t *testing.T) {
@@ -168,4 +170,60 @@ func TestARunShowsTheBudgetOfItsOwnCurrency(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An agent's lists are its run's, however many there are of others, and a page of them is as
+// long as it was asked to be: what is not its own takes no place in it.
+func TestAnAgentsPagesAreFullOfItsOwn(t *testing.T) {
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(9000)
+		h.link(agent)
+		_, other := h.run(9000)
+		for _, name := range []string{"a", "b", "c"} {
+			h.proposes(other, name+".club")
+		}
+		mine := []string{h.proposes(agent, "d.club"), h.proposes(agent, "e.club"), h.proposes(agent, "f.club")}
+		h.sql("UPDATE plans SET expires_at = 1 WHERE id = $1", mine[0]) // over, and not marked as that yet
+		page := must[purser.List[purser.Plan]](h, agent, "list_approvals", purser.Page{Limit: 1})
+		if len(page.Items) != 1 || page.Items[0].ID != mine[1] || page.NextCursor != mine[1] {
+			t.Errorf("the first page has %d plans, then %q", len(page.Items), page.NextCursor)
+		}
+		page = must[purser.List[purser.Plan]](h, agent, "list_approvals", purser.Page{Limit: 1, Cursor: mine[1]})
+		if len(page.Items) != 1 || page.Items[0].ID != mine[2] || page.NextCursor != "" {
+			t.Errorf("the second page has %d plans, then %q", len(page.Items), page.NextCursor)
+		}
+		if all := must[purser.List[purser.Plan]](h, h.owner, "list_approvals", purser.Page{Limit: 5}); len(all.Items) != 5 || all.NextCursor != "" {
+			t.Errorf("a person's page has %d plans, then %q", len(all.Items), all.NextCursor)
+		}
+		asks := make(chan string, 1)
+		h.watch(func(_ int64, statement string) error {
+			if strings.Contains(statement, "-- name: WaitingPlansOfRun") {
+				asks <- statement
+			}
+			return nil
+		})
+		_ = h.store.Write(h.ctx, func(q *db.Queries) error { // what only reads is not traced
+			_, err := q.WaitingPlansOfRun(h.ctx, db.WaitingPlansOfRunParams{Organization: agent.Organization, Run: agent.Run, RowLimit: 50})
+			return err
+		})
+		h.watch(nil)
+		if how := h.explained(<-asks); !strings.Contains(how, "plans_open") && !strings.Contains(how, "plans_by_run") {
+			t.Errorf("the plans of others are looked at: %s", how)
+		}
+		runs := must[purser.List[purser.Run]](h, agent, "list_runs", purser.Page{Limit: 1})
+		if len(runs.Items) != 1 || runs.Items[0].ID != agent.Run || runs.NextCursor != "" {
+			t.Errorf("the agent's runs are %d, then %q", len(runs.Items), runs.NextCursor)
+		}
+	})
+}
+
+// proposes plans a domain, and is the plan that waits for a person.
+func (h *house) proposes(agent purser.Actor, name string) string {
+	h.t.Helper()
+	plan := must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{domain(name)}})
+	if plan.State != purser.PlanWaiting {
+		h.t.Fatalf("the plan is %s", plan.State)
+	}
+	return plan.ID
 }

@@ -376,14 +376,21 @@ func showOrder(r db.Order, h db.Hold) (purser.Order, error) {
 	return out, nil
 }
 
-// ListApprovals lists plans that wait for a person; an agent's are its run's.
+// ListApprovals lists plans that wait for a person; an agent's are its run's. A page has less
+// than it was asked for only while a stop marks plans that it made void.
 func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Plan], error) {
 	limit, err := page(in, named(purser.PrefixPlan))
 	if err != nil {
 		return purser.List[purser.Plan]{}, err
 	}
 	q := o.Store.Read()
-	rows, err := q.PlansInState(ctx, db.PlansInStateParams{Organization: by.Organization, State: string(purser.PlanWaiting), After: in.Cursor, RowLimit: limit + 1})
+	ask := db.WaitingPlansOfRunParams{Organization: by.Organization, Run: by.Run, Now: store.Micro(o.Now()), After: in.Cursor, RowLimit: limit + 1}
+	var rows []db.Plan
+	if by.Kind == purser.Agent {
+		rows, err = q.WaitingPlansOfRun(ctx, ask)
+	} else {
+		rows, err = q.WaitingPlans(ctx, db.WaitingPlansParams{Organization: ask.Organization, Now: ask.Now, After: ask.After, RowLimit: ask.RowLimit})
+	}
 	if err != nil {
 		return purser.List[purser.Plan]{}, err
 	}
@@ -391,7 +398,7 @@ func (o *Office) ListApprovals(ctx context.Context, by purser.Actor, in purser.P
 	out := purser.List[purser.Plan]{Items: []purser.Plan{}, NextCursor: shown.NextCursor}
 	plans, err := o.showPlans(ctx, q, shown.Items)
 	for _, p := range plans {
-		if p.State == purser.PlanWaiting && mayPlan(by, p.Terms.Run) == nil {
+		if p.State == purser.PlanWaiting {
 			out.Items = append(out.Items, p)
 		}
 	}

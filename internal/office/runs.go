@@ -181,7 +181,7 @@ func (o *Office) implicitRun(ctx context.Context, t *store.Turn, by purser.Actor
 	return t.Run(ctx, db.RunParams{Organization: t.Org, ID: run.ID})
 }
 
-// ListRuns lists runs, the newest first.
+// ListRuns lists runs, the newest first; an agent has one.
 func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) (purser.List[purser.Run], error) {
 	limit, err := page(in, named(purser.PrefixRun))
 	if err != nil {
@@ -191,7 +191,14 @@ func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) 
 	if before == "" {
 		before = "~"
 	}
-	rows, err := q.RunsShown(ctx, db.RunsShownParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
+	var rows []db.RunsShownRow
+	if by.Kind == purser.Agent {
+		var own db.RunShownRow
+		own, err = q.RunShown(ctx, db.RunShownParams{Organization: by.Organization, ID: by.Run})
+		rows = []db.RunsShownRow{db.RunsShownRow(own)}
+	} else {
+		rows, err = q.RunsShown(ctx, db.RunsShownParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
+	}
 	if err != nil {
 		return purser.List[purser.Run]{}, err
 	}
@@ -206,9 +213,7 @@ func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) 
 		if err != nil {
 			return list, err
 		}
-		if by.Kind != purser.Agent || by.Run == run.ID {
-			list.Items = append(list.Items, run)
-		}
+		list.Items = append(list.Items, run)
 	}
 	return list, nil
 }

@@ -1875,3 +1875,123 @@ func (q *Queries) UpdateResource(ctx context.Context, arg UpdateResourceParams) 
 	)
 	return err
 }
+
+const waitingPlans = `-- name: WaitingPlans :many
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND state = 'needs_approval' AND expires_at > $2 AND (id || '') > $3
+ORDER BY (id || '') LIMIT $4
+`
+
+type WaitingPlansParams struct {
+	Organization string
+	Now          int64
+	After        string
+	RowLimit     int32
+}
+
+// WaitingPlans are plans that wait for a person, and for which it is not too late; sorted as
+// those in a state are.
+func (q *Queries) WaitingPlans(ctx context.Context, arg WaitingPlansParams) ([]Plan, error) {
+	rows, err := q.db.QueryContext(ctx, waitingPlans,
+		arg.Organization,
+		arg.Now,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Plan{}
+	for rows.Next() {
+		var i Plan
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Run,
+			&i.Project,
+			&i.Env,
+			&i.State,
+			&i.Digest,
+			&i.Terms,
+			&i.Detail,
+			&i.Quotes,
+			&i.Actor,
+			&i.Epoch,
+			&i.Error,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Deadline,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const waitingPlansOfRun = `-- name: WaitingPlansOfRun :many
+SELECT organization, id, run, project, env, state, digest, terms, detail, quotes, actor, epoch, error, created_at, expires_at, deadline FROM plans WHERE organization = $1 AND run = $2 AND state IN ('needs_approval', 'ready') AND state = 'needs_approval'
+  AND expires_at > $3 AND id > $4 ORDER BY id LIMIT $5
+`
+
+type WaitingPlansOfRunParams struct {
+	Organization string
+	Run          string
+	Now          int64
+	After        string
+	RowLimit     int32
+}
+
+// WaitingPlansOfRun are those of one run. The state is named twice, since SQLite takes an
+// index of some rows only for its own condition.
+func (q *Queries) WaitingPlansOfRun(ctx context.Context, arg WaitingPlansOfRunParams) ([]Plan, error) {
+	rows, err := q.db.QueryContext(ctx, waitingPlansOfRun,
+		arg.Organization,
+		arg.Run,
+		arg.Now,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Plan{}
+	for rows.Next() {
+		var i Plan
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.Run,
+			&i.Project,
+			&i.Env,
+			&i.State,
+			&i.Digest,
+			&i.Terms,
+			&i.Detail,
+			&i.Quotes,
+			&i.Actor,
+			&i.Epoch,
+			&i.Error,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Deadline,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

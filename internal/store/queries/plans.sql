@@ -9,6 +9,18 @@ SELECT * FROM plans WHERE organization = $1 AND id = $2;
 -- Sorted by a value that no index has: plans in a state are few, and all plans many.
 SELECT * FROM plans WHERE organization = $1 AND state = $2 AND (id || '') > sqlc.arg(after) ORDER BY (id || '') LIMIT sqlc.arg(row_limit);
 
+-- name: WaitingPlans :many
+-- WaitingPlans are plans that wait for a person, and for which it is not too late; sorted as
+-- those in a state are.
+SELECT * FROM plans WHERE organization = $1 AND state = 'needs_approval' AND expires_at > sqlc.arg(now) AND (id || '') > sqlc.arg(after)
+ORDER BY (id || '') LIMIT sqlc.arg(row_limit);
+
+-- name: WaitingPlansOfRun :many
+-- WaitingPlansOfRun are those of one run. The state is named twice, since SQLite takes an
+-- index of some rows only for its own condition.
+SELECT * FROM plans WHERE organization = $1 AND run = $2 AND state IN ('needs_approval', 'ready') AND state = 'needs_approval'
+  AND expires_at > sqlc.arg(now) AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
+
 -- name: SetPlanState :exec
 UPDATE plans SET state = $3, error = $4 WHERE organization = $1 AND id = $2;
 
