@@ -168,7 +168,7 @@ func (d *draft) unlink(ctx context.Context, p Provider) error {
 // unused refuses to forget an account that something still needs; order is the one
 // that forgets it.
 func (o *Office) unused(ctx context.Context, q *db.Queries, provider, order string) error {
-	busy, err := q.ProviderInUseBeside(ctx, db.ProviderInUseBesideParams{Provider: provider, OrderID: order})
+	busy, err := q.ProviderInUse(ctx, db.ProviderInUseParams{Provider: provider, Beside: order})
 	if err == nil && busy > 0 {
 		err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges; without the account they cannot be managed", provider).
 			WithHint("purser status")

@@ -20,7 +20,12 @@ type daybook struct {
 	mu    sync.Mutex
 	after int64 // the last record whose movements are in
 	days  map[dayKey]daySum
-	kinds map[ledger.Kind]sums // all movements, by kind
+	kinds map[kindKey]sums // all movements, by project and kind
+}
+
+type kindKey struct {
+	project string
+	kind    ledger.Kind
 }
 
 type dayKey struct{ day, provider, project, currency string }
@@ -46,7 +51,7 @@ func (o *Office) currentDaybook(ctx context.Context, org string, zone *time.Loca
 	o.mu.Lock()
 	b := o.daybooks[org]
 	if b == nil {
-		b = &daybook{days: map[dayKey]daySum{}, kinds: map[ledger.Kind]sums{}}
+		b = &daybook{days: map[dayKey]daySum{}, kinds: map[kindKey]sums{}}
 		o.daybooks[org] = b
 	}
 	o.mu.Unlock()
@@ -64,19 +69,11 @@ func (o *Office) currentDaybook(ctx context.Context, org string, zone *time.Loca
 	}
 }
 
-// kindSums adds all movements of a project or run up by kind; those of the whole
-// organization are in its daybook.
-func (o *Office) kindSums(ctx context.Context, q *db.Queries, org, project, run string) ([]db.MovementSumsRow, error) {
-	if run != "" && project == "" {
-		rows, err := q.MovementSumsOfRun(ctx, db.MovementSumsOfRunParams{Organization: org, Run: run})
-		out := make([]db.MovementSumsRow, len(rows))
-		for i, r := range rows {
-			out[i] = db.MovementSumsRow(r)
-		}
-		return out, err
-	}
-	if project != "" || run != "" {
-		return q.MovementSums(ctx, db.MovementSumsParams{Organization: org, Project: project, Run: run})
+// kindSums adds all movements of a run up by kind, or of a project; without either, of
+// the whole organization. An index has a run's, and the daybook the others.
+func (o *Office) kindSums(ctx context.Context, q *db.Queries, org, project, run string) ([]db.MovementSumsOfRunRow, error) {
+	if run != "" {
+		return q.MovementSumsOfRun(ctx, db.MovementSumsOfRunParams{Organization: org, Run: run})
 	}
 	zone, err := zoneOf(ctx, q, org)
 	if err != nil {
@@ -87,10 +84,13 @@ func (o *Office) kindSums(ctx context.Context, q *db.Queries, org, project, run 
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	var out []db.MovementSumsRow
-	for kind, of := range b.kinds {
+	var out []db.MovementSumsOfRunRow
+	for key, of := range b.kinds {
+		if project != "" && key.project != project {
+			continue
+		}
 		for _, m := range of.list() {
-			out = append(out, db.MovementSumsRow{Kind: string(kind), Currency: m.Currency, Amount: m.Amount})
+			out = append(out, db.MovementSumsOfRunRow{Kind: string(key.kind), Currency: m.Currency, Amount: m.Amount})
 		}
 	}
 	return out, nil
@@ -108,10 +108,11 @@ func (b *daybook) add(rows []db.Movement, zone *time.Location) {
 	for _, m := range rows {
 		b.after = m.Seq
 		kind := ledger.Kind(m.Kind)
-		if b.kinds[kind] == nil {
-			b.kinds[kind] = sums{}
+		of := kindKey{m.Project, kind}
+		if b.kinds[of] == nil {
+			b.kinds[of] = sums{}
 		}
-		b.kinds[kind].add(m.Currency, m.Amount)
+		b.kinds[of].add(m.Currency, m.Amount)
 		key := dayKey{store.Time(m.At).In(zone).Format(time.DateOnly), m.Provider, m.Project, m.Currency}
 		sum := b.days[key]
 		switch kind {

@@ -227,3 +227,79 @@ func (h *house) proposes(agent purser.Actor, name string) string {
 	}
 	return plan.ID
 }
+
+// What a project spent is the sum of its runs and of what renews in it, and nothing of others;
+// a run's own question says the same, whoever asks.
+func TestSpendAddsUpByProjectAndByRun(t *testing.T) {
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		h.seller.pay = h.rail()
+		run, agent := h.run(9000)
+		h.link(agent)
+		second := must[purser.Project](h, h.owner, "create_project", purser.CreateProject{Name: "second"})
+		_, other := h.run(9000, func(in *purser.CreateRun) { in.Project = second.ID })
+		for i, who := range []purser.Actor{agent, other, other} {
+			plan := h.planned(who, domain([]string{"superseal.club", "superseal.cc", "superseal.com"}[i]))
+			must[purser.Plan](h, who, "apply", purser.Apply{Plan: plan.ID})
+		}
+		for _, c := range []struct {
+			name string
+			by   purser.Actor
+			ask  purser.AskSpend
+			want int64 // captured
+		}{
+			{"all", h.owner, purser.AskSpend{}, 3600},
+			{"a project", h.owner, purser.AskSpend{Project: h.project.ID}, 1200},
+			{"the other", h.owner, purser.AskSpend{Project: "second"}, 2400},
+			{"a run", h.owner, purser.AskSpend{Run: run.ID}, 1200},
+			{"a run and its project", h.owner, purser.AskSpend{Run: run.ID, Project: h.project.ID}, 1200},
+			{"an agent", agent, purser.AskSpend{}, 1200},
+			{"the other agent", other, purser.AskSpend{}, 2400},
+		} {
+			got := must[purser.Spend](h, c.by, "spend", c.ask)
+			listed := int64(0)
+			for _, e := range got.Events {
+				if e.Kind == "capture" {
+					listed += e.Amount.Amount
+				}
+			}
+			if len(got.Captured) != 1 || got.Captured[0] != usd(c.want) || listed != c.want {
+				t.Errorf("%s: %v captured, %d listed, want %d", c.name, got.Captured, listed, c.want)
+			}
+		}
+		_, err := do[purser.Spend](h, h.owner, "spend", purser.AskSpend{Run: run.ID, Project: "second"})
+		refused(t, err, purser.NotFound)
+	})
+}
+
+// Neither reads the tokens or the settled orders of years: an organization has many. What
+// PostgreSQL would do depends on what is in its tables, and here they are empty.
+func TestAGrantsTokensAndAProvidersOrdersAreFoundByIndex(t *testing.T) {
+	t.Parallel()
+	h := lite(t)
+	how := map[string]string{}
+	h.watch(func(_ int64, statement string) error {
+		for _, name := range []string{"ProviderInUse", "RevokeTokensOfGrant"} {
+			if strings.Contains(statement, "-- name: "+name+" ") {
+				how[name] = statement
+			}
+		}
+		return nil
+	})
+	err := h.store.Write(h.ctx, func(q *db.Queries) error {
+		_, err := q.ProviderInUse(h.ctx, db.ProviderInUseParams{Provider: "local"})
+		if err == nil {
+			_, err = q.RevokeTokensOfGrant(h.ctx, db.RevokeTokensOfGrantParams{Organization: h.owner.Organization, GrantID: "none"})
+		}
+		return err
+	})
+	h.watch(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, index := range map[string]string{"ProviderInUse": "orders_by_state", "RevokeTokensOfGrant": "tokens_by_run"} {
+		if plan := h.explained(how[name]); !strings.Contains(plan, index) {
+			t.Errorf("%s: %s", name, plan)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func (o *Office) RemoveProvider(ctx context.Context, by purser.Actor, in purser.
 					WithHint("purser remove %s --detach|--retire|--destroy", r.ID)
 			}
 		}
-		busy, err := t.ProviderInUse(ctx, name)
+		busy, err := t.ProviderInUse(ctx, db.ProviderInUseParams{Provider: name})
 		if err == nil && busy > 0 {
 			err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges", name).WithHint("purser status")
 		}

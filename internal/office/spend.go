@@ -30,14 +30,20 @@ func (o *Office) Spend(ctx context.Context, by purser.Actor, in purser.AskSpend)
 	if by.Kind == purser.Agent {
 		in.Run = by.Run
 	}
-	if err := knownRun(ctx, q, by.Organization, in.Run); err != nil {
-		return out, err
+	if in.Run != "" {
+		run, err := q.Run(ctx, db.RunParams{Organization: by.Organization, ID: in.Run})
+		if err != nil {
+			return out, notFound(err, "run", in.Run)
+		}
+		if project != "" && run.Project != project { // an empty list would say that it spent nothing
+			return out, purser.Errorf(purser.NotFound, "run %s belongs to another project", in.Run).WithHint("ask for the run alone")
+		}
 	}
 	before := int64(math.MaxInt64)
 	if in.Cursor != "" {
 		before, _ = strconv.ParseInt(in.Cursor, 10, 64)
 	}
-	rows, err := movements(ctx, q, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, Run: in.Run, RowLimit: limit + 1})
+	rows, err := movements(ctx, q, in.Run, db.MovementsParams{Organization: by.Organization, Before: before, Project: project, RowLimit: limit + 1})
 	if err != nil {
 		return out, err
 	}
@@ -62,9 +68,9 @@ func knownRun(ctx context.Context, q *db.Queries, org, run string) error {
 
 // movements are found by run where one is named: the query that takes everything
 // walks everything.
-func movements(ctx context.Context, q *db.Queries, p db.MovementsParams) ([]db.Movement, error) {
-	if p.Run != "" && p.Project == "" {
-		return q.MovementsOfRun(ctx, db.MovementsOfRunParams{Organization: p.Organization, Run: p.Run, Before: p.Before, RowLimit: p.RowLimit})
+func movements(ctx context.Context, q *db.Queries, run string, p db.MovementsParams) ([]db.Movement, error) {
+	if run != "" {
+		return q.MovementsOfRun(ctx, db.MovementsOfRunParams{Organization: p.Organization, Run: run, Before: p.Before, RowLimit: p.RowLimit})
 	}
 	return q.Movements(ctx, p)
 }

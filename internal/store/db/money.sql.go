@@ -623,58 +623,16 @@ func (q *Queries) MoveWindow(ctx context.Context, arg MoveWindowParams) (int64, 
 	return result.RowsAffected()
 }
 
-const movementSums = `-- name: MovementSums :many
-SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1
-  AND (CAST($2 AS TEXT) = '' OR project = CAST($2 AS TEXT)) AND (CAST($3 AS TEXT) = '' OR run = CAST($3 AS TEXT))
-GROUP BY kind, currency
-`
-
-type MovementSumsParams struct {
-	Organization string
-	Project      string
-	Run          string
-}
-
-type MovementSumsRow struct {
-	Kind     string
-	Currency string
-	Amount   int64
-}
-
-func (q *Queries) MovementSums(ctx context.Context, arg MovementSumsParams) ([]MovementSumsRow, error) {
-	rows, err := q.db.QueryContext(ctx, movementSums, arg.Organization, arg.Project, arg.Run)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []MovementSumsRow{}
-	for rows.Next() {
-		var i MovementSumsRow
-		if err := rows.Scan(&i.Kind, &i.Currency, &i.Amount); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const movements = `-- name: Movements :many
 SELECT organization, seq, n, at, kind, currency, amount, hold, charge, order_id, run, project, provider, debit, credit FROM movements WHERE organization = $1 AND seq < $2
-  AND (CAST($3 AS TEXT) = '' OR project = CAST($3 AS TEXT)) AND (CAST($4 AS TEXT) = '' OR run = CAST($4 AS TEXT))
-ORDER BY seq DESC, n DESC LIMIT $5
+  AND (CAST($3 AS TEXT) = '' OR project = CAST($3 AS TEXT))
+ORDER BY seq DESC, n DESC LIMIT $4
 `
 
 type MovementsParams struct {
 	Organization string
 	Before       int64
 	Project      string
-	Run          string
 	RowLimit     int32
 }
 
@@ -683,7 +641,6 @@ func (q *Queries) Movements(ctx context.Context, arg MovementsParams) ([]Movemen
 		arg.Organization,
 		arg.Before,
 		arg.Project,
-		arg.Run,
 		arg.RowLimit,
 	)
 	if err != nil {

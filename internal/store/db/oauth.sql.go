@@ -668,17 +668,19 @@ func (q *Queries) RevokeGrantsAtStop(ctx context.Context, arg RevokeGrantsAtStop
 }
 
 const revokeTokensOfGrant = `-- name: RevokeTokensOfGrant :execrows
-UPDATE tokens SET revoked_at = $3, revoked_by = '' WHERE organization = $1 AND grant_id = $2 AND (revoked_at = 0 OR revoked_by <> '')
+UPDATE tokens SET revoked_at = $2, revoked_by = '' WHERE tokens.organization = $1 AND tokens.grant_id = $3
+  AND tokens.run = (SELECT g.run FROM oauth_grants g WHERE g.organization = $1 AND g.id = $3) AND (tokens.revoked_at = 0 OR tokens.revoked_by <> '')
 `
 
 type RevokeTokensOfGrantParams struct {
 	Organization string
-	GrantID      string
 	Now          int64
+	GrantID      string
 }
 
+// RevokeTokensOfGrant finds them by the grant's run: no index knows which grant a token came from.
 func (q *Queries) RevokeTokensOfGrant(ctx context.Context, arg RevokeTokensOfGrantParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, revokeTokensOfGrant, arg.Organization, arg.GrantID, arg.Now)
+	result, err := q.db.ExecContext(ctx, revokeTokensOfGrant, arg.Organization, arg.Now, arg.GrantID)
 	if err != nil {
 		return 0, err
 	}

@@ -92,24 +92,6 @@ func (q *Queries) OrderThatLinked(ctx context.Context, arg OrderThatLinkedParams
 	return i, err
 }
 
-const providerInUseBeside = `-- name: ProviderInUseBeside :one
-SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.id <> $2 AND orders.state IN ('placed', 'buying', 'unknown'))
-     + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy
-`
-
-type ProviderInUseBesideParams struct {
-	Provider string
-	OrderID  string
-}
-
-// ProviderInUseBeside counts what still needs a provider, in every organization, beside one order.
-func (q *Queries) ProviderInUseBeside(ctx context.Context, arg ProviderInUseBesideParams) (int32, error) {
-	row := q.db.QueryRowContext(ctx, providerInUseBeside, arg.Provider, arg.OrderID)
-	var busy int32
-	err := row.Scan(&busy)
-	return busy, err
-}
-
 const releaseRenewal = `-- name: ReleaseRenewal :exec
 UPDATE connections SET renewing_until = 0 WHERE organization = $1 AND id = $2 AND renewing_until = $3
 `

@@ -592,14 +592,24 @@ func (q *Queries) ProviderByKey(ctx context.Context, keyHash string) (Provider, 
 }
 
 const providerInUse = `-- name: ProviderInUse :one
-SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.state IN ('placed', 'buying', 'unknown'))
-     + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy
+SELECT CAST(COALESCE(SUM(
+    (SELECT COUNT(*) FROM orders WHERE orders.organization = organizations.id AND orders.state IN ('placed', 'buying', 'unknown')
+      AND (orders.provider || '') = $1 AND orders.id <> $2)
+  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = organizations.id AND subscriptions.state IN ('active', 'payment_required')
+      AND subscriptions.provider = $1)), 0) AS BIGINT) AS busy
+FROM organizations
 `
 
-// ProviderInUse counts what still needs a provider, in every organization.
-func (q *Queries) ProviderInUse(ctx context.Context, provider string) (int32, error) {
-	row := q.db.QueryRowContext(ctx, providerInUse, provider)
-	var busy int32
+type ProviderInUseParams struct {
+	Provider string
+	Beside   string
+}
+
+// ProviderInUse counts what still needs a provider, in every organization, beside one order.
+// Each organization's is found by its state: what is settled is most of all.
+func (q *Queries) ProviderInUse(ctx context.Context, arg ProviderInUseParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, providerInUse, arg.Provider, arg.Beside)
+	var busy int64
 	err := row.Scan(&busy)
 	return busy, err
 }

@@ -96,7 +96,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: Movements :many
 SELECT * FROM movements WHERE organization = $1 AND seq < sqlc.arg(before)
-  AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
+  AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT))
 ORDER BY seq DESC, n DESC LIMIT sqlc.arg(row_limit);
 
 -- name: InsertSubscription :exec
@@ -117,11 +117,6 @@ SELECT * FROM subscriptions WHERE organization = $1 AND state IN ('active', 'pay
 
 -- name: SetSubscription :exec
 UPDATE subscriptions SET state = $3, next_at = $4, told_at = $5, retired_from = $6 WHERE organization = $1 AND id = $2;
-
--- name: MovementSums :many
-SELECT kind, currency, CAST(SUM(amount) AS BIGINT) AS amount FROM movements WHERE organization = $1
-  AND (CAST(sqlc.arg(project) AS TEXT) = '' OR project = CAST(sqlc.arg(project) AS TEXT)) AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT))
-GROUP BY kind, currency;
 
 -- name: StandingBudgets :many
 -- All budgets but those of runs, as they stand: each with the window that now falls

@@ -55,7 +55,9 @@ UPDATE oauth_grants SET used_at = $3 WHERE organization = $1 AND id = $2;
 UPDATE oauth_grants SET revoked_at = sqlc.arg(now) WHERE organization = $1 AND id = $2 AND revoked_at = 0;
 
 -- name: RevokeTokensOfGrant :execrows
-UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = '' WHERE organization = $1 AND grant_id = $2 AND (revoked_at = 0 OR revoked_by <> '');
+-- RevokeTokensOfGrant finds them by the grant's run: no index knows which grant a token came from.
+UPDATE tokens SET revoked_at = sqlc.arg(now), revoked_by = '' WHERE tokens.organization = $1 AND tokens.grant_id = sqlc.arg(grant_id)
+  AND tokens.run = (SELECT g.run FROM oauth_grants g WHERE g.organization = $1 AND g.id = sqlc.arg(grant_id)) AND (tokens.revoked_at = 0 OR tokens.revoked_by <> '');
 
 -- name: InsertGrantedToken :exec
 INSERT INTO tokens (organization, id, hash, kind, principal, run, grant_id, created_at, expires_at) VALUES ($1, $2, $3, 'agent', $4, $5, $6, $7, $8);

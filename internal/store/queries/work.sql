@@ -120,6 +120,11 @@ UPDATE providers SET conformance = $2, conformance_detail = $3 WHERE name = $1;
 DELETE FROM connections WHERE organization = $1 AND provider = $2;
 
 -- name: ProviderInUse :one
--- ProviderInUse counts what still needs a provider, in every organization.
-SELECT (SELECT COUNT(*) FROM orders WHERE orders.provider = $1 AND orders.state IN ('placed', 'buying', 'unknown'))
-     + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.provider = $1 AND subscriptions.state IN ('active', 'payment_required')) AS busy;
+-- ProviderInUse counts what still needs a provider, in every organization, beside one order.
+-- Each organization's is found by its state: what is settled is most of all.
+SELECT CAST(COALESCE(SUM(
+    (SELECT COUNT(*) FROM orders WHERE orders.organization = organizations.id AND orders.state IN ('placed', 'buying', 'unknown')
+      AND (orders.provider || '') = sqlc.arg(provider) AND orders.id <> sqlc.arg(beside))
+  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = organizations.id AND subscriptions.state IN ('active', 'payment_required')
+      AND subscriptions.provider = sqlc.arg(provider))), 0) AS BIGINT) AS busy
+FROM organizations;
