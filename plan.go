@@ -27,7 +27,6 @@ const (
 type PlanState string
 
 const (
-	PlanBlocked   PlanState = "blocked" // cannot be approved or applied; blockers say why
 	PlanWaiting   PlanState = "needs_approval"
 	PlanReady     PlanState = "ready" // approved, or nothing in it needs a person
 	PlanApplying  PlanState = "applying"

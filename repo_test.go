@@ -125,6 +125,33 @@ func mentions(body *ast.BlockStmt, name string) (found bool) {
 	return found
 }
 
+// Who reads the contract writes code for each state that it names.
+func TestEachStateOfTheContractIsOneThatTheOfficeKnows(t *testing.T) {
+	var states []string
+	known := map[string]bool{}
+	for _, s := range goFiles(t) {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				if kind, ok := n.Type.(*ast.Ident); ok && s.dir == "." && strings.HasSuffix(kind.Name, "State") {
+					states = append(states, n.Names[0].Name)
+				}
+			case *ast.SelectorExpr:
+				known[n.Sel.Name] = known[n.Sel.Name] || s.dir == "internal/office" && !s.test
+			}
+			return true
+		})
+	}
+	if len(states) < 10 {
+		t.Errorf("the contract has the states %v", states)
+	}
+	for _, name := range states {
+		if !known[name] {
+			t.Errorf("%s is a state that nothing has", name)
+		}
+	}
+}
+
 // What `make test` installs may not be skipped there, and only testneed and
 // testpg know how to fail instead.
 func TestOnlyTestneedSkipsForWhatMakeTestInstalls(t *testing.T) {

@@ -62,33 +62,7 @@ func (s *session) plan() *cobra.Command {
 		if ctx, err = s.keyed(ctx, c); err != nil {
 			return plan, err
 		}
-		plan, err = c.Plan(ctx, in)
-		if err == nil && plan.State == purser.PlanBlocked {
-			return plan, blocked(plan)
-		}
-		return plan, err
+		return c.Plan(ctx, in)
 	}, showPlan)
 	return place(cmd, &in.Project, &in.Env)
-}
-
-// blocked is a plan that cannot be approved or applied. It is an error, so that
-// no script takes it for a plan; the plan goes with it.
-func blocked(plan purser.Plan) error {
-	code := purser.InvalidState
-	if len(plan.Blockers) > 0 {
-		code = plan.Blockers[0].Code
-	}
-	err := purser.Errorf(code, "plan %s cannot be applied; everything in its way is listed", plan.ID)
-	err.Plan, err.Blockers = plan.ID, plan.Blockers
-	for _, b := range plan.Blockers {
-		if err.Hint == "" {
-			err.Hint = b.Hint
-		}
-	}
-	for _, b := range plan.Budgets {
-		if b.Needed > b.Left {
-			err.Budgets = append(err.Budgets, b)
-		}
-	}
-	return &failure{error: err, data: plan, text: func(p *page) { showTerms(p, plan) }}
 }

@@ -118,7 +118,7 @@ var tones = map[string]string{
 	"active": "good", "live": "good", "ok": "good", "done": "good", "accepted": "good", "passed": "good", "ready": "good",
 	"needs_approval": "warn", "buying": "busy", "placed": "busy", "applying": "busy", "pending": "busy", "retiring": "warn", "untested": "warn",
 	"unknown": "bad", "failed": "bad", "stopped": "bad", "payment_required": "bad", "refused": "bad", "frozen": "bad", "unreachable": "bad",
-	"incompatible": "bad", "denied": "bad", "void": "bad", "blocked": "bad", "cut": "bad",
+	"incompatible": "bad", "denied": "bad", "void": "bad", "cut": "bad",
 }
 
 func tone(state string) string { return tones[state] }

@@ -98,15 +98,6 @@ func (w Worker) plan(ctx context.Context, staged purser.Staged) (purser.Plan, er
 	if err != nil {
 		return plan, err
 	}
-	if plan.State == purser.PlanBlocked {
-		err := purser.Errorf(purser.InvalidState, "plan %s cannot be applied", plan.ID)
-		if len(plan.Blockers) > 0 {
-			first := plan.Blockers[0]
-			err = &purser.Error{Code: first.Code, Detail: first.Detail, Hint: first.Hint}
-		}
-		err.Plan, err.Blockers = plan.ID, plan.Blockers
-		return plan, err
-	}
 	return plan, w.did("planned %d steps as %s", len(plan.Terms.Steps), plan.ID)
 }
 

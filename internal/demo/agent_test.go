@@ -101,7 +101,7 @@ func TestTheAgentTellsWhyItFailed(t *testing.T) {
 		code   purser.Code
 	}{
 		"a person said no":        {"apply", &purser.Error{Code: purser.PlanDenied}, purser.PlanDenied},
-		"the domain is taken":     {"plan", purser.Plan{ID: "pln_1", State: purser.PlanBlocked, Blockers: []purser.Blocker{{Code: purser.NotAvailable}}}, purser.NotAvailable},
+		"the domain is taken":     {"plan", &purser.Error{Code: purser.NotAvailable}, purser.NotAvailable},
 		"the budget is small":     {"plan", &purser.Error{Code: purser.BudgetExceeded}, purser.BudgetExceeded},
 		"a step failed":           {"apply", purser.Plan{ID: "pln_1", State: purser.PlanFailed, Error: &purser.Error{Code: purser.QuoteChanged}}, purser.QuoteChanged},
 		"an outcome is not known": {"apply", purser.Plan{ID: "pln_1", State: purser.PlanVoid}, purser.InvalidState},
