@@ -21,6 +21,7 @@ import (
 	"github.com/purser-dev/purser/internal/guard"
 	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/spend"
 	"github.com/purser-dev/purser/internal/store"
 	"github.com/purser-dev/purser/internal/store/db"
 )
@@ -259,7 +260,7 @@ func (o *Office) Operations() []Operation {
 		On("overview", o.Overview), On("report", o.Report), On("review", o.Review), On("show_terms", o.ShowTerms),
 		On("list_resources", o.ListResources), On("show_resource", o.ShowResource), On("search_audit", o.SearchAudit),
 		On("place_hold", o.PlaceHold), On("list_holds", o.ListHolds), On("begin_hold", o.BeginHold), On("capture_hold", o.CaptureHold),
-		On("release_hold", o.ReleaseHold), On("resolve_hold", o.ResolveHold), On("charge_usage", o.ChargeUsage), On("refund_hold", o.RefundHold),
+		On("release_hold", o.ReleaseHold), On("resolve_hold", o.ResolveHold), On("charge_usage", o.ChargeUsage), On("refund_hold", o.RefundHold, spend.WhoRefunds), // it looks like a person's word
 		On("allow_repeat", o.AllowRepeat), On("set_labels", o.SetLabels),
 		On("create_platform", o.CreatePlatform), On("list_platforms", o.ListPlatforms), On("revoke_platform", o.RevokePlatform),
 		On("charge", o.Charge), On("refund", o.Refund),
@@ -279,7 +280,7 @@ func (o *Office) recorded(op Operation) func(context.Context, purser.Actor, any)
 	do := op.Do
 	return func(ctx context.Context, by purser.Actor, in any) (any, error) {
 		var no *purser.Error
-		if err := admit(op.Operation, by); err == nil || by.Organization == "" || !asCoded(err, &no) {
+		if err := admit(op, by); err == nil || by.Organization == "" || !asCoded(err, &no) {
 			return do(ctx, by, in)
 		}
 		if by.Ended != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/oauth"
-	"github.com/purser-dev/purser/internal/spend"
 )
 
 // Operation joins one operation of the contract with the method that does it.
@@ -19,6 +18,7 @@ import (
 type Operation struct {
 	purser.Operation
 	In, Out reflect.Type
+	Instead string // what whoever may not call it is told to do, where that is not plain
 	// Do runs it; in is a value of type In. Errors that are safe to show are
 	// *purser.Error; anything else is shown as internal.
 	Do func(ctx context.Context, by purser.Actor, in any) (any, error)
@@ -26,26 +26,26 @@ type Operation struct {
 
 // On makes an Operation from a method and its name in purser.Operations.
 // A name that is not there is a fault of the program.
-func On[In, Out any](name string, do func(context.Context, purser.Actor, In) (Out, error)) Operation {
-	for _, op := range purser.Operations() {
-		if op.Name == name {
-			return Operation{
-				Operation: op, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
-				Do: func(ctx context.Context, by purser.Actor, in any) (any, error) {
-					if err := admit(op, by); err != nil {
-						return nil, err
-					}
-					if !op.Spends() { // which look at each of their members themselves
-						if member, why := odd(reflect.ValueOf(in), mostOf(op)); why != "" {
-							return nil, purser.Errorf(purser.InvalidRequest, "%s: %s", member, why)
-						}
-					}
-					return do(ctx, by, in.(In))
-				},
+func On[In, Out any](name string, do func(context.Context, purser.Actor, In) (Out, error), instead ...string) Operation {
+	at := slices.IndexFunc(purser.Operations(), func(op purser.Operation) bool { return op.Name == name })
+	if at < 0 {
+		panic("office: no operation is called " + name)
+	}
+	op := Operation{
+		Operation: purser.Operations()[at], In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), Instead: strings.Join(instead, "; "),
+	}
+	op.Do = func(ctx context.Context, by purser.Actor, in any) (any, error) {
+		if err := admit(op, by); err != nil {
+			return nil, err
+		}
+		if !op.Spends() { // which look at each of their members themselves
+			if member, why := odd(reflect.ValueOf(in), mostOf(op.Operation)); why != "" {
+				return nil, purser.Errorf(purser.InvalidRequest, "%s: %s", member, why)
 			}
 		}
+		return do(ctx, by, in.(In))
 	}
-	panic("office: no operation is called " + name)
+	return op
 }
 
 // mostText is the longest text of a request, in bytes: a record repeats some of them
@@ -101,7 +101,7 @@ func odd(v reflect.Value, most int) (member, why string) {
 
 // admit checks who may call an operation. What a person must sign is checked by
 // the operation itself, in its deciding turn.
-func admit(op purser.Operation, by purser.Actor) error {
+func admit(op Operation, by purser.Actor) error {
 	switch {
 	case op.Who == purser.Anyone:
 		return nil
@@ -112,7 +112,7 @@ func admit(op purser.Operation, by purser.Actor) error {
 	case by.Kind == purser.Agent && op.Loosens && op.Who != purser.Agents:
 		return purser.Errorf(purser.SelfApproval, "an agent's credential never satisfies %s", op.Name).
 			WithHint("ask the person behind the run")
-	case by.Kind == purser.Agent && !mayUse(by.Scope, op):
+	case by.Kind == purser.Agent && !mayUse(by.Scope, op.Operation):
 		return purser.Errorf(purser.Forbidden, "the client was connected to read only, and %s does more", op.Name).
 			WithHint("connect it again, with the scope spend")
 	case op.Who == purser.Agents && (by.Kind == purser.Agent || by.Kind == purser.Person),
@@ -123,11 +123,7 @@ func admit(op purser.Operation, by purser.Actor) error {
 		op.Who == purser.Owners && by.Kind == purser.Person && by.Role == purser.Owner:
 		return nil
 	}
-	no := purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name)
-	if op.Name == "refund_hold" { // which looks like a person's word
-		no.Hint = spend.WhoRefunds
-	}
-	return no
+	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name).WithHint("%s", op.Instead)
 }
 
 // mayUse reports whether the scopes of a connected client's token, if it has any,

@@ -1,11 +1,13 @@
 package office_test
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/office"
 )
 
 // members calls f with each text and each number of a request, and makes what there is
@@ -119,5 +121,23 @@ func TestNoListTakesWhatIsNoPageOfIt(t *testing.T) {
 	}
 	if lists < 10 {
 		t.Errorf("%d lists come in parts", lists)
+	}
+}
+
+// Who may not call an operation is told what to do instead, where its description says so.
+func TestAnOperationSaysWhatToDoInstead(t *testing.T) {
+	t.Parallel()
+	do := func(context.Context, purser.Actor, purser.HoldRef) (purser.Hold, error) { return purser.Hold{}, nil }
+	for _, c := range []struct {
+		op   office.Operation
+		want string
+	}{
+		{office.On("release_hold", do, "ask its platform"), "ask its platform"},
+		{office.On("release_hold", do), ""},
+	} {
+		_, err := c.op.Do(t.Context(), purser.Actor{Kind: purser.Person, Role: purser.Owner}, purser.HoldRef{})
+		if no := refused(t, err, purser.Forbidden); no.Hint != c.want {
+			t.Errorf("a person is told %q, want %q", no.Hint, c.want)
+		}
 	}
 }
