@@ -59,7 +59,7 @@ var allowed = map[string]string{
 	"internal/bridge/...": "app provider internal/domainname internal/cloud/assets internal/bridge/...",
 
 	// Doors.
-	"internal/form":     ". internal/edit",
+	"internal/form":     ". internal/canonical internal/edit",
 	"internal/gate":     ".",
 	"internal/httpapi":  ". internal/form internal/gate internal/office",
 	"internal/mcpapi":   ". internal/form internal/gate internal/office",

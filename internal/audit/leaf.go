@@ -43,7 +43,7 @@ func (w *writer) string(s string) {
 }
 
 func (w *writer) number(name string, n int64) {
-	if n > canonical.MaxInteger || n < -canonical.MaxInteger {
+	if !canonical.Exact(n) {
 		w.err = fmt.Errorf("%w: %s is %d", ErrRecord, strings.Trim(name, `":`), n)
 	}
 	w.name(name)

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 const (
@@ -22,6 +23,13 @@ const (
 	// instead of growing the stack with a stranger's text.
 	MaxDepth = 128
 )
+
+// Exact reports whether every reader of JSON takes a number for what it is.
+func Exact(n int64) bool { return -MaxInteger <= n && n <= MaxInteger }
+
+// Keepable reports whether every database keeps a text of UTF-8: PostgreSQL keeps none with
+// the character U+0000.
+func Keepable(text string) bool { return strings.IndexByte(text, 0) < 0 }
 
 // JSON marshals v with encoding/json and returns its canonical form. It refuses
 // floats and exponents, integers beyond MaxInteger, text that is not UTF-8 and

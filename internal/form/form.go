@@ -18,12 +18,9 @@ import (
 	"strings"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/canonical"
 	"github.com/purser-dev/purser/internal/edit"
 )
-
-// MaxInteger is the largest magnitude of a number in free members, 2^53-1 (RFC
-// 7493 section 2.2): above it a reader would silently take another number.
-const MaxInteger = 1<<53 - 1
 
 // Parse reads one JSON object. An empty text is an empty object.
 func Parse(text []byte) (map[string]any, error) {
@@ -196,7 +193,7 @@ func (c *checker) value(at string, v any, t reflect.Type) {
 			c.fault(at, "must be a list")
 		}
 		for i, e := range list {
-			if _, plain := e.(string); plain && t.Elem().Kind() == reflect.String {
+			if text, plain := e.(string); plain && t.Elem().Kind() == reflect.String && canonical.Keepable(text) {
 				continue
 			}
 			c.value(fmt.Sprintf("%s[%d]", at, i), e, t.Elem())
@@ -221,9 +218,11 @@ func (c *checker) free(at string, v any) {
 	switch v := v.(type) {
 	case json.Number:
 		n, err := strconv.ParseInt(v.String(), 10, 64)
-		if err == nil && (n > MaxInteger || n < -MaxInteger) || err != nil && !strings.ContainsAny(v.String(), ".eE") {
+		if err == nil && !canonical.Exact(n) || err != nil && !strings.ContainsAny(v.String(), ".eE") {
 			c.fault(at, "is a number too large to be exact; write it as text")
 		}
+	case string:
+		c.keepable(at, v)
 	case []any:
 		for i, e := range v {
 			c.free(fmt.Sprintf("%s[%d]", at, i), e)
@@ -239,12 +238,10 @@ func (c *checker) scalar(at string, v any, t reflect.Type) {
 	switch t.Kind() {
 	case reflect.String:
 		text, ok := v.(string)
-		switch {
-		case !ok:
+		if !ok {
 			c.fault(at, "must be text")
-		case strings.ContainsRune(text, 0): // PostgreSQL keeps none
-			c.fault(at, "must be text without the character U+0000")
 		}
+		c.keepable(at, text)
 	case reflect.Bool:
 		if _, ok := v.(bool); !ok {
 			c.fault(at, "must be true or false")
@@ -254,7 +251,7 @@ func (c *checker) scalar(at string, v any, t reflect.Type) {
 		switch {
 		case err != nil:
 			c.fault(at, "must be a whole number")
-		case n > MaxInteger || n < -MaxInteger: // no record can say it
+		case !canonical.Exact(n): // no record can say it
 			c.fault(at, "is a number too large to be exact")
 		}
 	case reflect.Uint8, reflect.Uint32:
@@ -263,6 +260,12 @@ func (c *checker) scalar(at string, v any, t reflect.Type) {
 		}
 	default:
 		c.fault(at, "cannot be given") // no input has such a type; a test walks them all
+	}
+}
+
+func (c *checker) keepable(at, text string) {
+	if !canonical.Keepable(text) {
+		c.fault(at, "must be text without the character U+0000")
 	}
 }
 

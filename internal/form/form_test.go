@@ -59,6 +59,7 @@ func TestEveryFaultIsNamedAtOnceAndNoValueIsRepeated(t *testing.T) {
 		{"a name twice, and an escape", `{"steps":[{"service":"a","n\u0061me":"b","name":"c"}]}`, []string{"name stands twice in one object"}},
 		{"an amount that no record can say", `{"steps":[{"service":"a","ceiling":{"amount":9007199254740992,"currency":"USD"}}]}`, []string{"steps[0].ceiling.amount is a number too large to be exact"}},
 		{"a text that no database keeps", `{"steps":[],"purpose":"a\u0000b"}`, []string{"purpose must be text without the character U+0000"}},
+		{"such a text in a free member", `{"steps":[{"service":"x","configuration":{"a":["b\u0000"]}}]}`, []string{"steps[0].configuration.a[0] must be text without the character U+0000"}},
 		{"an amount above 64 bits", `{"steps":[{"service":"a","ceiling":{"amount":99999999999999999999,"currency":"USD"}}]}`, []string{"must be a whole number"}},
 		{"a list where an object belongs", `{"steps":[[]]}`, []string{"steps[0] must be an object"}},
 		{"null where something is needed", `{"steps":null}`, []string{"steps is missing"}},

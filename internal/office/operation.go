@@ -67,11 +67,11 @@ func mostOf(op purser.Operation) int {
 func odd(v reflect.Value, most int) (member, why string) {
 	switch v.Kind() {
 	case reflect.String:
-		if s := v.String(); len(s) > most || strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+		if s := v.String(); len(s) > most || !canonical.Keepable(s) || !utf8.ValidString(s) {
 			why = fmt.Sprintf("a text of UTF-8 without NUL, of at most %d bytes", most)
 		}
 	case reflect.Int, reflect.Int64:
-		if n := v.Int(); n > canonical.MaxInteger || n < -canonical.MaxInteger {
+		if !canonical.Exact(v.Int()) {
 			why = fmt.Sprintf("a number of at most %d", int64(canonical.MaxInteger))
 		}
 	case reflect.Pointer, reflect.Interface:
