@@ -291,7 +291,7 @@ func (s *Store) Close() error {
 
 // wrote is what came of the last try to write.
 type wrote struct {
-	mu  sync.Mutex
+	one lanes // whoever tries, or waits for that no longer than it has time
 	at  time.Time
 	err error
 }
@@ -304,14 +304,18 @@ const (
 )
 
 // Ready reports whether a turn can be taken: a database that only reads, or whose disk is
-// full, answers each question and decides nothing. It takes one that decides nothing.
+// full, answers each question and decides nothing. It takes one that decides nothing. Who
+// comes while that is tried waits for it, until ctx is over.
 func (s *Store) Ready(ctx context.Context) error {
 	if _, err := s.Read().Organization(ctx, Installation); err != nil {
 		return err
 	}
 	w := &s.writes
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	leave, err := w.one.take(ctx, "", false)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if now := s.now(); now.Sub(w.at).Abs() >= readyFor {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyMost) // the others who ask are told of it too
 		defer cancel()

@@ -375,3 +375,43 @@ func TestWhatCannotWriteIsNotReady(t *testing.T) {
 		}
 	})
 }
+
+// Whoever asks whether something can be written waits for another's try no longer than its
+// own deadline.
+func TestWhoAsksWhetherItIsReadyWaitsForNoOther(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		var slow atomic.Bool
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		s := open(t, Config{Database: database, Trace: func(_ int64, statement string) error {
+			if statement == Commit && slow.CompareAndSwap(true, false) {
+				close(begun)
+				<-goOn
+			}
+			return nil
+		}})
+		slow.Store(true)
+		first := make(chan error, 1)
+		go func() { first <- s.Ready(t.Context()) }()
+		<-begun
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		second := make(chan error, 1)
+		go func() { second <- s.Ready(ctx) }()
+		select {
+		case err := <-second:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the second is told %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the second waits on after its deadline")
+		}
+		close(goOn)
+		if err := <-first; err != nil {
+			t.Errorf("the first is told %v", err)
+		}
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
