@@ -59,7 +59,7 @@ func (s *session) add() *cobra.Command {
 func (s *session) showBought(dry *bool) func(*page, purser.Plan) {
 	return func(p *page, v purser.Plan) {
 		if *dry {
-			showTerms(p, v)
+			showTerms(p, v, asPlanned)
 			p.line("dry run: nothing was kept or bought")
 			return
 		}

@@ -41,11 +41,12 @@ func (s *session) approve() *cobra.Command {
 			if err != nil {
 				return plan, err
 			}
-			if plan, err = c.ShowPlan(ctx, purser.PlanRef{Plan: args[0]}); err != nil {
+			plan, stood, err := toDecide(ctx, c, args[0])
+			if err != nil {
 				return plan, err
 			}
 			shown := &page{}
-			showTerms(shown, plan)
+			showTerms(shown, plan, stood)
 			if _, err := s.Err.Write([]byte(shown.String())); err != nil { // never sign what could not be shown
 				return plan, err
 			}
@@ -74,6 +75,18 @@ func (s *session) approve() *cobra.Command {
 			p.line("next: purser apply %s", v.ID)
 		}),
 	})
+}
+
+// toDecide is a plan with its budgets as they are now. Only people see those: an agent gets
+// the plan, and its refusal when it asks to sign.
+func toDecide(ctx context.Context, c *client.Client, id string) (plan purser.Plan, stood string, err error) {
+	review, err := c.Review(ctx, purser.PlanRef{Plan: id})
+	if purser.CodeOf(err) == purser.Forbidden {
+		plan, err = c.ShowPlan(ctx, purser.PlanRef{Plan: id})
+		return plan, asPlanned, err
+	}
+	review.Plan.Budgets = review.Budgets
+	return review.Plan, asNow, err
 }
 
 // decided is a plan after a person decided on its page.

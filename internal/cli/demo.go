@@ -121,7 +121,7 @@ func (s *session) decider(auto bool) func(context.Context, purser.Plan, demo.Pag
 	return func(ctx context.Context, plan purser.Plan, at demo.Page) (bool, error) {
 		shown := &page{}
 		shown.line("")
-		showTerms(shown, plan)
+		showTerms(shown, plan, asPlanned)
 		shown.line("")
 		if !s.json || !auto {
 			if _, err := io.WriteString(s.Err, shown.String()); err != nil {

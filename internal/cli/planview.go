@@ -11,7 +11,7 @@ import (
 
 // showPlan shows a plan with the next command to type.
 func showPlan(p *page, v purser.Plan) {
-	showTerms(p, v)
+	showTerms(p, v, asPlanned)
 	showOrders(p, v.Orders)
 	if v.Error != nil {
 		p.line("%s: %s", v.Error.Code, v.Error.Detail)
@@ -24,9 +24,16 @@ func showPlan(p *page, v purser.Plan) {
 	}
 }
 
+// When a plan's budgets stood as they are shown.
+const (
+	asPlanned = "as they were when it was planned"
+	asNow     = "as they are now"
+)
+
 // showTerms shows everything that the digest covers, so that a person signs
-// nothing that was not on the screen, and what it means for the budgets.
-func showTerms(p *page, v purser.Plan) {
+// nothing that was not on the screen, and what it means for the budgets, of which it
+// says when they stood so.
+func showTerms(p *page, v purser.Plan, stood string) {
 	t := v.Terms
 	p.line("Plan %s: %s", v.ID, v.State)
 	p.line("for project %s, environment %s, run %s, organization %s", t.Project, t.Env, t.Run, t.Organization)
@@ -44,6 +51,9 @@ func showTerms(p *page, v purser.Plan) {
 	}
 	p.line("")
 	p.line("now %s; monthly %s; renewal each year %s", sum(v.Totals.Now), sum(v.Totals.Monthly), sum(v.Totals.Renewal))
+	if len(v.Budgets) > 0 {
+		p.line("budgets %s:", stood)
+	}
 	for _, b := range v.Budgets {
 		p.line("%s", budgetText(b))
 	}
