@@ -914,5 +914,5 @@ func parameters(statement string) (n int) {
 	for strings.Contains(statement, fmt.Sprintf("$%d", n+1)) {
 		n++
 	}
-	return n
+	return n + strings.Count(statement, "?") // as SQLite gets those of many rows
 }

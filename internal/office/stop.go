@@ -205,11 +205,8 @@ func (o *Office) inForce(ctx context.Context, t *store.Turn, out *purser.StopInf
 	if err := o.grantsAt(ctx, t, *out); err != nil {
 		return err
 	}
-	for i, e := range out.Effects {
-		err := t.InsertStopEffect(ctx, db.InsertStopEffectParams{Organization: t.Org, Stop: out.ID, N: int64(i), Kind: e.Kind, Target: e.Target, State: e.State})
-		if err != nil {
-			return err
-		}
+	if err := t.InsertStopEffects(ctx, out.ID, out.Effects); err != nil {
+		return err
 	}
 	return t.InsertStop(ctx, db.InsertStopParams{
 		Organization: t.Org, ID: out.ID, Scope: out.Scope, Target: out.Target, Reason: out.Reason, Actor: toJSON(out.By), Epoch: out.Epoch, Seq: out.Seq,

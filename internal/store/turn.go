@@ -122,7 +122,14 @@ func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error
 	if err != nil {
 		return nil, err
 	}
-	t.send = func(ctx context.Context, all []Stmt) error { return sendOn(ctx, tx, all) }
+	t.send = func(ctx context.Context, all []Stmt) error {
+		if s.dialect == SQLite {
+			for i := range all {
+				all[i].Text = unnamed(all[i].Text)
+			}
+		}
+		return sendOn(ctx, tx, all)
+	}
 	return t, nil
 }
 
