@@ -55,6 +55,9 @@ type Config struct {
 	// Challenge writes the WWW-Authenticate header of an answer 401 to a request for
 	// path, which had a credential or not; nil: the shortest one.
 	Challenge func(path string, shown bool) string
+	// Explain gives an error without a code one, where it can be told what became of the
+	// request; nil: what has none is internal.
+	Explain func(err error) error
 	// Observe counts a request; it may be nil.
 	Observe func(op string, code purser.Code, took time.Duration)
 }
@@ -90,6 +93,7 @@ type Entry struct {
 	path      string // of the request
 	shown     bool   // it had a credential
 	challenge func(path string, shown bool) string
+	explain   func(error) error
 
 	mu     sync.Mutex
 	op     string
@@ -136,8 +140,11 @@ func EntryOf(ctx context.Context) *Entry {
 // within, or internal with the reference under which the log has the cause.
 func (e *Entry) Fail(err error) *purser.Error {
 	gone := errors.Is(err, context.Canceled) // whoever asked: no fault of anybody
-	if gone {
+	switch {
+	case gone:
 		err = purser.Errorf(purser.Unavailable, "the caller went away before the answer").WithCause(err)
+	case e.explain != nil:
+		err = e.explain(err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -194,6 +201,7 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 		p.id[0] = g.requestID(&p.random)
 		p.entry.ID, p.entry.source = p.id[0], g.source(r)
 		p.entry.path, p.entry.shown, p.entry.challenge = r.URL.Path, r.Header.Get("Authorization") != "", g.config.Challenge
+		p.entry.explain = g.config.Explain
 		p.answer.ResponseWriter = w
 		h := w.Header()
 		h["Request-Id"] = p.id[:]

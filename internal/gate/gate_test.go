@@ -285,6 +285,37 @@ func TestWhatIsTheCallersMatterIsNoErrorInTheLog(t *testing.T) {
 	}
 }
 
+// Whoever joins the parts knows what an error says that has no code.
+func TestAnErrorWithoutACodeIsExplained(t *testing.T) {
+	full := errors.New("disk is full")
+	g, err := New(Config{
+		Authenticator: keeper{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
+		Explain: func(err error) error {
+			if errors.Is(err, full) {
+				return purser.Errorf(purser.Unavailable, "no room").WithCause(err)
+			}
+			return err
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		err  error
+		code purser.Code
+	}{
+		{fmt.Errorf("committing: %w", full), purser.Unavailable},
+		{errors.New("no such table"), purser.Internal},
+		{context.Canceled, purser.Unavailable},
+	} {
+		w := httptest.NewRecorder()
+		g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Problem(w, r, c.err) })).ServeHTTP(w, request("POST", "localhost", nil))
+		if !strings.Contains(w.Body.String(), `"code":"`+string(c.code)+`"`) || strings.Contains(w.Body.String(), "disk") {
+			t.Errorf("%v: %s", c.err, w.Body)
+		}
+	}
+}
+
 func TestAPanicBecomesAFaultWithAReferenceThatTheLogHas(t *testing.T) {
 	var log bytes.Buffer
 	g := testGate(t, &log, &clock{})

@@ -322,6 +322,24 @@ func (o *Office) explain(ctx context.Context, err error) error {
 	return err
 }
 
+// Explain gives an error that has no code one, where the database says what became of the
+// request: it can be asked again (unavailable), or nobody knows (outcome_unknown). Any
+// other is a fault of the program.
+func Explain(err error) error {
+	var coded *purser.Error
+	switch {
+	case err == nil || errors.As(err, &coded):
+	case errors.Is(err, store.ErrLostCommit):
+		return purser.Errorf(purser.OutcomeUnknown, "the database's answer was lost; the same key tells what became of it").WithCause(err)
+	case store.Away(err):
+		out := purser.Errorf(purser.Unavailable, "the database does not answer, or cannot write").
+			WithHint("ask again, and under the same key").WithCause(err)
+		out.RetryAfter = time.Second
+		return out
+	}
+	return err
+}
+
 // refuse records a refusal in this turn and returns it, so that the turn commits.
 func (o *Office) refuse(t *store.Turn, r audit.Record, err *purser.Error) error {
 	r.Outcome = audit.Refused

@@ -25,6 +25,7 @@ import (
 	"github.com/purser-dev/purser/internal/mcpapi"
 	"github.com/purser-dev/purser/internal/oauth"
 	"github.com/purser-dev/purser/internal/oauthapi"
+	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
 )
 
@@ -144,6 +145,7 @@ func (s *Server) doors(opt Options) (http.Handler, error) {
 		Authenticator: s.parts.office, Sessions: s.parts.office, URL: s.URL(), Log: s.log, Now: opt.Now, Random: opt.Random, Observe: count.observe,
 		Refused:   s.parts.office.CountRefusal,
 		MeantFor:  s.parts.office.MeantFor,
+		Explain:   office.Explain,
 		Challenge: func(path string, shown bool) string { return oauth.Challenge(s.URL(), path, shown) },
 	})
 	if err != nil {

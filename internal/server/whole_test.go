@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,6 +235,50 @@ func witnessed(t *testing.T, s *Server, person *client.Client, file string) {
 
 // eventually waits for what happens in the background; its limit only ends a test that
 // hangs.
+// A change that the database does not take now is no fault of the program, whichever
+// operation it is: whoever asked asks again.
+func TestWhatTheDatabaseDoesNotTakeCanBeAskedAgain(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, nil)
+	s, _ := start(t, cfg, quiet())
+	token := signUp(t, s)
+	file, err := sql.Open("sqlite", "file:"+filepath.Join(cfg.Dir, "purser.db")+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	busy, err := file.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func() (status int, body string) {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/v1/projects", strings.NewReader(`{"name":"shop"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Authorization": {"Bearer " + token}, "Idempotency-Key": {"again"}, "Content-Type": {"application/json"}}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	if status, body := create(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"code":"unavailable"`) {
+		t.Errorf("while another writes: %d %s", status, body)
+	}
+	if err := busy.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := create(); status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", status, body)
+	}
+}
+
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {

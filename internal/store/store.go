@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite" too
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store/db"
@@ -379,11 +380,53 @@ func (s *Store) transact(ctx context.Context, f func(db.DBTX) error) (err error)
 		return fmt.Errorf("committing: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
+		if lost(err) {
+			err = errors.Join(ErrLostCommit, err)
+		}
 		return fmt.Errorf("committing: %w", err)
 	}
 	committed = true
 	return traced.tell(Committed)
 }
+
+// lost reports that a commit failed in a way that leaves open whether it was stored: by
+// no word of the database's.
+func lost(err error) bool {
+	var postgres *pgconn.PgError
+	var lite *sqlite.Error
+	switch {
+	case errors.As(err, &postgres), errors.Is(err, sql.ErrTxDone), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &lite):
+		return lite.Code()&0xff == sqliteIO
+	}
+	return true
+}
+
+// Away reports that a request failed because the database is away, has no room or only
+// reads: nothing is wrong with what was asked, and it can be asked again.
+func Away(err error) bool {
+	var postgres *pgconn.PgError
+	if errors.As(err, &postgres) {
+		return slices.ContainsFunc(awayPostgres, func(class string) bool { return strings.HasPrefix(postgres.Code, class) })
+	}
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return slices.Contains(awayLite, lite.Code()&0xff)
+	}
+	var dialled *pgconn.ConnectError
+	return errors.As(err, &dialled) || errors.Is(err, driver.ErrBadConn)
+}
+
+// What says so: connection exception, transaction rollback, insufficient resources, the
+// administrator ends it, a system error, read only (PostgreSQL, appendix A); and SQLite's
+// result codes busy, locked, read only, I/O, full, cannot open.
+var (
+	awayPostgres = []string{"08", "40", "53", "57P", "58", "25006"}
+	awayLite     = []int{5, 6, 8, sqliteIO, 13, 14}
+)
+
+const sqliteIO = 10
 
 func ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
