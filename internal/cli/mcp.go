@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +82,10 @@ func dialMCP(ctx context.Context, url, token, version string, hears hears) (*mcp
 	if errors.Is(err, errRefused) {
 		return nil, errRefused
 	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return nil, purser.Errorf(purser.Unavailable, "no Purser server answers at %s", url).WithHint("purser up").WithCause(err)
+	}
 	if err != nil {
 		return nil, purser.Errorf(purser.Unavailable, "%s/mcp cannot be used: %v", url, err).WithHint("purser up")
 	}
@@ -134,7 +140,15 @@ func (s *session) pipe(ctx context.Context, token string) error {
 			return fmt.Errorf("listing the server's tools: %w", err)
 		}
 		here.AddTool(tool, func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			return upstream.CallTool(ctx, &mcp.CallToolParams{Meta: r.Params.Meta, Name: r.Params.Name, Arguments: r.Params.Arguments})
+			key, arguments, err := s.withKey(tool, r.Params.Arguments)
+			if err != nil {
+				return nil, err
+			}
+			answer, err := upstream.CallTool(ctx, &mcp.CallToolParams{Meta: r.Params.Meta, Name: r.Params.Name, Arguments: arguments})
+			if no := s.unheard(err, key); no != nil && ctx.Err() == nil {
+				return refusal(no, key)
+			}
+			return answer, err
 		})
 	}
 	turns := &turns{answered: make(chan struct{}, 1)}
@@ -144,6 +158,69 @@ func (s *session) pipe(ctx context.Context, token string) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// withKey gives a call that changes something its idempotency key, unless it has one: were
+// the server's answer lost, nobody would know the one that the server makes.
+func (s *session) withKey(tool *mcp.Tool, arguments json.RawMessage) (key string, _ json.RawMessage, err error) {
+	const member = "idempotency_key"
+	schema, _ := tool.InputSchema.(map[string]any)
+	properties, _ := schema["properties"].(map[string]any)
+	if _, changes := properties[member]; !changes {
+		return "", arguments, nil
+	}
+	given, text := map[string]json.RawMessage{}, bytes.TrimSpace(arguments)
+	if len(text) == 0 || string(text) == "null" {
+		text = []byte("{}")
+	}
+	if json.Unmarshal(text, &given) != nil {
+		return "", arguments, nil // the server says what is wrong with it
+	}
+	if _, has := given[member]; has {
+		_ = json.Unmarshal(given[member], &key) // as said
+		return key, arguments, nil
+	}
+	if key, err = purser.NewID(purser.PrefixKey, time.Now(), s.Random); err != nil {
+		return "", nil, err
+	}
+	// The text itself goes on, with what may be wrong in it: another would hide that.
+	joint := ","
+	if len(given) == 0 {
+		joint = ""
+	}
+	return key, slices.Concat([]byte(`{"`+member+`":"`+key+`"`+joint), text[1:]), nil
+}
+
+// unheard says what it means that a call got no answer of the server; nil: it got one. key
+// is the call's, if it changes something.
+func (s *session) unheard(err error, key string) *purser.Error {
+	const rejected = -32005 // by the library's transport, which no server answers
+	var said *jsonrpc.Error
+	var coded *purser.Error
+	var dial *net.OpError
+	switch {
+	case err == nil, errors.As(err, &said) && said.Code != rejected:
+		return nil
+	case errors.As(err, &coded):
+		return coded
+	case key == "" || errors.As(err, &dial) && dial.Op == "dial":
+		return purser.Errorf(purser.Unavailable, "no Purser server answers at %s", s.address()).WithHint("call it again, under the same key, when it is up: purser up")
+	}
+	return purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost", s.address()).
+		WithHint("the same call with this idempotency_key tells what became of it, and does nothing twice")
+}
+
+// refusal is a tool error in the server's form.
+func refusal(no *purser.Error, key string) (*mcp.CallToolResult, error) {
+	text, err := json.Marshal(struct {
+		*purser.Error
+		Class purser.Class `json:"class"`
+		Key   string       `json:"idempotency_key,omitempty"`
+	}{no, no.Code.Info().Class, key})
+	if err != nil {
+		return nil, err
+	}
+	return &mcp.CallToolResult{IsError: true, StructuredContent: json.RawMessage(text), Content: []mcp.Content{&mcp.TextContent{Text: string(text)}}}, nil
 }
 
 // turns counts requests and answers, because an input that ends (a pipe, a here

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,12 +115,64 @@ func TestThePipeRefusesWhatIsNoMessageAndGoesOn(t *testing.T) {
 // hello begins a session.
 const hello = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`
 
+// An agent whose server is away hears it in the form of every other refusal, with the key
+// under which the same call goes on; and the session goes on too.
+func TestThePipeSaysUnderWhichKeyALostCallGoesOn(t *testing.T) {
+	p := openPipe(t, nil)
+	p.send(hello)
+	p.hear(`"id":1`)
+	p.send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+	refused := func(id int, tool, arguments string) (said struct {
+		Code  purser.Code
+		Class purser.Class
+		Hint  string
+		Key   string `json:"idempotency_key"`
+	},
+	) {
+		t.Helper()
+		p.send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, id, tool, arguments))
+		var line struct {
+			Result struct {
+				IsError           bool
+				StructuredContent json.RawMessage
+			}
+		}
+		text := p.hear(fmt.Sprintf(`"id":%d`, id))
+		if err := json.Unmarshal([]byte(text), &line); err != nil || !line.Result.IsError || json.Unmarshal(line.Result.StructuredContent, &said) != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return said
+	}
+	const charge = `{"provider":"models","amount_minor":1,"currency":"USD"}`
+	p.cut.Store(true)
+	if got := refused(2, "charge_usage", charge); got.Code != purser.OutcomeUnknown || got.Class != purser.ClassUnknown || !purser.ValidKey(got.Key) {
+		t.Errorf("an answer that was lost: %+v", got)
+	}
+	if got := refused(3, "charge_usage", `{"idempotency_key":"mine",`+charge[1:]); got.Code != purser.OutcomeUnknown || got.Key != "mine" {
+		t.Errorf("under a key of its own: %+v", got)
+	}
+	if got := refused(4, "status", `{}`); got.Code != purser.Unavailable || got.Key != "" || got.Hint == "" {
+		t.Errorf("a question: %+v", got)
+	}
+	p.cut.Store(false)
+	p.send(`{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"charge_usage","arguments":{}}}`)
+	if line := p.hear(`"id":5`); !strings.Contains(line, "invalid_request") || !strings.Contains(line, `"idempotency_key":"key_`) {
+		t.Errorf("when it answers again: %s", line)
+	}
+	p.send(`{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"charge_usage","arguments":{"amount_minor":1,"amount_minor":2}}}`)
+	if line := p.hear(`"id":6`); !strings.Contains(line, "stands twice") {
+		t.Errorf("a member twice: %s", line)
+	}
+	p.close()
+}
+
 // pipe is purser mcp with a server behind it, which tells what is put into log.
 type pipe struct {
 	t     *testing.T
 	in    *os.File
 	lines chan string // that were printed
 	ended chan error
+	cut   *atomic.Bool // the server hangs up on each call
 }
 
 func openPipe(t *testing.T, log <-chan []purser.Event) *pipe {
@@ -146,8 +200,13 @@ func openPipe(t *testing.T, log <-chan []purser.Event) *pipe {
 			}
 		},
 	}))
-	mux := http.NewServeMux()
-	mux.Handle("/mcp", door)
+	mux, cut := http.NewServeMux(), &atomic.Bool{}
+	mux.HandleFunc("/mcp", func(w http.ResponseWriter, r *http.Request) {
+		if cut.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		door.ServeHTTP(w, r)
+	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close) // waits for the listening request, which ends with the pipe
 
@@ -156,7 +215,7 @@ func openPipe(t *testing.T, log <-chan []purser.Event) *pipe {
 		t.Fatal(err)
 	}
 	printed, out := io.Pipe()
-	s := &session{World: World{In: in, Out: out, Version: "test"}, server: server.URL}
+	s := &session{World: World{In: in, Out: out, Random: rand.Reader, Version: "test"}, server: server.URL}
 	ctx, end := context.WithCancel(t.Context())
 	t.Cleanup(func() { end(); _ = type_.Close(); server.CloseClientConnections() })
 	ended := make(chan error, 1)
@@ -172,7 +231,7 @@ func openPipe(t *testing.T, log <-chan []purser.Event) *pipe {
 			lines <- r.Text()
 		}
 	}()
-	return &pipe{t, type_, lines, ended}
+	return &pipe{t, type_, lines, ended, cut}
 }
 
 func (p *pipe) send(line string) {
