@@ -45,9 +45,13 @@ func ValidCurrency(s string) bool {
 	return true
 }
 
+// mostMinor is the largest amount: what a number in a signed request can say exactly
+// (RFC 7493 section 2.2).
+const mostMinor = 1<<53 - 1
+
 // ParseMoney reads "20", "20.5" or "20.00 USD"; currency is used when the text
 // names none. Either may be in small letters, as people type it. More decimals than the
-// currency has are refused, not rounded.
+// currency has are refused, not rounded, and so is what no request can say.
 func ParseMoney(text, currency string) (Money, error) {
 	number, named, _ := strings.Cut(strings.TrimSpace(text), " ")
 	if named = strings.TrimSpace(named); named != "" {
@@ -63,7 +67,10 @@ func ParseMoney(text, currency string) (Money, error) {
 		return Money{}, fmt.Errorf("%q is not an amount in %s (write it like %s)", text, currency, Money{Amount: 2000, Currency: currency})
 	}
 	amount, err := strconv.ParseInt(whole+part+strings.Repeat("0", exp-len(part)), 10, 64)
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrRange), err == nil && amount > mostMinor:
+		return Money{}, fmt.Errorf("%q is too much: no amount is above %s", text, Money{mostMinor, currency})
+	case err != nil:
 		return Money{}, fmt.Errorf("%q is not an amount in %s", text, currency)
 	}
 	return Money{amount, currency}, nil
