@@ -22,11 +22,10 @@ func (s *session) stop() *cobra.Command {
 			"An agent may stop its own run and itself. Only a person resumes.",
 		Example: "  purser stop run run_01jd... --reason \"it loops\"\n  purser stop organization --reason \"a token leaked\"",
 	})
-	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record (default: none was given)")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
-		if in.Reason == "" {
-			return stop, misused(cmd, "purser stop needs --reason")
-		}
+		// Who is in a hurry is not asked for words first.
+		in.Reason = cmp.Or(in.Reason, "no reason was given")
 		in.Scope, in.ID = args[0], first(args[1:])
 		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
@@ -47,10 +46,24 @@ func (s *session) stop() *cobra.Command {
 			return stop, purser.Errorf(purser.InvalidState, "nothing is stopped: this key's stop %s was lifted at %s", stop.ID, clock(*stop.LiftedAt)).
 				WithHint("stop it again with another --key, or without one")
 		}
+		if stop.Scope == purser.ScopeProvider && !payee(ctx, c, stop.Target) {
+			s.note("no provider is registered as %q, and no budget names it: is that how it is paid? purser status tells the names", stop.Target)
+		}
 		return followed(ctx, c, stop), nil
 	}, showStop)
 	cmd.AddCommand(s.stopList(), s.stopShow())
 	return cmd
+}
+
+// payee reports whether somebody is known who is paid under a name: who is paid is taken
+// as it is written, so a slip of the pen stops nobody. Who cannot be looked for is known.
+func payee(ctx context.Context, c *client.Client, name string) bool {
+	providers, err := c.ListProviders(ctx, purser.None{})
+	if err != nil || slices.ContainsFunc(providers.Items, func(p purser.ProviderInfo) bool { return p.Name == name }) {
+		return true
+	}
+	budgets, err := c.ListBudgets(ctx, purser.None{})
+	return err != nil || slices.ContainsFunc(budgets.Items, func(b purser.BudgetLine) bool { return b.Scope == purser.ScopeProvider && b.ID == name })
 }
 
 func (s *session) stopList() *cobra.Command {
