@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -94,7 +96,12 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicUR
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := c.Health(ctx)
-	add("server", "purser up", err, "answers at %s", s.address())
+	next := "purser up"
+	var away *net.OpError
+	if purser.CodeOf(err) == purser.Unavailable && !errors.As(err, &away) { // it is up, and said so itself
+		next = "see to the server's database and its disk: its log has the cause"
+	}
+	add("server", next, err, "answers at %s", s.address())
 	if err != nil {
 		return
 	}

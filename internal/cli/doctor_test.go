@@ -1,11 +1,42 @@
 package cli
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/client"
 )
+
+// A server that is up and cannot write is not told to be started.
+func TestAServerThatIsUpIsNotToBeStarted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"status":503,"code":"unavailable","detail":"the database does not answer, or cannot write"}`))
+	}))
+	c, err := client.New(client.Config{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hint := func() (out string) {
+		(&session{server: server.URL}).diagnoseServer(t.Context(), c, "", func(what, hint string, err error, _ string, _ ...any) {
+			if what == "server" && err != nil {
+				out = hint
+			}
+		})
+		return out
+	}
+	if got := hint(); !strings.Contains(got, "disk") {
+		t.Errorf("it is up: %s", got)
+	}
+	server.Close()
+	if got := hint(); got != "purser up" {
+		t.Errorf("it is down: %s", got)
+	}
+}
 
 func TestAWitnessThatKeepsNothingIsAFault(t *testing.T) {
 	for _, c := range []struct {
