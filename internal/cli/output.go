@@ -156,6 +156,9 @@ func (s *session) fail(ctx context.Context, command string, err error) int {
 		return 128 + int(syscall.SIGPIPE) // whoever read has enough: that is what the system's own signal says
 	}
 	p := describe(ctx, err)
+	if token, set := s.lookenv("PURSER_TOKEN"); set && token != "" && p.Hint == "purser login" { // which would change nothing
+		p.Hint = "put the run's token in PURSER_TOKEN, or unset it to act as yourself"
+	}
 	var with *failure
 	errors.As(err, &with)
 	if s.json {
