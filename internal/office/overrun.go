@@ -37,6 +37,7 @@ func (o *Office) exceeded(t *store.Turn, s *spend.State) error {
 			continue
 		}
 		stop := *x.Stop
+		stop.Name = o.targetName(ctx, t.Queries, t.Org, stop.Scope, stop.Target)
 		stop.Open = []purser.OpenItem{}
 		// Holds that this turn opens are void too, and not stored yet.
 		stop.Effects = []purser.StopEffect{{Kind: effectHolds, Target: stop.Scope + ":" + stop.Target, State: effectPending}}

@@ -14,7 +14,7 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 	t.Parallel()
 	inTurn(t, func(t *testing.T, database string) {
 		h := open(t, database)
-		run, agent := h.run(1000)
+		run, agent := h.run(1000, func(in *purser.CreateRun) { in.Purpose = "a campaign" })
 		meter := h.platform()
 		placed := holdOf(300)
 		placed.Run = run.ID
@@ -72,6 +72,9 @@ func TestACaptureThatWasMadeAboveItsHoldStopsTheRun(t *testing.T) {
 		refused(t, err, purser.Stopped)
 		if n := h.ask("SELECT count(*) FROM notices WHERE kind = 'overrun' AND about = '" + begun.ID + "'"); n != 1 {
 			t.Errorf("%d notices of the overrun", n)
+		}
+		if n := h.ask("SELECT count(*) FROM notices WHERE kind = 'stopped' AND subject = 'Stopped: run \"" + run.Purpose + "\"'"); n != 1 {
+			t.Errorf("%d notices name the run that was stopped", n)
 		}
 		h.eventually("what follows the stop is done", func() bool {
 			effects := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stops[0].ID}).Effects
