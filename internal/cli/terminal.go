@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -49,17 +51,47 @@ func (t *Terminal) Line(ctx context.Context, prompt string) (string, error) {
 // Note tells something on the terminal.
 func (t *Terminal) Note(text string) { fmt.Fprintln(t.out, visible(text)) }
 
-// Secret asks without echo. An interruption gives the terminal its echo back.
+// Secret asks without echo, and only when there is none any more: what is pasted as soon
+// as it is asked for would be shown. An interruption gives the terminal its echo back.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	state, err := term.GetState(int(t.in.Fd()))
 	if err != nil {
 		return nil, fmt.Errorf("asking on the terminal: %w", err)
 	}
 	defer func() { _ = term.Restore(int(t.in.Fd()), state) }()
-	fmt.Fprint(t.out, visible(prompt))
-	secret, err := typing(ctx, func() ([]byte, error) { return term.ReadPassword(int(t.in.Fd())) })
+	read, asked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(asked)
+		t.silent(state, read)
+		fmt.Fprint(t.out, visible(prompt))
+	}()
+	secret, err := typing(ctx, func() ([]byte, error) {
+		defer close(read)
+		return term.ReadPassword(int(t.in.Fd()))
+	})
+	<-asked
 	fmt.Fprintln(t.out)
 	return secret, err
+}
+
+// silent waits until the terminal is another than before, which reading a secret makes it
+// first of all; or until it was read; or for a moment, where it was silent before.
+func (t *Terminal) silent(before *term.State, read <-chan struct{}) {
+	patience, look := time.After(100*time.Millisecond), time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		now, err := term.GetState(int(t.in.Fd()))
+		if err != nil || !reflect.DeepEqual(now, before) {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-read:
+			return
+		case <-patience:
+			return
+		}
+	}
 }
 
 // await runs a call that blocks and lets an interruption win. The call that is left
