@@ -49,7 +49,7 @@ func profileOf(name string, secret seal.Secret) (string, error) {
 	case name != "" && name != "purser" && name != "stripe":
 		return "", purser.Errorf(purser.InvalidRequest, "%q is no profile: purser, stripe or generic", name)
 	case secret.Empty():
-		return "", purser.Errorf(purser.InvalidRequest, "a provider of this profile needs the secret that signs our calls").WithHint("purser provider add MANIFEST --secret-file FILE")
+		return "", purser.Errorf(purser.InvalidRequest, "a provider of this profile needs the secret that signs our calls").WithHint("purser provider add MANIFEST --secret - < FILE")
 	case name == "":
 		return "purser", nil
 	}

@@ -71,7 +71,7 @@ func (o *Office) enoughPeople(ctx context.Context, t *store.Turn) error {
 		}
 	}
 	if n < two {
-		return purser.Errorf(purser.InvalidState, "there is only one person who may approve").WithHint("invite an approver first: purser people invite --role approver")
+		return purser.Errorf(purser.InvalidState, "there is only one person who may approve").WithHint("invite an approver first: purser people invite approver")
 	}
 	return nil
 }
