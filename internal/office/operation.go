@@ -123,7 +123,11 @@ func admit(op Operation, by purser.Actor) error {
 		op.Who == purser.Owners && by.Kind == purser.Person && by.Role == purser.Owner:
 		return nil
 	}
-	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name).WithHint("%s", op.Instead)
+	hint := op.Instead
+	if hint == "" && op.Spends() && by.Kind == purser.Person {
+		hint = "an agent does it, with its run's token in PURSER_TOKEN: purser run create --budget AMOUNT"
+	}
+	return purser.Errorf(purser.Forbidden, "this credential (%s) may not %s", by.Kind, op.Name).WithHint("%s", hint)
 }
 
 // mayUse reports whether the scopes of a connected client's token, if it has any,

@@ -2,6 +2,7 @@ package office_test
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -93,6 +94,19 @@ func TestNoMemberOfARequestIsTooOddToRefuse(t *testing.T) {
 
 // What takes a cursor or a limit refuses what is no place in its list and no number of it:
 // an empty answer would say that there is nothing. What cannot come in parts takes neither.
+// Who tries a command that is an agent's hears how to get to be one.
+func TestAPersonWhoSpendsHearsWhoDoes(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	for _, name := range []string{"place_hold", "charge_usage", "capture_hold"} {
+		_, err := h.ops[name].Do(h.ctx, h.owner, reflect.New(h.ops[name].In).Elem().Interface())
+		var no *purser.Error
+		if !errors.As(err, &no) || no.Code != purser.Forbidden || !strings.Contains(no.Hint, "purser run create --budget") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNoListTakesWhatIsNoPageOfIt(t *testing.T) {
 	t.Parallel()
 	h := open(t, aDB(t))
