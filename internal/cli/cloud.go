@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os/signal"
 	"syscall"
 
@@ -63,8 +64,12 @@ func (s *session) runCloud(ctx context.Context, o cloud.Options) error {
 		}
 	}
 	err := cloud.Run(ctx, o)
-	if errors.Is(err, cloud.ErrLocked) {
+	var taken *net.OpError
+	switch {
+	case errors.Is(err, cloud.ErrLocked):
 		return purser.Errorf(purser.AlreadyExists, "another local cloud serves %s", o.Dir).WithHint("end it, or name another folder")
+	case errors.As(err, &taken) && taken.Op == "listen":
+		return purser.Errorf(purser.Unavailable, "cannot listen on %v: %v", taken.Addr, taken.Err).WithCause(err)
 	}
 	return err
 }
