@@ -220,7 +220,20 @@ func (Budgets) Forbids(sp Spend) *purser.Error {
 	err := purser.Errorf(purser.BudgetExceeded, "%s is needed and %s is left of %s",
 		sp.Amount, purser.Money{Amount: least.Left, Currency: least.Limit.Currency}, Named(least))
 	err.Budgets = failed
-	return err.WithHint("a person can raise it: %s", Raise(least))
+	return err.WithHint("%s", Raising(failed, Raise))
+}
+
+// Raising says how a person raises every limit that refused: one of several raised alone
+// would be signed for nothing. raise is what raises one.
+func Raising(failed []purser.BudgetLine, raise func(purser.BudgetLine) string) string {
+	if len(failed) == 1 {
+		return "a person can raise it: " + raise(failed[0])
+	}
+	var all []string
+	for _, b := range failed {
+		all = append(all, raise(b))
+	}
+	return fmt.Sprintf("a person can raise all %d: %s", len(failed), strings.Join(all, "; "))
 }
 
 // Named is what a budget is called in a sentence. A run's own period is its life.

@@ -141,6 +141,10 @@ func TestARefusalListsEveryBudgetThatFailed(t *testing.T) {
 	if err == nil || len(err.Budgets) != 2 || err.Budgets[1].Left != 200 || err.Budgets[0].Needed != 500 {
 		t.Fatalf("refusal = %+v", err)
 	}
+	// One of the two raised alone would be signed for nothing.
+	if want := "a person can raise all 2: " + Raise(err.Budgets[0]) + "; " + Raise(err.Budgets[1]); err.Hint != want {
+		t.Errorf("it says to type %q, want %q", err.Hint, want)
+	}
 }
 
 // Who is refused types what the hint says: a whole command that works, and a word of an

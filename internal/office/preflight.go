@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/purser-dev/purser"
@@ -168,11 +169,14 @@ func (d *draft) explainBudgets(lines []purser.BudgetLine, refused *purser.Error,
 	err := purser.Errorf(purser.BudgetExceeded, "the plan needs %s and %s is left of %s",
 		purser.Money{Amount: least.Needed, Currency: total.Currency}, purser.Money{Amount: least.Left, Currency: total.Currency}, guard.Named(least))
 	err.Budgets = failed
-	if own := d.run.Currency == "" || d.run.Currency == total.Currency; own && least.Scope == purser.ScopeRun && least.Period == purser.PeriodRun {
-		enough := purser.Money{Amount: least.Limit.Amount + least.Needed - least.Left, Currency: total.Currency}
-		return err.WithHint("a person can raise it: purser run extend %s --budget %q", orName(least.ID, "RUN"), enough.String())
-	}
-	return err.WithHint("a person can raise it: %s", guard.Raise(least))
+	own := d.run.Currency == "" || d.run.Currency == total.Currency
+	return err.WithHint("%s", guard.Raising(failed, func(b purser.BudgetLine) string {
+		if own && b.Scope == purser.ScopeRun && b.Period == purser.PeriodRun {
+			enough := purser.Money{Amount: b.Limit.Amount + b.Needed - b.Left, Currency: total.Currency}
+			return fmt.Sprintf("purser run extend %s --budget %q", orName(b.ID, "RUN"), enough.String())
+		}
+		return guard.Raise(b)
+	}))
 }
 
 func perMonth(amount int64, currency, interval string) int64 {
