@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"strings"
@@ -118,7 +119,11 @@ func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 // typing is await for what a person types.
 func typing(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	text, err := await(ctx, read)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, io.EOF):
+		err = purser.Errorf(purser.NeedsPerson, "the terminal's input ended, and nobody answered").WithHint("type the same command again")
+	case err != nil:
 		err = fmt.Errorf("reading from the terminal: %w", err)
 	}
 	return text, err

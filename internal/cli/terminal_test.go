@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/purser-dev/purser"
 )
 
 // A secret that is pasted as soon as it is asked for is not shown.
 func TestASecretIsNotShownHoweverFastItIsTyped(t *testing.T) {
 	keyboard, screen, err := pty.Open()
 	if err != nil {
-		t.Skipf("there is no terminal to be had: %v", err)
+		t.Fatal(err)
 	}
 	defer keyboard.Close()
 	defer screen.Close()
@@ -51,5 +53,22 @@ func TestASecretIsNotShownHoweverFastItIsTyped(t *testing.T) {
 		if strings.Contains(all.String(), "horse") {
 			t.Fatalf("the terminal shows %q", all.String())
 		}
+	}
+}
+
+// Who ends the input instead of answering has not answered; that is no fault of the program.
+func TestAnEndOfInputIsNoAnswer(t *testing.T) {
+	keyboard, screen, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keyboard.Close()
+	defer screen.Close()
+	if _, err := keyboard.WriteString("\x04"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := (&Terminal{in: screen, out: screen}).Line(t.Context(), "The name: ")
+	if text != "" || purser.CodeOf(err) != purser.NeedsPerson {
+		t.Errorf("%q, %v", text, err)
 	}
 }
