@@ -12,10 +12,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/appapi"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/console"
@@ -27,6 +29,7 @@ import (
 	"github.com/purser-dev/purser/internal/oauthapi"
 	"github.com/purser-dev/purser/internal/office"
 	"github.com/purser-dev/purser/internal/seal"
+	"github.com/purser-dev/purser/internal/store"
 )
 
 const (
@@ -87,6 +90,17 @@ type Server struct {
 	trace    func(context.Context) error
 }
 
+// unusable says what is in the way of a start where that is the database: who starts the
+// server is who can mend it, so the reason is shown.
+func unusable(err error) error {
+	var coded *purser.Error
+	if errors.As(err, &coded) || !store.Away(err) {
+		return err
+	}
+	return purser.Errorf(purser.Unavailable, "the database cannot be used: %s", strings.Join(strings.Fields(err.Error()), " ")).
+		WithHint("make room on its disk, or end what else uses it; then start again").WithCause(err)
+}
+
 // New opens the data, joins the parts and listens, so that URL is known. The
 // listener is its own from then on, also when it fails. Run must follow, or Close.
 func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err error) {
@@ -94,7 +108,7 @@ func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err er
 	s := &Server{cfg: cfg, log: opt.Log, listener: opt.Listener, drain: drain}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(unusable(err), s.Close())
 		}
 	}()
 	for _, w := range cfg.Warnings {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -276,6 +277,38 @@ func TestWhatTheDatabaseDoesNotTakeCanBeAskedAgain(t *testing.T) {
 	}
 	if status, body := create(); status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", status, body)
+	}
+}
+
+// Nor is a start that the database does not let happen.
+func TestAStartWithoutRoomSaysWhatIsInItsWay(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, nil)
+	s, stop := start(t, cfg, quiet())
+	signUp(t, s)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := sql.Open("sqlite", "file:"+filepath.Join(cfg.Dir, "purser.db")+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	busy, err := file.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = busy.Rollback() }()
+	var no *purser.Error
+	again, err := New(t.Context(), cfg, quiet())
+	if !errors.As(err, &no) || no.Code != purser.Unavailable || !strings.Contains(no.Detail, "database is locked") || no.Hint == "" {
+		t.Errorf("it starts: %v", err)
+	}
+	if err == nil {
+		_ = again.Close()
 	}
 }
 
