@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -193,6 +194,10 @@ func describe(ctx context.Context, err error) problem {
 		}
 	}
 	var known *purser.Error
+	var file *fs.PathError
+	if !errors.As(err, &known) && errors.Is(err, syscall.ENOSPC) && errors.As(err, &file) {
+		return describe(ctx, &unwritten{file.Path, "", err})
+	}
 	if !errors.As(err, &known) {
 		info := purser.Internal.Info()
 		return problem{Code: string(purser.Internal), Class: info.Class, Detail: err.Error(), Exit: info.Exit}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/purser-dev/purser"
@@ -80,5 +82,16 @@ func TestAClosedPipeEndsWithoutAWord(t *testing.T) {
 	s := &session{World: World{Out: io.Discard, Err: &said}}
 	if code := s.fail(t.Context(), "audit export", brokenOff("pipe", err)); code != 141 || said.Len() > 0 {
 		t.Errorf("a named pipe: exit %d, %s", code, &said)
+	}
+}
+
+// A disk that is full is no fault of the program, whoever wrote to it.
+func TestAFileThatTookNoMoreIsUnwritten(t *testing.T) {
+	full := fmt.Errorf("writing the copy: %w", &fs.PathError{Op: "write", Path: "/mnt/copy", Err: syscall.ENOSPC})
+	if p := describe(t.Context(), full); p.Code != "unwritten" || p.Detail != "/mnt/copy cannot be written: no space left on device" {
+		t.Errorf("%s: %s", p.Code, p.Detail)
+	}
+	if p := describe(t.Context(), &fs.PathError{Op: "write", Path: "/mnt/copy", Err: syscall.EIO}); p.Code != "internal" {
+		t.Errorf("a broken disk: %s", p.Code)
 	}
 }
