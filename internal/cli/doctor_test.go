@@ -38,6 +38,35 @@ func TestAServerThatIsUpIsNotToBeStarted(t *testing.T) {
 	}
 }
 
+// A platform may not ask who it is, and is no fault.
+func TestAPlatformIsSignedInWellEnough(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			_, _ = w.Write([]byte("{}"))
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"status":403,"code":"forbidden","detail":"this credential (platform) may not whoami"}`))
+	}))
+	defer server.Close()
+	c, err := client.New(client.Config{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := false
+	(&session{server: server.URL}).diagnoseServer(t.Context(), c, "", func(what, hint string, err error, _ string, _ ...any) {
+		if what == "sign-in" {
+			if asked = true; err != nil {
+				t.Errorf("%v; %s", err, hint)
+			}
+		}
+	})
+	if !asked {
+		t.Error("the sign-in was not looked at")
+	}
+}
+
 func TestAWitnessThatKeepsNothingIsAFault(t *testing.T) {
 	for _, c := range []struct {
 		name  string
