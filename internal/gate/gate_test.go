@@ -441,10 +441,14 @@ func TestAnEndedCredentialSettlesAndNothingElse(t *testing.T) {
 }
 
 // remembering is an authenticator without a database, who remembers one credential.
-type remembering struct{ says purser.Code }
+type remembering struct {
+	says purser.Code
+	kind purser.ActorKind
+	ago  time.Duration
+}
 
-func (remembering) Known(bearer string, _ time.Duration) (purser.Actor, bool) {
-	return purser.Actor{Kind: purser.Person, ID: "per_1"}, bearer == "remembered"
+func (a remembering) Known(bearer string, ago time.Duration) (purser.Actor, bool) {
+	return purser.Actor{Kind: a.kind, ID: "per_1"}, bearer == "remembered" && a.ago < ago
 }
 
 func (a remembering) Authenticate(context.Context, string, string) (purser.Actor, error) {
@@ -459,7 +463,7 @@ func TestAStopNeedsNoDatabase(t *testing.T) {
 		says   purser.Code
 		stops  bool
 	}{{"remembered", purser.Unavailable, true}, {"another", purser.Unavailable, false}, {"remembered", purser.NotSignedIn, false}} {
-		g, err := New(Config{Authenticator: remembering{c.says}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+		g, err := New(Config{Authenticator: remembering{c.says, purser.Person, time.Hour}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -469,6 +473,25 @@ func TestAStopNeedsNoDatabase(t *testing.T) {
 		}
 		if by, err := g.Admit(r); err == nil || by.ID != "" {
 			t.Errorf("%s, %s: %+v is let in", c.bearer, c.says, by)
+		}
+	}
+}
+
+// A person of a moment ago is looked up in the turn of the stop and not before it; whose
+// credential may have been stopped meanwhile, or is of long ago, is looked up here.
+func TestAStopOfAMomentAgoLooksNobodyUp(t *testing.T) {
+	for _, c := range []struct {
+		kind  purser.ActorKind
+		ago   time.Duration
+		stops bool
+	}{{purser.Person, time.Second, true}, {purser.Person, time.Minute, false}, {purser.Agent, time.Second, false}} {
+		g, err := New(Config{Authenticator: remembering{purser.NotSignedIn, c.kind, c.ago}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := request("POST", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Bearer remembered") })
+		if by, err := g.AdmitToStop(r); (err == nil) != c.stops || by.Remembered != c.stops {
+			t.Errorf("%s, %s ago: %+v, %v", c.kind, c.ago, by, err)
 		}
 	}
 }
