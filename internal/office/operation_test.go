@@ -138,20 +138,23 @@ func TestNoListTakesWhatIsNoPageOfIt(t *testing.T) {
 	}
 }
 
-// Who may not call an operation is told what to do instead, where its description says so.
+// Who may not call an operation is told what to do instead, where its description says so;
+// a person who tries what agents do, how to let one.
 func TestAnOperationSaysWhatToDoInstead(t *testing.T) {
 	t.Parallel()
 	do := func(context.Context, purser.Actor, purser.HoldRef) (purser.Hold, error) { return purser.Hold{}, nil }
 	for _, c := range []struct {
 		op   office.Operation
+		by   purser.ActorKind
 		want string
 	}{
-		{office.On("release_hold", do, "ask its platform"), "ask its platform"},
-		{office.On("release_hold", do), ""},
+		{office.On("release_hold", do, "ask its platform"), purser.Person, "ask its platform"},
+		{office.On("release_hold", do), purser.Person, "an agent does it, with its run's token in PURSER_TOKEN: purser run create --budget AMOUNT"},
+		{office.On("release_hold", do), purser.Provider, ""},
 	} {
-		_, err := c.op.Do(t.Context(), purser.Actor{Kind: purser.Person, Role: purser.Owner}, purser.HoldRef{})
+		_, err := c.op.Do(t.Context(), purser.Actor{Kind: c.by, Role: purser.Owner}, purser.HoldRef{})
 		if no := refused(t, err, purser.Forbidden); no.Hint != c.want {
-			t.Errorf("a person is told %q, want %q", no.Hint, c.want)
+			t.Errorf("a %s is told %q, want %q", c.by, no.Hint, c.want)
 		}
 	}
 }

@@ -276,7 +276,7 @@ func TestSpendAddsUpByProjectAndByRun(t *testing.T) {
 // PostgreSQL would do depends on what is in its tables, and here they are empty.
 func TestAGrantsTokensAndAProvidersOrdersAreFoundByIndex(t *testing.T) {
 	t.Parallel()
-	h := lite(t)
+	h := open(t, sqlite(t))
 	how := map[string]string{}
 	h.watch(func(_ int64, statement string) error {
 		for _, name := range []string{"ProviderInUse", "RevokeTokensOfGrant"} {
