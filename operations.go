@@ -21,6 +21,7 @@ const (
 	People         // a person's token
 	Spenders       // an agent's or a platform's token, which the deciding turn looks at again, also where a stop or the end of its run took it
 	Agents         // a person's or an agent's token
+	Bearers        // a person's, an agent's or a platform's token
 	Providers      // a provider's key, at the rail
 	MayApprove     // a person with the role owner or approver
 	Owners         // a person with the role owner
@@ -42,7 +43,7 @@ var operations = []Operation{
 	{"ask_act", "Ask what to sign before an operation that loosens a control.", "POST", "/v1/acts", People, false, false, false},
 	{"show_act", "Show what waits to be signed; wait for the signature.", "GET", "/v1/acts/{nonce}", People, false, false, false},
 	{"answer_act", "Sign with a passkey what another program of the same person asked for.", "POST", "/v1/acts/{nonce}/signature", People, false, false, false},
-	{"whoami", "Tell which credential is held and what it may do.", "GET", "/v1/whoami", Agents, false, false, true},
+	{"whoami", "Tell which credential is held and what it may do.", "GET", "/v1/whoami", Bearers, false, false, true},
 
 	{"ask_passkey", "Ask what a browser needs to make a passkey, with a code of set-up, invitation or recovery.", "POST", "/v1/passkeys/challenge", Anyone, false, false, false},
 	{"recover_access", "Sign in with a recovery code and a new passkey.", "POST", "/v1/recover", Anyone, false, true, false},
@@ -145,7 +146,7 @@ var operations = []Operation{
 	{"confirm_device", "Sign in the device that shows this code, from a browser.", "POST", "/v1/devices/{code}/confirm", People, false, true, false},
 	{"deny_device", "Refuse the device that shows this code.", "POST", "/v1/devices/{code}/deny", People, false, true, false},
 	{"place_hold", "Reserve money for something that is about to be used.", "POST", "/v1/holds", Spenders, false, true, true},
-	{"list_holds", "List holds that are not over.", "GET", "/v1/holds", Agents, false, false, true},
+	{"list_holds", "List holds that are not over.", "GET", "/v1/holds", Bearers, false, false, true},
 	{"begin_hold", "Ask leave to act on a hold, now.", "POST", "/v1/holds/{hold}/begin", Spenders, false, true, true},
 	{"capture_hold", "Say what the effect of a begun hold has cost.", "POST", "/v1/holds/{hold}/capture", Spenders, false, true, true},
 	{"release_hold", "Give back what a hold still covers.", "POST", "/v1/holds/{hold}/release", Spenders, false, true, true},

@@ -137,7 +137,7 @@ func (s *session) keepPending(p pendingLogin) (string, error) {
 
 func (s *session) whoami() *cobra.Command {
 	return &cobra.Command{
-		Use: "whoami", Short: "Tell which credential is held: a person's, or an agent's, and of which run", Args: needs(), Example: "  purser whoami",
+		Use: "whoami", Short: "Tell which credential is held: a person's, a platform's, or an agent's, and of which run", Args: needs(), Example: "  purser whoami",
 		RunE: does(s, func(ctx context.Context, _ []string) (purser.WhoAmI, error) {
 			c, err := s.client()
 			if err != nil {
@@ -146,13 +146,17 @@ func (s *session) whoami() *cobra.Command {
 			return c.Whoami(ctx, purser.None{})
 		}, func(p *page, v purser.WhoAmI) {
 			where := "in " + v.OrganizationName + " at " + s.address()
-			if v.Kind == purser.Agent {
+			switch v.Kind {
+			case purser.Agent:
 				p.line("an agent's token: %s (%s), run %s, %s", v.Name, v.ID, v.Run, where)
 				p.line("it buys within its run, and approves nothing")
 				if v.Scope != "" {
 					p.line("scope: %s", v.Scope)
 				}
-			} else {
+			case purser.Platform:
+				p.line("a platform's token: %s (%s), %s", v.Name, v.ID, where)
+				p.line("it spends in any run, and settles what it spent")
+			default:
 				p.line("a %s's token: %s (%s), %s, %s", v.Kind, v.Name, v.ID, v.Role, where)
 				p.line("it reads, proposes and reduces; to loosen a control needs a signature")
 			}

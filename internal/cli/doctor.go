@@ -108,7 +108,7 @@ func (s *session) diagnoseServer(ctx context.Context, c *client.Client, publicUR
 	says, err := checkPasskeys(ctx, c, publicURL)
 	add("passkeys", "set public_url back, or let each person sign in with a recovery code", err, "%s", says)
 	who, err := c.Whoami(ctx, purser.None{})
-	if purser.CodeOf(err) == purser.Forbidden { // a platform's token, say: to sign in would change nothing
+	if purser.CodeOf(err) == purser.Forbidden { // a provider's key, say: to sign in would change nothing
 		add("sign-in", "", nil, "a credential that may not ask who it is")
 		return
 	}

@@ -38,8 +38,8 @@ func TestAServerThatIsUpIsNotToBeStarted(t *testing.T) {
 	}
 }
 
-// A platform may not ask who it is, and is no fault.
-func TestAPlatformIsSignedInWellEnough(t *testing.T) {
+// A provider's key may not ask whose it is, and is no fault.
+func TestWhoMayNotAskIsSignedInWellEnough(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/readyz" {
 			_, _ = w.Write([]byte("{}"))
@@ -47,7 +47,7 @@ func TestAPlatformIsSignedInWellEnough(t *testing.T) {
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusForbidden)
-		_, _ = w.Write([]byte(`{"status":403,"code":"forbidden","detail":"this credential (platform) may not whoami"}`))
+		_, _ = w.Write([]byte(`{"status":403,"code":"forbidden","detail":"this credential (provider) may not whoami"}`))
 	}))
 	defer server.Close()
 	c, err := client.New(client.Config{URL: server.URL})

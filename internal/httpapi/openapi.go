@@ -58,6 +58,7 @@ var who = map[purser.Who]string{
 	purser.People:     "Needs a person's credential.",
 	purser.Spenders:   "Needs an agent's or a platform's credential. An agent's that a stop or the end of its run took gets the answers of before, and says what a begun hold cost.",
 	purser.Agents:     "Needs a person's or an agent's credential.",
+	purser.Bearers:    "Needs a person's, an agent's or a platform's credential.",
 	purser.Providers:  "Needs a provider's key.",
 	purser.MayApprove: "Needs the credential of a person with the role owner or approver.",
 	purser.Owners:     "Needs the credential of a person with the role owner.",

@@ -218,7 +218,8 @@ func (o *Office) AllowRepeat(ctx context.Context, by purser.Actor, in purser.All
 	})
 }
 
-// ListHolds lists holds that are not over; an agent sees its run's.
+// ListHolds lists holds that are not over; an agent sees its run's, and a platform those that
+// it placed: one that forgot what it had begun finds it here.
 func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHolds) (purser.List[purser.Hold], error) {
 	if by.Kind == purser.Agent {
 		in.Run = by.Run
@@ -230,7 +231,11 @@ func (o *Office) ListHolds(ctx context.Context, by purser.Actor, in purser.AskHo
 	if err != nil {
 		return purser.List[purser.Hold]{}, err
 	}
-	rows, err := o.Store.Read().OpenHolds(ctx, db.OpenHoldsParams{Organization: by.Organization, Run: in.Run, After: in.Cursor, RowLimit: limit + 1})
+	ask := db.OpenHoldsParams{Organization: by.Organization, Run: in.Run, After: in.Cursor, RowLimit: limit + 1}
+	if by.Kind == purser.Platform {
+		ask.Principal = by.ID
+	}
+	rows, err := o.Store.Read().OpenHolds(ctx, ask)
 	if err != nil {
 		return purser.List[purser.Hold]{}, err
 	}

@@ -115,8 +115,9 @@ func admit(op Operation, by purser.Actor) error {
 	case by.Kind == purser.Agent && !mayUse(by.Scope, op.Operation):
 		return purser.Errorf(purser.Forbidden, "the client was connected to read only, and %s does more", op.Name).
 			WithHint("connect it again, with the scope spend")
-	case op.Who == purser.Agents && (by.Kind == purser.Agent || by.Kind == purser.Person),
-		op.Spends() && (by.Kind == purser.Agent || by.Kind == purser.Platform),
+	case (op.Who == purser.Agents || op.Who == purser.Bearers) && (by.Kind == purser.Agent || by.Kind == purser.Person),
+		(op.Spends() || op.Who == purser.Bearers) && by.Kind == purser.Platform,
+		op.Spends() && by.Kind == purser.Agent,
 		op.Who == purser.People && by.Kind == purser.Person,
 		op.Who == purser.Providers && by.Kind == purser.Provider,
 		op.Who == purser.MayApprove && by.Kind == purser.Person && by.Role != purser.Viewer,

@@ -47,7 +47,7 @@ func TestNoMemberOfARequestIsTooOddToRefuse(t *testing.T) {
 			switch {
 			case op.Spends():
 				by = meter
-			case op.Who == purser.Agents:
+			case op.Who == purser.Agents, op.Who == purser.Bearers:
 				by = agent
 			case op.Who == purser.Providers:
 				by = atLocal

@@ -173,11 +173,13 @@ func (q *Queries) InsertRepeat(ctx context.Context, arg InsertRepeatParams) erro
 
 const openHolds = `-- name: OpenHolds :many
 SELECT organization, id, order_id, subscription, run, project, provider, category, currency, amount, captured, released, refunded, state, epoch, begun_at, expires_at, windows, seq, created_at, principal, agent, kind, target, overrun, returned FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
-  AND (CAST($2 AS TEXT) = '' OR run = CAST($2 AS TEXT)) AND id > $3 ORDER BY id LIMIT $4
+  AND (CAST($2 AS TEXT) = '' OR principal = CAST($2 AS TEXT))
+  AND (CAST($3 AS TEXT) = '' OR run = CAST($3 AS TEXT)) AND id > $4 ORDER BY id LIMIT $5
 `
 
 type OpenHoldsParams struct {
 	Organization string
+	Principal    string
 	Run          string
 	After        string
 	RowLimit     int32
@@ -186,6 +188,7 @@ type OpenHoldsParams struct {
 func (q *Queries) OpenHolds(ctx context.Context, arg OpenHoldsParams) ([]Hold, error) {
 	rows, err := q.db.QueryContext(ctx, openHolds,
 		arg.Organization,
+		arg.Principal,
 		arg.Run,
 		arg.After,
 		arg.RowLimit,

@@ -1,5 +1,6 @@
 -- name: OpenHolds :many
 SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''
+  AND (CAST(sqlc.arg(principal) AS TEXT) = '' OR principal = CAST(sqlc.arg(principal) AS TEXT))
   AND (CAST(sqlc.arg(run) AS TEXT) = '' OR run = CAST(sqlc.arg(run) AS TEXT)) AND id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(row_limit);
 
 -- name: OverdueHolds :many
