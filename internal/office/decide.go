@@ -242,7 +242,7 @@ func (o *Office) explainBatch(org string, err error) error {
 	case errors.Is(err, store.ErrNoOrganization):
 		return purser.Errorf(purser.NotFound, "the organization is not known").WithCause(err)
 	case errors.Is(err, store.ErrLostCommit):
-		return purser.Errorf(purser.OutcomeUnknown, "the database's answer was lost; the same key tells what became of it").WithCause(err)
+		return answerLost(err)
 	case purser.CodeOf(err) == purser.BooksBroken:
 		o.Log.Error("the books would not add up; the organization is stopped", "organization", org, "error", err, "cause", errors.Unwrap(err))
 		o.background(func(ctx context.Context) { o.standStill(ctx, org) })

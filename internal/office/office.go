@@ -322,6 +322,11 @@ func (o *Office) explain(ctx context.Context, err error) error {
 	return err
 }
 
+// answerLost is told of a change that was committed or not.
+func answerLost(err error) error {
+	return purser.Errorf(purser.OutcomeUnknown, "the database's answer was lost; the same key tells what became of it").WithCause(err)
+}
+
 // Explain gives an error that has no code one, where the database says what became of the
 // request: it can be asked again (unavailable), or nobody knows (outcome_unknown). Any
 // other is a fault of the program.
@@ -330,7 +335,7 @@ func Explain(err error) error {
 	switch {
 	case err == nil || errors.As(err, &coded):
 	case errors.Is(err, store.ErrLostCommit):
-		return purser.Errorf(purser.OutcomeUnknown, "the database's answer was lost; the same key tells what became of it").WithCause(err)
+		return answerLost(err)
 	case store.Away(err):
 		out := purser.Errorf(purser.Unavailable, "the database does not answer, or cannot write").
 			WithHint("ask again, and under the same key").WithCause(err)

@@ -215,6 +215,9 @@ func TestAnAgentsPagesAreFullOfItsOwn(t *testing.T) {
 		if len(runs.Items) != 1 || runs.Items[0].ID != agent.Run || runs.NextCursor != "" {
 			t.Errorf("the agent's runs are %d, then %q", len(runs.Items), runs.NextCursor)
 		}
+		if rest := must[purser.List[purser.Run]](h, agent, "list_runs", purser.Page{Cursor: agent.Run}); len(rest.Items) != 0 {
+			t.Errorf("after its run come %d", len(rest.Items))
+		}
 	})
 }
 

@@ -195,7 +195,9 @@ func (o *Office) ListRuns(ctx context.Context, by purser.Actor, in purser.Page) 
 	if by.Kind == purser.Agent {
 		var own db.RunShownRow
 		own, err = q.RunShown(ctx, db.RunShownParams{Organization: by.Organization, ID: by.Run})
-		rows = []db.RunsShownRow{db.RunsShownRow(own)}
+		if own.Run.ID < before {
+			rows = []db.RunsShownRow{db.RunsShownRow(own)}
+		}
 	} else {
 		rows, err = q.RunsShown(ctx, db.RunsShownParams{Organization: by.Organization, Before: before, RowLimit: limit + 1})
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/purser-dev/purser/client"
 	"github.com/purser-dev/purser/internal/act"
 	"github.com/purser-dev/purser/internal/audit"
+	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/consent"
 	"github.com/purser-dev/purser/internal/testpg"
 )
@@ -234,8 +235,6 @@ func witnessed(t *testing.T, s *Server, person *client.Client, file string) {
 	}
 }
 
-// eventually waits for what happens in the background; its limit only ends a test that
-// hangs.
 // A change that the database does not take now is no fault of the program, whichever
 // operation it is: whoever asked asks again.
 func TestWhatTheDatabaseDoesNotTakeCanBeAskedAgain(t *testing.T) {
@@ -243,15 +242,7 @@ func TestWhatTheDatabaseDoesNotTakeCanBeAskedAgain(t *testing.T) {
 	cfg := settings(t, nil)
 	s, _ := start(t, cfg, quiet())
 	token := signUp(t, s)
-	file, err := sql.Open("sqlite", "file:"+filepath.Join(cfg.Dir, "purser.db")+"?_txlock=immediate")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	busy, err := file.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	letGo := lockedBy(t, cfg)
 	create := func() (status int, body string) {
 		r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/v1/projects", strings.NewReader(`{"name":"shop"}`))
 		if err != nil {
@@ -272,7 +263,7 @@ func TestWhatTheDatabaseDoesNotTakeCanBeAskedAgain(t *testing.T) {
 	if status, body := create(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"code":"unavailable"`) {
 		t.Errorf("while another writes: %d %s", status, body)
 	}
-	if err := busy.Rollback(); err != nil {
+	if err := letGo(); err != nil {
 		t.Fatal(err)
 	}
 	if status, body := create(); status != http.StatusOK {
@@ -292,16 +283,7 @@ func TestAStartWithoutRoomSaysWhatIsInItsWay(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	file, err := sql.Open("sqlite", "file:"+filepath.Join(cfg.Dir, "purser.db")+"?_txlock=immediate")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	busy, err := file.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = busy.Rollback() }()
+	lockedBy(t, cfg)
 	var no *purser.Error
 	again, err := New(t.Context(), cfg, quiet())
 	if !errors.As(err, &no) || no.Code != purser.Unavailable || !strings.Contains(no.Detail, "database is locked") || no.Hint == "" {
@@ -312,6 +294,23 @@ func TestAStartWithoutRoomSaysWhatIsInItsWay(t *testing.T) {
 	}
 }
 
+// lockedBy lets somebody else write to the database until the test ends, or lets go.
+func lockedBy(t *testing.T, cfg config.Config) (letGo func() error) {
+	t.Helper()
+	file, err := sql.Open("sqlite", "file:"+filepath.Join(cfg.Dir, "purser.db")+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy, err := file.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = busy.Rollback(); _ = file.Close() }) // let go before, or not
+	return busy.Rollback
+}
+
+// eventually waits for what happens in the background; its limit only ends a test that
+// hangs.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
