@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -66,13 +67,14 @@ func build(t *testing.T, database string, budget int64) *house {
 func (h *house) settle(t *testing.T, budget int64) {
 	t.Helper()
 	t.Cleanup(func() {
+		left := h.leaves(t)
 		for _, p := range []*child.Process{h.server, h.cloud} {
 			if p != nil {
 				_ = p.Stop(5 * time.Second) // how it ended matters only to the tests of ending
 			}
 		}
-		if t.Failed() {
-			t.Logf("what the processes said:\n%s", h.log)
+		if t.Failed() { // what says most comes last: of a long log somebody may see the end only
+			t.Logf("what the processes said, but for looks at plans:\n%s\nwhat was left:\n%s", h.log.without("op=show_plan"), left)
 		}
 	})
 	h.writeSecrets(t)
@@ -84,30 +86,31 @@ func (h *house) settle(t *testing.T, budget int64) {
 	}
 	h.addCloud(t)
 	h.newRun(t, budget)
-	t.Cleanup(func() { h.explain(t) })
 }
 
-// explain tells what a failed test leaves: the log of acts, and open orders.
-func (h *house) explain(t *testing.T) {
-	if !t.Failed() {
-		return
+// leaves tells what a failed test leaves: the log of acts, and what is open.
+func (h *house) leaves(t *testing.T) string {
+	if !t.Failed() || h.person.Client == nil {
+		return ""
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	var out strings.Builder
 	page, err := h.person.AuditLog(ctx, purser.AskAudit{Limit: 200})
 	if err != nil {
-		t.Logf("reading the log: %v", err)
+		fmt.Fprintf(&out, "reading the log: %v\n", err)
 	}
 	for _, r := range page.Records {
-		t.Logf("%3d %s %s %s %s %v", r.Seq, r.At.Format("05.000"), r.Action, r.Target, r.Outcome, r.Record["detail"])
+		fmt.Fprintf(&out, "%3d %s %s %s %s %v\n", r.Seq, r.At.Format("04:05.000"), r.Action, r.Target, r.Outcome, r.Record["detail"])
 	}
 	status, err := h.person.Status(ctx, purser.AskStatus{})
 	if err != nil {
-		t.Logf("reading the status: %v", err)
+		fmt.Fprintf(&out, "reading the status: %v\n", err)
 	}
 	for _, o := range status.Unsettled {
-		t.Logf("unsettled: %s %s attempts %d %v", o.What, o.State, o.Attempts, o.Error)
+		fmt.Fprintf(&out, "unsettled: %s of plan %s is %s, attempts %d: %v\n", o.What, o.Plan, o.State, o.Attempts, o.Error)
 	}
+	return out.String()
 }
 
 func (h *house) writeSecrets(t *testing.T) {
