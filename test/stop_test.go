@@ -29,15 +29,16 @@ func TestAfterAStopNothingIsAccepted(t *testing.T) {
 			h.ends(t, h.appliedPlan(t)) // the account is linked: free things need no person from here on
 			plan := h.approved(t, purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": domain}})
 			waiting := h.planned(t, purser.StepRequest{Service: "local/registrar:domain", Configuration: map[string]any{"domain": "another.club"}})
-			g := h.wire.hold(after, "POST", rail, domain)
-			h.applying(t, plan.ID)
-			g.wait(t) // the seller has charged, and does not know it yet
 			h.switches(t, map[string]int{"create_slow": -1, "delay_ms": 500})
 			crowd := h.crowd(t, waiting.ID)
 			id := h.run.ID
 			if scope == "organization" {
 				id = ""
 			}
+			// Held last: a seller gives a charge up after 25 seconds, and under a stop nothing goes on with it.
+			g := h.wire.hold(after, "POST", rail, domain)
+			h.applying(t, plan.ID)
+			g.wait(t) // the seller has charged, and does not know it yet
 			stop, err := h.person.Stop(t.Context(), purser.Stop{Scope: scope, ID: id, Reason: "look first"})
 			if err != nil {
 				t.Fatalf("stopping: %v", err)
