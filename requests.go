@@ -496,7 +496,7 @@ type SubscriptionRef struct {
 type Stop struct {
 	Scope  string `json:"scope"` // organization, project, provider, agent, run
 	ID     string `json:"id,omitempty"`
-	Reason string `json:"reason"`
+	Reason string `json:"reason,omitempty"` // for the record; a stop needs none
 }
 
 // StopRef names a stop.

@@ -22,10 +22,8 @@ func (s *session) stop() *cobra.Command {
 			"An agent may stop its own run and itself. Only a person resumes.",
 		Example: "  purser stop run run_01jd... --reason \"it loops\"\n  purser stop organization --reason \"a token leaked\"",
 	})
-	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record (default: none was given)")
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record; a stop needs none")
 	cmd.RunE = does(s, func(ctx context.Context, args []string) (stop purser.StopInfo, err error) {
-		// Who is in a hurry is not asked for words first.
-		in.Reason = cmp.Or(in.Reason, "no reason was given")
 		in.Scope, in.ID = args[0], first(args[1:])
 		ctx, c, err := s.keyedClient(ctx)
 		if err != nil {
@@ -113,7 +111,7 @@ func ownOrganization(ctx context.Context, c *client.Client, named string) (id st
 		return "", nil
 	}
 	return "", purser.Errorf(purser.NotFound, "nothing is stopped: your organization is %q, not %q", who.OrganizationName, named).
-		WithHint("leave the name out: purser stop organization --reason TEXT")
+		WithHint("leave the name out: purser stop organization")
 }
 
 // silence is how long a person who stops something is not told how it goes.

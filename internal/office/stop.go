@@ -1,9 +1,11 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/purser-dev/purser"
@@ -33,9 +35,6 @@ const (
 // Stop refuses every spend in a scope from this turn on. The answer says what
 // could not be stopped; ShowStop tells what became of each revocation (RULES 21).
 func (o *Office) Stop(ctx context.Context, by purser.Actor, in purser.Stop) (purser.StopInfo, error) {
-	if in.Reason == "" {
-		return purser.StopInfo{}, purser.Errorf(purser.InvalidRequest, "a stop needs a reason").WithHint("--reason TEXT")
-	}
 	// What no record can say would be latched and insisted on for ever.
 	if in.Scope != "" && !canName(in.Scope) || in.ID != "" && !canName(in.ID) {
 		return purser.StopInfo{}, purser.Errorf(purser.NotFound, "nothing has such a scope or such a name").WithHint("1 to 64 visible ASCII characters name it")
@@ -84,7 +83,8 @@ func (o *Office) putInForce(ctx context.Context, by purser.Actor, in purser.Stop
 		if err != nil {
 			return purser.StopInfo{}, o.refuseAct(t, by, "stop", in.Scope+":"+in.ID, err)
 		}
-		return o.stop(ctx, t, by, in.Scope, target, catalog.Plain(in.Reason, 300))
+		// Who is in a hurry is not asked for words first.
+		return o.stop(ctx, t, by, in.Scope, target, cmp.Or(strings.TrimSpace(catalog.Plain(in.Reason, 300)), "no reason was given"))
 	})
 	if err == nil && !decided { // a key's answer of before: the stop may have been lifted since
 		out, err = o.showStop(ctx, o.Store.Read(), by.Organization, out.ID)

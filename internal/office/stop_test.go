@@ -452,6 +452,28 @@ func TestAStopAskedForAgainIsToldAsItIsNow(t *testing.T) {
 	})
 }
 
+// A stop is the easiest thing there is: whoever gives no reason, or one that says nothing,
+// is not asked for words first.
+func TestAStopNeedsNoReason(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	_, agent := h.run(1500)
+	for _, c := range []struct {
+		by        purser.Actor
+		in        purser.Stop
+		want, say string
+	}{
+		{agent, purser.Stop{Scope: "run"}, "no reason was given", "an agent's"},
+		{h.owner, purser.Stop{Scope: "provider", ID: "local", Reason: " \n\x07"}, "no reason was given", "one of nothing visible"},
+		{h.owner, purser.Stop{Scope: "organization", Reason: "a token leaked"}, "a token leaked", "one with a reason"},
+	} {
+		stop := must[purser.StopInfo](h, c.by, "stop", c.in)
+		if shown := must[purser.StopInfo](h, h.owner, "show_stop", purser.StopRef{Stop: stop.ID}); stop.Reason != c.want || shown.Reason != c.want {
+			t.Errorf("%s: the reason is %q, and is shown as %q", c.say, stop.Reason, shown.Reason)
+		}
+	}
+}
+
 // RULES 3: an agent stops its run and itself, nothing wider.
 func TestAnAgentStopsNothingWiderThanItself(t *testing.T) {
 	t.Parallel()
