@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,12 +143,17 @@ func (s *session) pause(ctx context.Context, d time.Duration) error {
 func signed[In, Out any](ctx context.Context, s *session, c *client.Client, operation string, in In, put func(*In, *purser.Signature), call func(context.Context, In) (Out, error)) (Out, error) {
 	var none Out
 	signature, err := s.consent(c).Sign(ctx, operation, in)
-	switch {
-	case purser.CodeOf(err) == purser.Forbidden:
-		// Only a person may ask what to sign. The operation itself says why in the
-		// right words, and puts the attempt on the record.
-		return call(ctx, in)
-	case err != nil:
+	switch code := purser.CodeOf(err); {
+	case err == nil:
+	case slices.Contains([]purser.Code{purser.Forbidden, purser.NotFound, purser.InvalidRequest, purser.InvalidState}, code):
+		// There is nothing to sign: only a person may ask, and for what is there. The operation
+		// itself says why, puts the attempt on the record, and answers a key of before.
+		out, said := call(ctx, in)
+		if purser.CodeOf(said) == purser.NeedsPerson {
+			said = err
+		}
+		return out, said
+	default:
 		return none, err
 	}
 	put(&in, signature)

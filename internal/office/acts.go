@@ -28,6 +28,9 @@ func (o *Office) AskAct(ctx context.Context, by purser.Actor, in purser.AskAct) 
 	if err != nil {
 		return purser.Challenge{}, notFound(err, "person", by.ID)
 	}
+	if err := o.fitToSign(ctx, q, by, in); err != nil {
+		return purser.Challenge{}, err
+	}
 	doc, err := o.document(ctx, by, in)
 	if err != nil {
 		return purser.Challenge{}, err
@@ -40,6 +43,34 @@ func (o *Office) AskAct(ctx context.Context, by purser.Actor, in purser.AskAct) 
 		return purser.Challenge{}, err
 	}
 	return c, o.byPasskey(ctx, q, by, in, &c)
+}
+
+// fitToSign refuses what cannot be done, signed or not: a slip of the pen costs no
+// signature. The operations look again, in their turns and before their signatures.
+func (o *Office) fitToSign(ctx context.Context, q *db.Queries, by purser.Actor, in purser.AskAct) error {
+	named := func(member string) string { id, _ := in.Request[member].(string); return id }
+	var err error
+	switch in.Operation {
+	case "resume":
+		_, err = standing(ctx, q, by.Organization, named("stop"))
+	case "create_run", "grant": // which says the same of its run
+		var run purser.CreateRun
+		if err = json.Unmarshal([]byte(toJSON(in.Request)), &run); err != nil {
+			return purser.Errorf(purser.InvalidRequest, "the request is not one of %s", in.Operation).WithCause(err)
+		}
+		if _, err = o.checkRun(&run); err == nil {
+			_, err = o.project(ctx, q, by, run.Project)
+		}
+	case "extend_run":
+		_, err = unended(ctx, q, by.Organization, named("run"))
+	case "set_role":
+		if err = validRole(purser.Role(named("role"))); err == nil {
+			_, err = member(ctx, q, by.Organization, named("person"))
+		}
+	case "remove_person", "first_passkey":
+		_, err = member(ctx, q, by.Organization, named("person"))
+	}
+	return err
 }
 
 // keepRequest keeps the request beside its challenge, sealed, for the page on which

@@ -213,6 +213,10 @@ func (o *Office) Grant(ctx context.Context, by purser.Actor, in purser.GrantClie
 	}
 	var code seal.Secret // the kept answer of the key does not have it
 	out, err := once(ctx, o, by, "grant", request, func(t *store.Turn) (out purser.Granted, err error) {
+		project, err := o.project(ctx, t.Queries, by, in.Project)
+		if err != nil {
+			return out, err
+		}
 		signed, err := o.signed(ctx, t, by, "grant", request, in.Act)
 		if err != nil {
 			return out, o.refuseAct(t, by, "grant", in.Authorization, err)
@@ -220,7 +224,7 @@ func (o *Office) Grant(ctx context.Context, by purser.Actor, in purser.GrantClie
 		if err := decideRequest(ctx, t, in.Authorization); err != nil {
 			return out, err
 		}
-		run, err := o.makeRun(ctx, t, by, making, life)
+		run, err := o.makeRun(ctx, t, by, project, making, life)
 		if err != nil {
 			return out, err
 		}

@@ -77,9 +77,9 @@ func TestAFinalRefusalIsKeptAndOnTheRecord(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		h := open(t, database)
 		run, _ := h.run(1000)
-		must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID})
 		in := purser.ExtendRun{Run: run.ID, Expires: "3h"}
 		in.Act = h.sign("extend_run", in)
+		must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID})
 		before := h.counted("extend_run", "refused")
 		by := h.owner
 		by.Key = "extend-1"

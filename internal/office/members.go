@@ -198,8 +198,8 @@ func lastOwner(ctx context.Context, t *store.Turn, p db.Person) error {
 }
 
 // member loads a person who was not removed.
-func member(ctx context.Context, t *store.Turn, id string) (db.Person, error) {
-	p, err := t.Person(ctx, db.PersonParams{Organization: t.Org, ID: id})
+func member(ctx context.Context, q *db.Queries, org, id string) (db.Person, error) {
+	p, err := q.Person(ctx, db.PersonParams{Organization: org, ID: id})
 	if err == nil && p.RemovedAt != 0 || missing(err) {
 		err = purser.Errorf(purser.NotFound, "no person is called %q here", id).WithHint("purser people list")
 	}
@@ -213,7 +213,7 @@ func (o *Office) SetRole(ctx context.Context, by purser.Actor, in purser.SetRole
 		return purser.PersonInfo{}, err
 	}
 	return once(ctx, o, by, "set_role", in, func(t *store.Turn) (purser.PersonInfo, error) {
-		p, err := member(ctx, t, in.Person)
+		p, err := member(ctx, t.Queries, t.Org, in.Person)
 		if err == nil && in.Role != purser.Owner {
 			err = lastOwner(ctx, t, p)
 		}
@@ -251,7 +251,7 @@ func (o *Office) endAccess(ctx context.Context, t *store.Turn, p db.Person, owne
 // them. What they did stays on the record.
 func (o *Office) RemovePerson(ctx context.Context, by purser.Actor, in purser.RemovePerson) (purser.Accepted, error) {
 	return once(ctx, o, by, "remove_person", in, func(t *store.Turn) (purser.Accepted, error) {
-		p, err := member(ctx, t, in.Person)
+		p, err := member(ctx, t.Queries, t.Org, in.Person)
 		if err == nil {
 			err = lastOwner(ctx, t, p)
 		}

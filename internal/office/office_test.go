@@ -268,18 +268,23 @@ func explain(err error) string {
 	return err.Error()
 }
 
+// requestBody is a request as a door hands it on.
+func requestBody(t testing.TB, in any) (out map[string]any) {
+	t.Helper()
+	raw, err := json.Marshal(in)
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // sign makes the owner's signature on a request.
 func (h *house) sign(operation string, in any) *purser.Signature {
 	h.t.Helper()
-	raw, err := json.Marshal(in)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	var request map[string]any
-	if err := json.Unmarshal(raw, &request); err != nil {
-		h.t.Fatal(err)
-	}
-	c := must[purser.Challenge](h, h.owner, "ask_act", purser.AskAct{Operation: operation, Request: request})
+	c := must[purser.Challenge](h, h.owner, "ask_act", purser.AskAct{Operation: operation, Request: requestBody(h.t, in)})
 	doc, err := json.Marshal(c.Document)
 	if err != nil {
 		h.t.Fatal(err)

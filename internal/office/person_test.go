@@ -26,7 +26,7 @@ type scene struct {
 	run                    purser.Run
 	agent                  purser.Actor
 	plan, other            purser.Plan
-	stop                   purser.StopInfo
+	stop, otherStop        purser.StopInfo
 	resource, retired, ord string
 }
 
@@ -109,6 +109,7 @@ func (h *house) set() *scene {
 	s.ord = must[purser.Plan](h, h.owner, "show_plan", purser.PlanRef{Plan: must[purser.Run](h, h.owner, "show_run", purser.RunRef{Run: s.run.ID}).Orders[0].Plan}).Orders[0].ID
 	other, _ := h.run(100, func(in *purser.CreateRun) { in.Agent = "stopped" })
 	s.stop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: other.ID, Reason: "to see"})
+	s.otherStop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "agent", ID: other.Agent, Reason: "to see"})
 	return s
 }
 
@@ -249,7 +250,7 @@ func (h *house) otherThan(s *scene, operation string, in any) any {
 		v.Expires = "5h"
 		return v
 	case purser.Resume:
-		v.Stop = "stp_other"
+		v.Stop = s.otherStop.ID
 		return v
 	case purser.CreateRun:
 		v.Budget.Amount++
@@ -358,4 +359,51 @@ func TestAStoppedProviderWithholdsOnlyItsOwn(t *testing.T) {
 	refused(t, err, purser.Stopped)
 	_, err = do[purser.Variables](h, none, "exec", purser.Exec{})
 	refused(t, err, purser.NeedsPerson)
+}
+
+// A slip of the pen costs no signature: what nobody can do is refused before it is signed,
+// in the words of the operation itself.
+func TestNobodyIsAskedToSignWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	h := open(t, aDB(t))
+	run, _ := h.run(1500)
+	ended, _ := h.run(1500, func(in *purser.CreateRun) { in.Agent = "another" })
+	must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: ended.ID})
+	stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "run", ID: run.ID})
+	lifted := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local"})
+	h.resume(lifted)
+	budget := purser.Money{Amount: 100, Currency: "USD"}
+	for name, c := range map[string]struct {
+		op   string
+		in   any
+		want purser.Code // of both: asking what to sign, and doing it unsigned
+	}{
+		"a stop that nobody made":    {"resume", purser.Resume{Stop: stop.ID + "x"}, purser.NotFound},
+		"a stop that was lifted":     {"resume", purser.Resume{Stop: lifted.ID}, purser.NotFound},
+		"a project that nobody made": {"create_run", purser.CreateRun{Project: "harbuor", Budget: budget}, purser.NotFound},
+		"a time that is none":        {"create_run", purser.CreateRun{Project: h.project.ID, Budget: budget, Expires: "2x"}, purser.InvalidRequest},
+		"a run that nobody made":     {"extend_run", purser.ExtendRun{Run: "run_1", Expires: "2h"}, purser.NotFound},
+		"a run that has ended":       {"extend_run", purser.ExtendRun{Run: ended.ID, Expires: "2h"}, purser.InvalidState},
+		"a role that is none":        {"set_role", purser.SetRole{Person: h.owner.ID, Role: "king"}, purser.InvalidRequest},
+		"a new role of nobody":       {"set_role", purser.SetRole{Person: "per_1", Role: purser.Viewer}, purser.NotFound},
+		"the removal of nobody":      {"remove_person", purser.RemovePerson{Person: "per_1"}, purser.NotFound},
+		"a first passkey for nobody": {"first_passkey", purser.FirstPasskey{Person: "per_1"}, purser.NotFound},
+		"a stop in force":            {"resume", purser.Resume{Stop: stop.ID}, ""},
+		"a run in a project by name": {"create_run", purser.CreateRun{Project: h.project.Name, Budget: budget}, ""},
+		"more time for a run":        {"extend_run", purser.ExtendRun{Run: run.ID, Expires: "9h"}, ""},
+		"a new role of somebody":     {"set_role", purser.SetRole{Person: h.owner.ID, Role: purser.Owner}, ""},
+	} {
+		_, asked := do[purser.Challenge](h, h.owner, "ask_act", purser.AskAct{Operation: c.op, Request: requestBody(t, c.in)})
+		_, done := h.ops[c.op].Do(h.ctx, h.owner, c.in)
+		if c.want == "" {
+			if asked != nil || purser.CodeOf(done) != purser.NeedsPerson {
+				t.Errorf("%s: asked, %v; unsigned, %v", name, explainOrNil(asked), explainOrNil(done))
+			}
+			continue
+		}
+		refused(t, asked, c.want)
+		if explainOrNil(asked) != explainOrNil(done) {
+			t.Errorf("%s: asked, %v; unsigned, %v", name, explainOrNil(asked), explainOrNil(done))
+		}
+	}
 }

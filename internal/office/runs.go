@@ -29,11 +29,15 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 	}
 	var token seal.Secret // shown once: the kept answer of the key does not have it
 	out, err := once(ctx, o, by, "create_run", request, func(t *store.Turn) (purser.Run, error) {
+		project, err := o.project(ctx, t.Queries, by, in.Project)
+		if err != nil {
+			return purser.Run{}, err
+		}
 		signed, err := o.signed(ctx, t, by, "create_run", request, in.Act)
 		if err != nil {
 			return purser.Run{}, o.refuseAct(t, by, "create_run", in.Project, err)
 		}
-		run, err := o.makeRun(ctx, t, by, in, life)
+		run, err := o.makeRun(ctx, t, by, project, in, life)
 		if err != nil {
 			return purser.Run{}, err
 		}
@@ -53,11 +57,7 @@ func (o *Office) CreateRun(ctx context.Context, by purser.Actor, in purser.Creat
 }
 
 // makeRun stores a run that a person signed, with its agent and budget.
-func (o *Office) makeRun(ctx context.Context, t *store.Turn, by purser.Actor, in purser.CreateRun, life time.Duration) (db.InsertRunParams, error) {
-	project, err := o.project(ctx, t.Queries, by, in.Project)
-	if err != nil {
-		return db.InsertRunParams{}, err
-	}
+func (o *Office) makeRun(ctx context.Context, t *store.Turn, by purser.Actor, project db.Project, in purser.CreateRun, life time.Duration) (db.InsertRunParams, error) {
 	agent, err := o.hire(ctx, t, by, in.Agent)
 	if err != nil {
 		return db.InsertRunParams{}, err
@@ -344,16 +344,13 @@ func runState(row db.Run, stops []purser.StopInfo, now time.Time) string {
 // take some of either is refused: whoever extends a run does not mean that.
 func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.ExtendRun) (purser.Run, error) {
 	return once(ctx, o, by, "extend_run", in, func(t *store.Turn) (purser.Run, error) {
+		row, err := unended(ctx, t.Queries, t.Org, in.Run)
+		if err != nil {
+			return purser.Run{}, err
+		}
 		signed, err := o.signed(ctx, t, by, "extend_run", in, in.Act)
 		if err != nil {
 			return purser.Run{}, o.refuseAct(t, by, "extend_run", in.Run, err)
-		}
-		row, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: in.Run})
-		if err != nil {
-			return purser.Run{}, notFound(err, "run", in.Run)
-		}
-		if row.EndedAt != 0 {
-			return purser.Run{}, purser.Errorf(purser.InvalidState, "run %s has ended", row.ID).WithHint("purser run create --budget 20")
 		}
 		r := recordOf(by, "extend_run", row.ID)
 		r.Attach, r.Detail = signed, map[string]string{}
@@ -395,6 +392,15 @@ func (o *Office) ExtendRun(ctx context.Context, by purser.Actor, in purser.Exten
 		t.Record(r)
 		return o.showRun(ctx, t.Queries, t.Org, row.ID, t.Now)
 	})
+}
+
+// unended is a run that nobody ended.
+func unended(ctx context.Context, q *db.Queries, org, id string) (db.Run, error) {
+	row, err := q.Run(ctx, db.RunParams{Organization: org, ID: id})
+	if err == nil && row.EndedAt != 0 {
+		err = purser.Errorf(purser.InvalidState, "run %s has ended", row.ID).WithHint("purser run create --budget 20")
+	}
+	return row, notFound(err, "run", id)
 }
 
 // EndRun ends a run and its tokens. An agent may end its own.

@@ -563,19 +563,15 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		return purser.StopInfo{}, err
 	}
 	return once(ctx, o, by, "resume", in, func(t *store.Turn) (purser.StopInfo, error) {
+		s, err := standing(ctx, t.Queries, t.Org, in.Stop)
+		if err != nil {
+			return purser.StopInfo{}, err
+		}
 		signed, err := o.signed(ctx, t, by, "resume", in, in.Act)
 		if err != nil {
 			return purser.StopInfo{}, o.refuseAct(t, by, "resume", in.Stop, err)
 		}
-		lifted, err := t.LiftStop(ctx, db.LiftStopParams{Organization: t.Org, ID: in.Stop, LiftedAt: store.Micro(t.Now), LiftedBy: by.ID})
-		if err != nil {
-			return purser.StopInfo{}, err
-		}
-		if lifted == 0 {
-			return purser.StopInfo{}, purser.Errorf(purser.NotFound, "no stop %q is in force", in.Stop).WithHint("purser status")
-		}
-		s, err := t.Stop(ctx, db.StopParams{Organization: t.Org, ID: in.Stop})
-		if err != nil {
+		if _, err := t.LiftStop(ctx, db.LiftStopParams{Organization: t.Org, ID: in.Stop, LiftedAt: store.Micro(t.Now), LiftedBy: by.ID}); err != nil {
 			return purser.StopInfo{}, err
 		}
 		revoked, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Scope: s.Scope, Target: s.Target, At: s.At, Now: store.Micro(t.Now)})
@@ -595,6 +591,15 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		}
 		return out, o.tell(ctx, t, notice.Resume(out, o.nameOf(ctx, t.Queries, t.Org, by)))
 	})
+}
+
+// standing is a stop that is in force.
+func standing(ctx context.Context, q *db.Queries, org, id string) (db.Stop, error) {
+	s, err := q.Stop(ctx, db.StopParams{Organization: org, ID: id})
+	if missing(err) || err == nil && s.LiftedAt != 0 {
+		err = purser.Errorf(purser.NotFound, "no stop %q is in force", id).WithHint("purser status")
+	}
+	return s, err
 }
 
 // background runs f until the office closes.

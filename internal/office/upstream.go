@@ -205,13 +205,13 @@ func (o *Office) newcomer(ctx context.Context, t *store.Turn, in Upstream, no fu
 func (o *Office) FirstPasskey(ctx context.Context, by purser.Actor, in purser.FirstPasskey) (purser.PasskeyLink, error) {
 	link := "" // shown once: the kept answer of the key does not have it
 	out, err := once(ctx, o, by, "first_passkey", in, func(t *store.Turn) (purser.PasskeyLink, error) {
+		person, err := member(ctx, t.Queries, t.Org, in.Person)
+		if err != nil {
+			return purser.PasskeyLink{}, err
+		}
 		signed, err := o.signed(ctx, t, by, "first_passkey", in, in.Act)
 		if err != nil {
 			return purser.PasskeyLink{}, o.refuseAct(t, by, "first_passkey", in.Person, err)
-		}
-		person, err := member(ctx, t, in.Person)
-		if err != nil {
-			return purser.PasskeyLink{}, err
 		}
 		shown, err := o.showPerson(ctx, t.Queries, person)
 		if err != nil {
