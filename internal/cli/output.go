@@ -184,7 +184,7 @@ func (s *session) fail(ctx context.Context, command string, err error) int {
 // because it is the person's own machine.
 func describe(ctx context.Context, err error) problem {
 	var child *exec.ExitError // the terminal's ctrl-C reaches children too
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.As(err, &child)) {
+	if errors.Is(err, errQuit) || ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.As(err, &child)) {
 		return problem{Code: "interrupted", Class: purser.ClassRetry, Detail: "interrupted", Exit: 130}
 	}
 	var full *unwritten

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"reflect"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -53,27 +55,37 @@ func (t *Terminal) Line(ctx context.Context, prompt string) (string, error) {
 func (t *Terminal) Note(text string) { fmt.Fprintln(t.out, visible(text)) }
 
 // Secret asks without echo, and only when there is none any more: what is pasted as soon
-// as it is asked for would be shown. An interruption gives the terminal its echo back.
+// as it is asked for would be shown. Whatever ends the program gives the terminal its
+// echo back first: also ctrl-\, which elsewhere shows where the program is.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	state, err := term.GetState(int(t.in.Fd()))
 	if err != nil {
 		return nil, fmt.Errorf("asking on the terminal: %w", err)
 	}
 	defer func() { _ = term.Restore(int(t.in.Fd()), state) }()
+	asking, heard := signal.NotifyContext(ctx, syscall.SIGQUIT, syscall.SIGABRT)
+	defer heard()
 	read, asked := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(asked)
 		t.silent(state, read)
 		fmt.Fprint(t.out, visible(prompt))
 	}()
-	secret, err := typing(ctx, func() ([]byte, error) {
+	secret, err := typing(asking, func() ([]byte, error) {
 		defer close(read)
 		return term.ReadPassword(int(t.in.Fd()))
 	})
+	if asking.Err() != nil && ctx.Err() == nil {
+		err = errQuit
+	}
 	<-asked
 	fmt.Fprintln(t.out)
 	return secret, err
 }
+
+// errQuit ends what asked for a secret when the person, or the system, ended the program
+// by a signal that interrupts nothing else.
+var errQuit = errors.New("the program was ended while it asked")
 
 // silent waits until the terminal is another than before, which reading a secret makes it
 // first of all; or until it was read; or for a moment, where it was silent before.
