@@ -197,11 +197,16 @@ func stopped(s purser.StopInfo) string {
 	return s.Scope + " " + s.Target
 }
 
-// Resume tells that a stop was lifted.
-func Resume(s purser.StopInfo, by string) Notice {
+// Resume tells that a stop was lifted, and why what it covered spends nothing all the
+// same, if it does not.
+func Resume(s purser.StopInfo, by, hindered string) Notice {
+	subject := fmt.Sprintf("Resumed: %s may spend again", stopped(s))
+	if hindered != "" {
+		subject = fmt.Sprintf("Lifted: the stop of %s, which spends nothing all the same: %s", stopped(s), hindered)
+	}
 	return Notice{
 		Kind: Resumed, Mark: string(Resumed) + "/" + s.ID, About: s.ID,
-		Subject: fmt.Sprintf("Resumed: %s may spend again", stopped(s)),
+		Subject: subject,
 		Facts:   []Fact{{"By", by, true}, {"Was stopped for", s.Reason, true}},
 	}
 }

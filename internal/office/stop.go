@@ -589,8 +589,44 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		if err != nil {
 			return out, err
 		}
-		return out, o.tell(ctx, t, notice.Resume(out, o.nameOf(ctx, t.Queries, t.Org, by)))
+		why, err := o.spendsNothing(ctx, t, s)
+		if err != nil {
+			return out, err
+		}
+		return out, o.tell(ctx, t, notice.Resume(out, o.nameOf(ctx, t.Queries, t.Org, by), why))
 	})
+}
+
+// spendsNothing says what else keeps from spending what a stop covered that was lifted.
+func (o *Office) spendsNothing(ctx context.Context, t *store.Turn, s db.Stop) (string, error) {
+	path := guard.Path{Organization: t.Org}
+	switch s.Scope {
+	case purser.ScopeProject:
+		path.Project = s.Target
+	case purser.ScopeProvider:
+		path.Provider = s.Target
+	case purser.ScopeAgent:
+		path.Agent = s.Target
+		if agent, err := t.Agent(ctx, db.AgentParams{Organization: t.Org, ID: s.Target}); err != nil || agent.RevokedAt != 0 {
+			return "it was revoked", err
+		}
+	case purser.ScopeRun:
+		run, err := t.Run(ctx, db.RunParams{Organization: t.Org, ID: s.Target})
+		switch {
+		case err != nil:
+			return "", err
+		case run.EndedAt != 0:
+			return "it has ended", nil
+		case store.Micro(t.Now) >= run.ExpiresAt:
+			return "its time is over", nil
+		}
+		path = guardPath(run, "")
+	}
+	stops, err := o.stopsInForce(ctx, t.Queries, t.Org)
+	if slices.ContainsFunc(stops, func(other purser.StopInfo) bool { return path.Covered(other.Scope, other.Target) }) {
+		return "another stop is in force", err
+	}
+	return "", err
 }
 
 // standing is a stop that is in force.

@@ -128,8 +128,38 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 		h.resume(stop)
-		h.one(b, notice.Resumed)
+		if m := h.one(b, notice.Resumed); !strings.HasSuffix(m.Subject, " may spend again") {
+			t.Errorf("%q", m.Subject)
+		}
 	})
+	for _, c := range []struct {
+		scope, why string
+		meanwhile  func(*house, purser.Run)
+	}{
+		{"run", "it has ended", func(h *house, run purser.Run) { must[purser.Run](h, h.owner, "end_run", purser.RunRef{Run: run.ID}) }},
+		{"run", "its time is over", func(h *house, _ purser.Run) { h.later(3 * time.Hour) }},
+		{"agent", "it was revoked", func(h *house, run purser.Run) {
+			must[purser.AgentInfo](h, h.owner, "revoke_agent", purser.AgentRef{Agent: run.Agent})
+		}},
+		{"run", "another stop is in force", func(h *house, run purser.Run) {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "agent", ID: run.Agent})
+		}},
+		{"project", "another stop is in force", func(h *house, _ purser.Run) {
+			must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization"})
+		}},
+	} {
+		t.Run("the end of a stop of what spends nothing all the same: "+c.scope+", "+c.why, func(t *testing.T) {
+			h, b := told(t, file(t))
+			run, _ := h.run(1500)
+			target := map[string]string{"run": run.ID, "agent": run.Agent, "project": h.project.ID}[c.scope]
+			stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: c.scope, ID: target})
+			c.meanwhile(h, run)
+			h.resume(stop)
+			if m := h.one(b, notice.Resumed); !strings.HasSuffix(m.Subject, c.why) || strings.Contains(m.Subject, "may spend") {
+				t.Errorf("%q", m.Subject)
+			}
+		})
+	}
 	t.Run("a renewal, and one that was refused", func(t *testing.T) {
 		h, _, s := subscribed(t, file(t))
 		b := &box{}
