@@ -148,7 +148,7 @@ func (d *draft) unlink(ctx context.Context, p Provider) error {
 		}
 		return err
 	}
-	if err := d.o.unused(ctx, d.q, p.Name, ""); err != nil {
+	if err := d.o.unused(ctx, d.q, d.by.Organization, p.Name, ""); err != nil {
 		return err
 	}
 	n := len(d.terms.Steps) + 1
@@ -167,8 +167,8 @@ func (d *draft) unlink(ctx context.Context, p Provider) error {
 
 // unused refuses to forget an account that something still needs; order is the one
 // that forgets it.
-func (o *Office) unused(ctx context.Context, q *db.Queries, provider, order string) error {
-	busy, err := q.ProviderInUse(ctx, db.ProviderInUseParams{Provider: provider, Beside: order})
+func (o *Office) unused(ctx context.Context, q *db.Queries, org, provider, order string) error {
+	busy, err := q.ProviderInUse(ctx, db.ProviderInUseParams{Organization: org, Provider: provider, Beside: order})
 	if err == nil && busy > 0 {
 		err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges; without the account they cannot be managed", provider).
 			WithHint("purser status")
@@ -189,7 +189,7 @@ func (o *Office) hindered(ctx context.Context, t *store.Turn, b begun) (*purser.
 		}
 		return nil, err
 	case purser.UnlinkStep:
-		err := o.unused(ctx, t.Queries, b.step.Provider, b.order.ID)
+		err := o.unused(ctx, t.Queries, t.Org, b.step.Provider, b.order.ID)
 		var no *purser.Error
 		if asCoded(err, &no) {
 			return no, nil

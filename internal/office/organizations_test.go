@@ -48,6 +48,58 @@ func (h *house) neighbour(n int) purser.Actor {
 	return by
 }
 
+// A provider is everybody's on a server: who needs it no more does not take it away from
+// another organization, hears nothing of that, and forgets an account of its own.
+func TestAProviderStaysWhileAnotherOrganizationNeedsIt(t *testing.T) {
+	t.Parallel()
+	inTurn(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(1500)
+		h.link(agent)
+		h.sql("UPDATE resources SET state = 'removed'")
+		other := h.neighbour(1)
+		in := func(f func(*store.Turn) error) {
+			t.Helper()
+			if err := h.store.Turn(h.ctx, other.Organization, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		forget := func() error {
+			_, err := do[purser.Accepted](h, h.owner, "remove_provider", purser.ProviderRef{Provider: "local"})
+			return err
+		}
+		stays := func() {
+			t.Helper()
+			no := refused(t, forget(), purser.InvalidState)
+			for _, theirs := range []string{"Neighbour", other.Organization, "res_theirs", "their-site", "ord_theirs", "order", "resource", "charge"} {
+				if strings.Contains(no.Detail+no.Hint, theirs) {
+					t.Errorf("it tells %q: %q, %q", theirs, no.Detail, no.Hint)
+				}
+			}
+		}
+		in(func(u *store.Turn) error {
+			return u.InsertOrder(h.ctx, db.InsertOrderParams{Organization: u.Org, ID: "ord_theirs", Plan: "pln_theirs", Run: other.Run, Project: other.Project, Provider: "local", State: "unknown"})
+		})
+		stays()
+		must[purser.Plan](h, agent, "plan", purser.MakePlan{Steps: []purser.StepRequest{{Service: "local/", Unlink: true}}})
+		in(func(u *store.Turn) error {
+			if err := u.SettleOrder(h.ctx, db.SettleOrderParams{Organization: u.Org, ID: "ord_theirs", State: "live"}); err != nil {
+				return err
+			}
+			return u.InsertResource(h.ctx, db.InsertResourceParams{
+				Organization: u.Org, ID: "res_theirs", Project: other.Project, Env: "production", Name: "their-site", Provider: "local", Service: "hosting:static", State: "live", OrderID: "ord_theirs", Configuration: "{}", Access: []byte{},
+			})
+		})
+		stays()
+		in(func(u *store.Turn) error {
+			return u.SetResourceState(h.ctx, db.SetResourceStateParams{Organization: u.Org, ID: "res_theirs", State: "detached"})
+		})
+		if err := forget(); err != nil {
+			t.Errorf("nobody needs it any more: %v", explain(err))
+		}
+	})
+}
+
 // What waits in several organizations is decided in one commit. A row that the
 // database refuses in one, and one that is not there, fail nobody else.
 func TestSeveralOrganizationsAreDecidedInOneCommit(t *testing.T) {

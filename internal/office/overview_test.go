@@ -282,7 +282,7 @@ func TestAGrantsTokensAndAProvidersOrdersAreFoundByIndex(t *testing.T) {
 	h := open(t, sqlite(t))
 	how := map[string]string{}
 	h.watch(func(_ int64, statement string) error {
-		for _, name := range []string{"ProviderInUse", "RevokeTokensOfGrant"} {
+		for _, name := range []string{"ProviderInUse", "ProviderNeeded", "RevokeTokensOfGrant"} {
 			if strings.Contains(statement, "-- name: "+name+" ") {
 				how[name] = statement
 			}
@@ -290,7 +290,10 @@ func TestAGrantsTokensAndAProvidersOrdersAreFoundByIndex(t *testing.T) {
 		return nil
 	})
 	err := h.store.Write(h.ctx, func(q *db.Queries) error {
-		_, err := q.ProviderInUse(h.ctx, db.ProviderInUseParams{Provider: "local"})
+		_, err := q.ProviderInUse(h.ctx, db.ProviderInUseParams{Organization: h.owner.Organization, Provider: "local"})
+		if err == nil {
+			_, err = q.ProviderNeeded(h.ctx, db.ProviderNeededParams{Organization: h.owner.Organization, Provider: "local"})
+		}
 		if err == nil {
 			_, err = q.RevokeTokensOfGrant(h.ctx, db.RevokeTokensOfGrantParams{Organization: h.owner.Organization, GrantID: "none"})
 		}
@@ -300,7 +303,7 @@ func TestAGrantsTokensAndAProvidersOrdersAreFoundByIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, index := range map[string]string{"ProviderInUse": "orders_by_state", "RevokeTokensOfGrant": "tokens_by_run"} {
+	for name, index := range map[string]string{"ProviderInUse": "orders_by_state", "ProviderNeeded": "orders_by_state", "RevokeTokensOfGrant": "tokens_by_run"} {
 		if plan := h.explained(how[name]); !strings.Contains(plan, index) {
 			t.Errorf("%s: %s", name, plan)
 		}

@@ -38,9 +38,17 @@ func (o *Office) RemoveProvider(ctx context.Context, by purser.Actor, in purser.
 					WithHint("purser remove %s --detach|--retire|--destroy", r.ID)
 			}
 		}
-		busy, err := t.ProviderInUse(ctx, db.ProviderInUseParams{Provider: name})
+		busy, err := t.ProviderInUse(ctx, db.ProviderInUseParams{Organization: t.Org, Provider: name})
 		if err == nil && busy > 0 {
 			err = purser.Errorf(purser.InvalidState, "%s still has orders that are not settled, or recurring charges", name).WithHint("purser status")
+		}
+		if err != nil {
+			return purser.Accepted{}, err
+		}
+		// What others have there is not told: that it stays is all that this one may know.
+		needed, err := t.ProviderNeeded(ctx, db.ProviderNeededParams{Organization: t.Org, Provider: name})
+		if err == nil && needed > 0 {
+			err = purser.Errorf(purser.InvalidState, "%s stays: this server still needs it", name).WithHint("purser unlink %s forgets your own account there", name)
 		}
 		if err != nil {
 			return purser.Accepted{}, err

@@ -592,26 +592,50 @@ func (q *Queries) ProviderByKey(ctx context.Context, keyHash string) (Provider, 
 }
 
 const providerInUse = `-- name: ProviderInUse :one
-SELECT CAST(COALESCE(SUM(
-    (SELECT COUNT(*) FROM orders WHERE orders.organization = organizations.id AND orders.state IN ('placed', 'buying', 'unknown')
-      AND (orders.provider || '') = $1 AND orders.id <> $2)
-  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = organizations.id AND subscriptions.state IN ('active', 'payment_required')
-      AND subscriptions.provider = $1)), 0) AS BIGINT) AS busy
-FROM organizations
+SELECT CAST(
+    (SELECT COUNT(*) FROM orders WHERE orders.organization = $1 AND orders.state IN ('placed', 'buying', 'unknown')
+      AND (orders.provider || '') = $2 AND orders.id <> $3)
+  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = $1 AND subscriptions.state IN ('active', 'payment_required')
+      AND subscriptions.provider = $2) AS BIGINT) AS busy
 `
 
 type ProviderInUseParams struct {
-	Provider string
-	Beside   string
+	Organization string
+	Provider     string
+	Beside       string
 }
 
-// ProviderInUse counts what still needs a provider, in every organization, beside one order.
-// Each organization's is found by its state: what is settled is most of all.
+// ProviderInUse counts what an organization still needs a provider for, beside one order.
+// It is found by its state: what is settled is most of all.
 func (q *Queries) ProviderInUse(ctx context.Context, arg ProviderInUseParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, providerInUse, arg.Provider, arg.Beside)
+	row := q.db.QueryRowContext(ctx, providerInUse, arg.Organization, arg.Provider, arg.Beside)
 	var busy int64
 	err := row.Scan(&busy)
 	return busy, err
+}
+
+const providerNeeded = `-- name: ProviderNeeded :one
+SELECT CAST(COALESCE(SUM(
+    (SELECT COUNT(*) FROM orders WHERE orders.organization = organizations.id AND orders.state IN ('placed', 'buying', 'unknown')
+      AND (orders.provider || '') = $1)
+  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = organizations.id AND subscriptions.state IN ('active', 'payment_required')
+      AND subscriptions.provider = $1)
+  + (SELECT COUNT(*) FROM resources WHERE resources.organization = organizations.id AND resources.state NOT IN ('removed', 'detached')
+      AND resources.provider = $1)), 0) AS BIGINT) AS needed
+FROM organizations WHERE organizations.id <> $2
+`
+
+type ProviderNeededParams struct {
+	Provider     string
+	Organization string
+}
+
+// ProviderNeeded counts what the other organizations have or wait for at a provider.
+func (q *Queries) ProviderNeeded(ctx context.Context, arg ProviderNeededParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, providerNeeded, arg.Provider, arg.Organization)
+	var needed int64
+	err := row.Scan(&needed)
+	return needed, err
 }
 
 const providers = `-- name: Providers :many

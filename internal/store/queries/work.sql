@@ -120,11 +120,21 @@ UPDATE providers SET conformance = $2, conformance_detail = $3 WHERE name = $1;
 DELETE FROM connections WHERE organization = $1 AND provider = $2;
 
 -- name: ProviderInUse :one
--- ProviderInUse counts what still needs a provider, in every organization, beside one order.
--- Each organization's is found by its state: what is settled is most of all.
+-- ProviderInUse counts what an organization still needs a provider for, beside one order.
+-- It is found by its state: what is settled is most of all.
+SELECT CAST(
+    (SELECT COUNT(*) FROM orders WHERE orders.organization = sqlc.arg(organization) AND orders.state IN ('placed', 'buying', 'unknown')
+      AND (orders.provider || '') = sqlc.arg(provider) AND orders.id <> sqlc.arg(beside))
+  + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = sqlc.arg(organization) AND subscriptions.state IN ('active', 'payment_required')
+      AND subscriptions.provider = sqlc.arg(provider)) AS BIGINT) AS busy;
+
+-- name: ProviderNeeded :one
+-- ProviderNeeded counts what the other organizations have or wait for at a provider.
 SELECT CAST(COALESCE(SUM(
     (SELECT COUNT(*) FROM orders WHERE orders.organization = organizations.id AND orders.state IN ('placed', 'buying', 'unknown')
-      AND (orders.provider || '') = sqlc.arg(provider) AND orders.id <> sqlc.arg(beside))
+      AND (orders.provider || '') = sqlc.arg(provider))
   + (SELECT COUNT(*) FROM subscriptions WHERE subscriptions.organization = organizations.id AND subscriptions.state IN ('active', 'payment_required')
-      AND subscriptions.provider = sqlc.arg(provider))), 0) AS BIGINT) AS busy
-FROM organizations;
+      AND subscriptions.provider = sqlc.arg(provider))
+  + (SELECT COUNT(*) FROM resources WHERE resources.organization = organizations.id AND resources.state NOT IN ('removed', 'detached')
+      AND resources.provider = sqlc.arg(provider))), 0) AS BIGINT) AS needed
+FROM organizations WHERE organizations.id <> sqlc.arg(organization);
