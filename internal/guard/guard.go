@@ -95,10 +95,15 @@ func (Stops) Forbids(sp Spend) *purser.Error {
 	return nil
 }
 
-// StoppedBy is the refusal that a stop makes. One that is not stored yet has no name.
+// StoppedBy is the refusal that a stop makes, also of what was before one that was lifted.
+// One that is not stored yet has no name.
 func StoppedBy(s purser.StopInfo) *purser.Error {
 	if s.ID == "" {
 		return purser.Errorf(purser.Stopped, "%s %s is being stopped", s.Scope, s.Target).WithHint("a person can lift it, once it is in force: purser resume")
+	}
+	if s.LiftedAt != nil {
+		return purser.Errorf(purser.Stopped, "a stop of %s %s came, and was lifted since: %s", s.Scope, s.Target, s.Reason).
+			WithHint("what was before a stop is not revived: make a new plan")
 	}
 	return purser.Errorf(purser.Stopped, "%s %s is stopped: %s", s.Scope, s.Target, s.Reason).
 		WithHint("a person can lift it: purser resume %s", s.ID)

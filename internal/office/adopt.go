@@ -181,22 +181,31 @@ func (o *Office) unused(ctx context.Context, q *db.Queries, org, provider, order
 func (o *Office) hindered(ctx context.Context, t *store.Turn, b begun) (*purser.Error, error) {
 	switch b.step.Kind {
 	case purser.AdoptStep:
-		known, err := t.ResourcesOfProvider(ctx, db.ResourcesOfProviderParams{Organization: t.Org, Provider: b.step.Provider})
-		for _, r := range known {
-			if held(r, b.step.Provider, b.step.ProviderID) {
-				return heldAlready(r), nil
-			}
-		}
-		return nil, err
+		return refusal(o.unheld(ctx, t, b.step.Provider, b.step.ProviderID))
 	case purser.UnlinkStep:
-		err := o.unused(ctx, t.Queries, t.Org, b.step.Provider, b.order.ID)
-		var no *purser.Error
-		if asCoded(err, &no) {
-			return no, nil
-		}
-		return nil, err
+		return refusal(o.unused(ctx, t.Queries, t.Org, b.step.Provider, b.order.ID))
 	}
 	return nil, nil
+}
+
+// unheld refuses what is at a provider and is one of our resources already.
+func (o *Office) unheld(ctx context.Context, t *store.Turn, provider, id string) error {
+	known, err := t.ResourcesOfProvider(ctx, db.ResourcesOfProviderParams{Organization: t.Org, Provider: provider})
+	for _, r := range known {
+		if held(r, provider, id) {
+			return heldAlready(r)
+		}
+	}
+	return err
+}
+
+// refusal takes a no apart from a fault, which says nothing of what was asked.
+func refusal(err error) (*purser.Error, error) {
+	var no *purser.Error
+	if asCoded(err, &no) {
+		return no, nil
+	}
+	return nil, err
 }
 
 func (o *Office) unlinked(ctx context.Context, t *store.Turn, b begun) error {

@@ -273,11 +273,16 @@ func (o *Office) voidBy(ctx context.Context, q *db.Queries, plan db.Plan, stops 
 	for _, s := range since {
 		for _, p := range paths {
 			if p.Covered(s.Scope, s.Target) {
-				return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason}), nil
+				return wasStopped(s), nil
 			}
 		}
 	}
 	return nil, nil
+}
+
+// wasStopped is the refusal of what was before a stop.
+func wasStopped(s db.Stop) *purser.Error {
+	return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason, LiftedAt: store.TimeOrNil(s.LiftedAt)})
 }
 
 // walk makes sure that this process works on a plan, and returns what is closed

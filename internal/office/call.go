@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -200,7 +201,16 @@ func (o *Office) resend(ctx context.Context, p Provider, order db.Order) (app.Re
 		return app.Resource{}, false, nil
 	}
 	return app.Resource{}, false, purser.Errorf(purser.OutcomeUnknown, "%s cannot look an order up, and has not proved that a repeat is safe", p.Name).
-		WithHint("look at %s yourself, then: purser resolve %s --outcome failed", p.Name, order.ID)
+		WithHint("%s", lookYourself(order))
+}
+
+// lookYourself is what a person does about an order that nobody here can tell about.
+func lookYourself(order db.Order) string {
+	there := "--outcome live --found ID, or "
+	if purser.StepKind(order.Kind) != purser.ServiceStep {
+		there = ""
+	}
+	return fmt.Sprintf("look at %s yourself, then: purser resolve %s %s--outcome failed", order.Provider, order.ID, there)
 }
 
 func unknownOutcome(provider string, cause error) *purser.Error {
@@ -330,6 +340,7 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 	}
 	// Without a look-up, that nothing was found says only that a repeat is safe.
 	sure := step.Kind == purser.ServiceStep && p.Manifest.Can(app.CapFind)
+	blind := step.Kind == purser.ServiceStep && !sure
 	connection, access, err := o.access(calling, order.Organization, &p)
 	if err != nil {
 		return order, nil // not now: it stays unknown
@@ -338,6 +349,8 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 	switch {
 	case ctx.Err() != nil:
 		return order, ctx.Err()
+	case purser.CodeOf(err) == purser.OutcomeUnknown && blind:
+		return o.toPerson(ctx, b, asError(err))
 	case purser.CodeOf(err) == purser.OutcomeUnknown:
 		return order, nil
 	case err != nil:
@@ -346,14 +359,33 @@ func (o *Office) lookUp(ctx context.Context, plan db.Plan, step purser.PlanStep,
 		return o.settle(ctx, b, sold{resource: r, connect: connection.ID}, nil)
 	case order.Attempts < tries && o.Now().Sub(store.Time(order.CreatedAt)) < retryWindow:
 		if sure {
+			b.unfinished = catalog.Plain(r.ID, 128)
 			return o.again(ctx, b, purser.OrderPlaced)
 		}
 		return o.again(ctx, b, purser.OrderBuying)
+	case blind: // it may be there: a person decides
+		return o.toPerson(ctx, b, purser.Errorf(purser.OutcomeUnknown, "%s cannot look an order up, and it is not sent again", p.Name).WithHint("%s", lookYourself(order)))
 	case !sure:
-		return order, nil // it may be there: a person decides
+		return order, nil // the change may come still
 	}
-	return o.settle(ctx, b, sold{missing: true}, purser.Errorf(purser.ProviderDown, "%s has nothing under this order: it was not bought", p.Name).
-		WithHint("make a new plan"))
+	nothing := purser.Errorf(purser.ProviderDown, "%s has nothing under this order: it was not bought", p.Name)
+	if r.ID != "" {
+		nothing.Detail = p.Name + notFinished(catalog.Plain(r.ID, 128))
+	}
+	return o.settle(ctx, b, sold{missing: true}, nothing.WithHint("make a new plan"))
+}
+
+// toPerson leaves an unknown order to a person, and lets it say why.
+func (o *Office) toPerson(ctx context.Context, b begun, why *purser.Error) (db.Order, error) {
+	if toJSON(why) == b.order.Error {
+		return b.order, nil // without a turn: it is looked at again and again
+	}
+	return o.settle(ctx, b, sold{}, why)
+}
+
+// notFinished says of a provider what a look-up found.
+func notFinished(id string) string {
+	return fmt.Sprintf(" began it and has not finished it (its id: %s)", id)
 }
 
 // patience is how long a step whose answer was lost waits for its next attempt:
@@ -367,7 +399,8 @@ func patience(attempts int64) time.Duration {
 
 // again lets an unknown order be begun once more: as one that was only placed,
 // when there is nothing of it, or as one whose call is out. The latter stays
-// unknown when it may not begin, and so does what was charged.
+// unknown when it may not begin, and so does what was charged: that is told, since a
+// person decides it then.
 func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.Order, error) {
 	err := o.turn(ctx, b.order.Organization, func(t *store.Turn) error {
 		order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: b.order.ID})
@@ -384,7 +417,15 @@ func (o *Office) again(ctx context.Context, b begun, as purser.OrderState) (db.O
 			return err
 		}
 		if as == purser.OrderBuying || charged(h) {
-			if no, err := o.mayBegin(ctx, t, plan, order); err != nil || no != nil {
+			no, err := o.mayBegin(ctx, t, plan, order)
+			switch {
+			case err != nil || no != nil && no.Code.Info().Class == purser.ClassRetry:
+				return err
+			case no != nil:
+				if b.unfinished != "" {
+					no.Detail = order.Provider + notFinished(b.unfinished) + "; " + no.Detail
+				}
+				b.order, err = o.doubted(ctx, t, order, doubt(order, h, no).WithHint("%s", lookYourself(order)))
 				return err
 			}
 		}

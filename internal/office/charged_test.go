@@ -205,6 +205,146 @@ func TestAPlanThatEndsDoesNotCallAChargedOrderFailed(t *testing.T) {
 	h.inDoubt(plan)
 }
 
+// What was charged and may not be sent again, because a stop came, is for a person to end:
+// each place says so, under the stop and after it, and each of their words is taken.
+func TestAStopLeavesWhatWasChargedToAPerson(t *testing.T) {
+	manyHouses(t)
+	t.Parallel()
+	complete := func(r app.Resource) app.Resource {
+		r.ID = "" // whoever is asked for it by its identifier need not repeat it (APP 17.3)
+		return r
+	}
+	interrupted := func(r app.Resource) app.Resource {
+		return app.Resource{ID: r.ID, ServiceID: r.ServiceID, Status: app.StatusError, Error: &app.Problem{Code: app.CodeInterrupted, Message: "begun"}}
+	}
+	for _, tt := range []struct {
+		name    string
+		blind   bool
+		has     func(app.Resource) app.Resource // nil: nothing
+		says    string
+		resolve purser.Resolve
+		code    purser.Code
+		state   purser.OrderState
+	}{
+		{"nothing is there", false, nil, "", purser.Resolve{Outcome: "failed"}, "", purser.OrderFailed},
+		{"nothing is there, and a person is wrong", false, nil, "", purser.Resolve{Outcome: "live", Found: "r_none"}, purser.ProviderFailure, purser.OrderUnknown},
+		{"it is interrupted", false, interrupted, "began it and has not finished it (its id: r_", purser.Resolve{Outcome: "failed"}, "", purser.OrderFailed},
+		{"it is interrupted, and its provider gives the money back", false, interrupted, "began it", purser.Resolve{}, "", purser.OrderFailed},
+		{"it is interrupted, and a person is wrong", false, interrupted, "began it and has not finished it (its id: r_", purser.Resolve{Outcome: "live", Found: "r_"}, purser.ProviderFailure, purser.OrderUnknown},
+		{"it cannot be looked up, and is there", true, complete, "", purser.Resolve{Outcome: "live", Found: "r_"}, "", purser.OrderLive},
+		{"it cannot be looked up, and a person names another of ours", true, complete, "", purser.Resolve{Outcome: "live", Found: "ours"}, purser.AlreadyExists, purser.OrderUnknown},
+		{"it cannot be looked up, and is not there", true, nil, "", purser.Resolve{Outcome: "failed"}, "", purser.OrderFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, aDB(t), func(h *house) {
+				if tt.blind {
+					h.wire = strings.Replace(manifest, `"resources:find",`, "", 1)
+				}
+			})
+			var charge string
+			h.seller.pay = func(_ context.Context, token, order string, amount int64) error {
+				out, err := h.charge(atLocal, purser.Charge{Token: token, AmountMinor: amount, Currency: "USD", IdempotencyKey: order})
+				charge = out.ID
+				return err
+			}
+			_, agent := h.run(5000)
+			h.link(agent)
+			h.sql("UPDATE providers SET conformance = 'passed 2026-11-01'")
+			plan := h.planned(agent, domain("superseal.club"))
+			var stop purser.StopInfo
+			answer := app.Resource{Status: app.StatusError}
+			h.seller.create = func(c create) (app.Resource, error) {
+				r, _ := c.work()
+				if tt.has != nil {
+					answer = tt.has(r)
+				}
+				stop = must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "provider", ID: "local", Reason: "look first"})
+				return app.Resource{}, errLost
+			}
+			h.seller.find = func(func() (app.Resource, bool, error)) (app.Resource, bool, error) {
+				return answer, answer.ID != "", nil
+			}
+			h.seller.get = func(app.Resource) (app.Resource, error) { return answer, nil }
+			_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+			told := func(when string) purser.Order {
+				t.Helper()
+				h.inDoubt(plan)
+				order := h.order(plan)
+				for _, word := range []string{"charged 12.00 USD", "stop", tt.says} {
+					if !strings.Contains(order.Error.Detail, word) {
+						t.Errorf("%s the order says %q, not %q", when, order.Error.Detail, word)
+					}
+				}
+				if !strings.Contains(order.Error.Hint, "purser resolve "+order.ID+" --outcome ") {
+					t.Errorf("%s its hint is %q", when, order.Error.Hint)
+				}
+				if said := h.shown(plan.ID).Error; said == nil || said.Detail != order.Error.Detail {
+					t.Errorf("%s the plan says %v", when, said)
+				}
+				return order
+			}
+			if order := told("under the stop"); len(stop.Open) != 1 || stop.Open[0].Order != order.ID {
+				t.Errorf("the stop lists %+v as open", stop.Open)
+			}
+			h.resume(stop)
+			order := told("after it")
+			if !strings.Contains(order.Error.Detail, "lifted since") {
+				t.Errorf("after it the order says %q", order.Error.Detail)
+			}
+			if tt.resolve.Outcome == "" {
+				h.refund(charge)
+				if order = h.ended(plan); order.State != tt.state || order.Captured.Amount != 0 || order.Held.Amount != 0 {
+					t.Errorf("the order is %s with %s held and %s captured", order.State, order.Held, order.Captured)
+				}
+				return
+			}
+			in := tt.resolve
+			in.Order = order.ID
+			switch in.Found {
+			case "r_":
+				in.Found += order.ID
+			case "ours":
+				in.Found = must[purser.List[purser.Resource]](h, h.owner, "list_resources", purser.ListResources{}).Items[0].ProviderID
+			}
+			in.Act = h.sign("resolve", in)
+			_, err := do[purser.Order](h, h.owner, "resolve", in)
+			if err != nil || tt.code != "" {
+				refused(t, err, tt.code)
+			}
+			if order = h.order(plan); order.State != tt.state || order.Captured.Amount != 1200 || order.State != purser.OrderUnknown && order.Held.Amount != 0 {
+				t.Errorf("the order is %s with %s held and %s captured", order.State, order.Held, order.Captured)
+			}
+			if tt.state == purser.OrderUnknown {
+				return
+			}
+			if last := h.ended(plan); last.State != tt.state {
+				t.Errorf("the plan's order is %s", last.State)
+			}
+			if tt.state == purser.OrderLive {
+				kept := must[purser.Resource](h, h.owner, "show_resource", purser.ResourceRef{Resource: order.Resource})
+				if kept.ProviderID != in.Found {
+					t.Errorf("it is kept as %q", kept.ProviderID)
+				}
+				return
+			}
+			// What nothing came of is the provider's to give back, also after the person's word.
+			h.refund(charge)
+			if order = h.order(plan); order.State != purser.OrderFailed || order.Captured.Amount != 0 {
+				t.Errorf("given back, the order is %s with %s captured", order.State, order.Captured)
+			}
+		})
+	}
+}
+
+// refund gives a charge of 12.00 back, as its provider does.
+func (h *house) refund(charge string) {
+	h.t.Helper()
+	if _, err := h.ops["refund"].Do(h.ctx, atLocal, purser.RefundCharge{Charge: charge, AmountMinor: 1200, IdempotencyKey: "back"}); err != nil {
+		h.t.Fatal(explain(err))
+	}
+}
+
 // order is the last order of a plan.
 func (h *house) order(plan purser.Plan) purser.Order {
 	h.t.Helper()

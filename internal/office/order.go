@@ -340,6 +340,8 @@ type begun struct {
 	plan  db.Plan
 	step  purser.PlanStep
 	token seal.Secret // payment token; empty when nothing is to be paid
+
+	unfinished string // what a look-up found begun at the provider, and not finished
 }
 
 // attempt begins the order, calls the provider and settles.
@@ -452,7 +454,7 @@ func (o *Office) mayBegin(ctx context.Context, t *store.Turn, plan db.Plan, orde
 	}
 	for _, s := range since {
 		if sp.Path.Covered(s.Scope, s.Target) {
-			return guard.StoppedBy(purser.StopInfo{ID: s.ID, Scope: s.Scope, Target: s.Target, Reason: s.Reason}), nil
+			return wasStopped(s), nil
 		}
 	}
 	return planOpen(t, plan), nil

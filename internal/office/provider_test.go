@@ -326,6 +326,9 @@ func TestWithoutALookUpAnUnknownOrderWaitsForAPerson(t *testing.T) {
 			if n := len(h.records()); n > records+1 {
 				t.Errorf("%d records more while nothing happened", n-records)
 			}
+			if e := h.order(plan).Error; !strings.Contains(e.Detail, "cannot look an order up") || !strings.Contains(e.Hint, "purser resolve "+order.ID) {
+				t.Errorf("it says %s, and to type %q", e.Detail, e.Hint)
+			}
 			in := purser.Resolve{Order: order.ID, Outcome: "failed"}
 			_, err = do[purser.Order](h, h.owner, "resolve", in)
 			refused(t, err, purser.NeedsPerson)

@@ -274,6 +274,9 @@ func (o *Office) Resolve(ctx context.Context, by purser.Actor, in purser.Resolve
 		t.Record(r)
 		b.order = order
 		if outcome == purser.OrderLive {
+			if err := o.unheld(ctx, t, order.Provider, in.Found); err != nil {
+				return purser.Order{}, err
+			}
 			err = o.settleLive(ctx, t, b, found)
 		} else {
 			err = o.settleFailed(ctx, t, b, sold{}, purser.Errorf(purser.ProviderFailure, "a person said that nothing came of it"))
@@ -326,5 +329,6 @@ func (o *Office) resolving(ctx context.Context, by purser.Actor, in purser.Resol
 	if found.resource, err = o.Seller.Get(ctx, p, access, in.Found); err == nil {
 		err = check(b, found.resource)
 	}
+	found.resource.ID = in.Found // which an answer need not repeat
 	return b, found, err
 }

@@ -134,16 +134,17 @@ func doubt(order db.Order, h db.Hold, why *purser.Error) *purser.Error {
 	if charged(h) {
 		took := purser.Money{Amount: h.Captured - h.Refunded, Currency: h.Currency}
 		return purser.Errorf(purser.OutcomeUnknown, "%s charged %s, and then: %s", order.Provider, took, why.Detail).
-			WithHint("look at %s yourself, then: purser resolve %s --outcome live --found ID, or --outcome failed", order.Provider, order.ID).WithCause(why)
+			WithHint("%s", lookYourself(order)).WithCause(why)
 	}
 	return purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost, and then: %s", order.Provider, why.Detail).WithHint("it is looked up; purser status")
 }
 
 // settleUnknown keeps the money held: it may be gone. An order that is unknown already
-// stays so, and no walk records that anew.
+// stays so, and no walk records that anew; it only says what is known of it by now.
 func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, order db.Order, r audit.Record, why *purser.Error) error {
 	if purser.OrderState(order.State) == purser.OrderUnknown {
-		return nil
+		_, err := o.doubted(ctx, t, order, why)
+		return err
 	}
 	r.Outcome, r.Detail = audit.Unknown, merge(r.Detail, "code", string(why.Code))
 	t.Record(r)
@@ -153,6 +154,19 @@ func (o *Office) settleUnknown(ctx context.Context, t *store.Turn, order db.Orde
 	return t.SettleOrder(ctx, db.SettleOrderParams{
 		Organization: t.Org, ID: order.ID, State: string(purser.OrderUnknown), Resource: order.Resource, Error: toJSON(why), UpdatedAt: store.Micro(t.Now),
 	})
+}
+
+// doubted lets an order that stays unknown say why it does.
+func (o *Office) doubted(ctx context.Context, t *store.Turn, order db.Order, why *purser.Error) (db.Order, error) {
+	text := toJSON(why)
+	if text == order.Error {
+		return order, nil
+	}
+	err := t.SettleOrder(ctx, db.SettleOrderParams{
+		Organization: t.Org, ID: order.ID, State: order.State, Resource: order.Resource, Error: text, UpdatedAt: store.Micro(t.Now),
+	})
+	order.Error = text
+	return order, err
 }
 
 func (o *Office) settleFailed(ctx context.Context, t *store.Turn, b begun, s sold, coded *purser.Error) error {
