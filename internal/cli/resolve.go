@@ -13,7 +13,7 @@ func (s *session) resolve() *cobra.Command {
 	cmd := s.changing(&cobra.Command{
 		Use: "resolve ORDER --outcome live|failed", Short: "Say what became of an order that nobody can look up; asks for your signature", Args: needs("ORDER"),
 		Long: "Say what became of an order whose answer was lost at a provider that cannot be asked. Look at the provider first.\n" +
-			"live: it is there, under the identifier that --found names. failed: nothing is there, and the money is given back.",
+			"live: it is there, under the identifier that --found names. failed: nothing came of it; what is still held goes back, and what was charged is the provider's to give back.",
 		Example: "  purser resolve ord_01jd... --outcome failed",
 	})
 	cmd.Flags().StringVar(&in.Outcome, "outcome", "", "live or failed")

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -97,4 +98,9 @@ func showOrders(p *page, list []purser.Order) {
 		rows = append(rows, []string{o.ID, o.What, string(o.State), o.Held.String(), o.Captured.String(), o.Resource, why})
 	}
 	p.table([]string{"ORDER", "WHAT", "STATE", "HELD", "SPENT", "RESOURCE", "WHY"}, rows)
+	for _, o := range list {
+		if o.State == purser.OrderUnknown && o.Error != nil && strings.Contains(o.Error.Hint, "purser resolve ") { // a person ends it
+			p.line("%s: %s", o.ID, o.Error.Hint)
+		}
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/a-h/templ"
+
 	"github.com/purser-dev/purser"
 )
 
@@ -357,5 +359,25 @@ func TestThePageOfARunTellsThatItIsPaused(t *testing.T) {
 			t.Errorf("paused, %v: %s", paused, page.String())
 		}
 		run.Paused = nil
+	}
+}
+
+// What is left to a person says what to do, wherever it is shown; all else is looked up.
+func TestAnOrderThatAPersonEndsSaysHow(t *testing.T) {
+	order := func(hint string) purser.Order {
+		return purser.Order{State: purser.OrderUnknown, Error: purser.Errorf(purser.OutcomeUnknown, "a stop came").WithHint("%s", hint)}
+	}
+	v, todo := &visit{zone: time.UTC}, "look there, then: purser resolve ord_1 --outcome failed"
+	for hint, want := range map[string]bool{todo: true, "purser status": false} {
+		plan := purser.Plan{State: purser.PlanApplying, Orders: []purser.Order{order(hint)}, Error: order(hint).Error}
+		for name, part := range map[string]templ.Component{"plan": planState(v, plan, nil), "run": stepsPart(v, []step{{order: order(hint)}})} {
+			var page strings.Builder
+			if err := part.Render(t.Context(), &page); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(page.String(), todo) != want || !strings.Contains(page.String(), "a stop came") || strings.Contains(page.String(), "is being bought now") {
+				t.Errorf("the %s, with the hint %q: %s", name, hint, page.String())
+			}
+		}
 	}
 }
