@@ -176,19 +176,38 @@ func (s *session) withKey(tool *mcp.Tool, arguments json.RawMessage) (key string
 	if json.Unmarshal(text, &given) != nil {
 		return "", arguments, nil // the server says what is wrong with it
 	}
-	if _, has := given[member]; has {
-		_ = json.Unmarshal(given[member], &key) // as said
+	value, has := given[member]
+	none := string(value) == "null" // as models say that they leave it out
+	if has && !none {
+		_ = json.Unmarshal(value, &key) // as said
 		return key, arguments, nil
 	}
 	if key, err = purser.NewID(purser.PrefixKey, time.Now(), s.Random); err != nil {
 		return "", nil, err
 	}
 	// The text itself goes on, with what may be wrong in it: another would hide that.
+	if none {
+		return key, instead(text, member, `"`+key+`"`), nil
+	}
 	joint := ","
 	if len(given) == 0 {
 		joint = ""
 	}
 	return key, slices.Concat([]byte(`{"`+member+`":"`+key+`"`+joint), text[1:]), nil
+}
+
+// instead is the text of an object with another value of a member that it has.
+func instead(object []byte, member, value string) []byte {
+	r, old := json.NewDecoder(bytes.NewReader(object)), json.RawMessage{}
+	_, _ = r.Token() // none of it fails: it was read before
+	for r.More() {
+		name, _ := r.Token()
+		_ = r.Decode(&old)
+		if end := int(r.InputOffset()); name == member {
+			return slices.Concat(object[:end-len(old)], []byte(value), object[end:])
+		}
+	}
+	return object
 }
 
 // unheard says what it means that a call got no answer of the server; nil: it got one. key
@@ -204,7 +223,11 @@ func (s *session) unheard(err error, key string) *purser.Error {
 	case errors.As(err, &coded):
 		return coded
 	case key == "" || errors.As(err, &dial) && dial.Op == "dial":
-		return purser.Errorf(purser.Unavailable, "no Purser server answers at %s", s.address()).WithHint("call it again, under the same key, when it is up: purser up")
+		again := "call it again"
+		if key != "" {
+			again += ", under the same key,"
+		}
+		return purser.Errorf(purser.Unavailable, "no Purser server answers at %s", s.address()).WithHint("%s when it is up: purser up", again)
 	}
 	return purser.Errorf(purser.OutcomeUnknown, "the answer of %s was lost", s.address()).
 		WithHint("the same call with this idempotency_key tells what became of it, and does nothing twice")

@@ -151,6 +151,12 @@ func TestThePipeSaysUnderWhichKeyALostCallGoesOn(t *testing.T) {
 	if got := refused(3, "charge_usage", `{"idempotency_key":"mine",`+charge[1:]); got.Code != purser.OutcomeUnknown || got.Key != "mine" {
 		t.Errorf("under a key of its own: %+v", got)
 	}
+	// Some models say null for what they leave out.
+	for id, arguments := range map[int]string{12: `{"idempotency_key": null ,` + charge[1:], 13: charge[:len(charge)-1] + `,"idempotency_key":null}`} {
+		if got := refused(id, "charge_usage", arguments); got.Code != purser.OutcomeUnknown || !purser.ValidKey(got.Key) {
+			t.Errorf("under no key in %s: %+v", arguments, got)
+		}
+	}
 	if got := refused(4, "status", `{}`); got.Code != purser.Unavailable || got.Key != "" || got.Hint == "" {
 		t.Errorf("a question: %+v", got)
 	}
@@ -162,6 +168,10 @@ func TestThePipeSaysUnderWhichKeyALostCallGoesOn(t *testing.T) {
 	p.send(`{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"charge_usage","arguments":{"amount_minor":1,"amount_minor":2}}}`)
 	if line := p.hear(`"id":6`); !strings.Contains(line, "stands twice") {
 		t.Errorf("a member twice: %s", line)
+	}
+	p.send(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"charge_usage","arguments":{"labels":[null],"idempotency_key":null}}}`)
+	if line := p.hear(`"id":7`); !strings.Contains(line, "labels[0]") || !strings.Contains(line, `"idempotency_key":"key_`) {
+		t.Errorf("under no key: %s", line)
 	}
 	p.close()
 }
