@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,6 +185,14 @@ func (s *Store) openPostgres(ctx context.Context, url string) (err error) {
 	if err != nil {
 		_, why, _ := strings.Cut(err.Error(), "`: ") // before it is the URL
 		return purser.Errorf(purser.InvalidRequest, "the database's URL cannot be used: %s", why).WithHint("%s", correctDatabase).WithCause(err)
+	}
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return line{conn}, nil
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["application_name"] = "purser"
@@ -415,7 +424,33 @@ func Away(err error) bool {
 		return slices.Contains(awayLite, lite.Code()&0xff)
 	}
 	var dialled *pgconn.ConnectError
-	return errors.As(err, &dialled) || errors.Is(err, driver.ErrBadConn)
+	var cut *brokenLine
+	return errors.As(err, &dialled) || errors.As(err, &cut) || pgconn.SafeToRetry(err) || errors.Is(err, driver.ErrBadConn)
+}
+
+// line is a connection to PostgreSQL, whose errors say that it was one: nobody else's that
+// breaks is taken for the database's.
+type line struct{ net.Conn }
+
+type brokenLine struct{ error }
+
+func (b *brokenLine) Unwrap() error { return b.error }
+
+func (l line) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	return n, onLine(err)
+}
+
+func (l line) Write(b []byte) (int, error) {
+	n, err := l.Conn.Write(b)
+	return n, onLine(err)
+}
+
+func onLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &brokenLine{err}
 }
 
 // What says so: connection exception, transaction rollback, insufficient resources, the
