@@ -150,7 +150,7 @@ func (h *house) watch(f func(tx int64, statement string) error) {
 // start opens the office over the database as it is.
 func (h *house) start() {
 	h.t.Helper()
-	s, err := store.Open(context.WithoutCancel(h.ctx), store.Config{Database: h.db, Now: h.now, Trace: h.traced})
+	s, err := store.Open(context.WithoutCancel(h.ctx), store.Config{Database: h.db, Now: h.now, Trace: h.traced, BatchTime: time.Hour})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/store"
@@ -222,10 +223,19 @@ func TestOneWhoWaitsForATurnKeepsNobodyWaiting(t *testing.T) {
 			defer other.Close()
 			inTurn, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 			go func() {
-				ended <- other.Turn(context.WithoutCancel(h.ctx), held.Organization, func(*store.Turn) error {
+				ctx := context.WithoutCancel(h.ctx)
+				ended <- other.Turn(ctx, held.Organization, func(turn *store.Turn) error {
 					close(inTurn)
-					<-goOn
-					return nil
+					for { // PostgreSQL ends a turn in which nothing is asked for five seconds
+						select {
+						case <-goOn:
+							return nil
+						case <-time.After(100 * time.Millisecond):
+							if _, err := turn.Organization(ctx, turn.Org); err != nil {
+								return err
+							}
+						}
+					}
 				})
 			}()
 			<-inTurn

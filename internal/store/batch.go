@@ -44,7 +44,7 @@ func (s *Store) batch(ctx context.Context, wait bool, orgs []string, load []Stmt
 		return err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.batchTime)
 	defer cancel()
 	conn, err := s.batches.Conn(ctx)
 	if err != nil {
@@ -133,8 +133,8 @@ func (s *Store) takeTurns(wait bool, orgs []string, found *[]turnRow) (all []Stm
 	return all
 }
 
-// batchTimeout is how long a batch may wait for the database.
-const batchTimeout = 30 * time.Second
+// batchTime is how long a batch may wait for the database.
+const batchTime = 30 * time.Second
 
 func (s *Store) beginText() string {
 	if s.dialect == SQLite {

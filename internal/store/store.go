@@ -2,6 +2,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -41,7 +42,10 @@ type Config struct {
 	// turn comes first (RULES 19), and to die there: an error is as if the
 	// connection had been lost at that point.
 	Trace func(tx int64, statement string) error
-	Log   *slog.Logger
+	// BatchTime is how long a batch may wait for the database; left out, half a minute.
+	// A test that holds one takes as long as its machine needs.
+	BatchTime time.Duration
+	Log       *slog.Logger
 }
 
 // Store is an open database.
@@ -51,6 +55,7 @@ type Store struct {
 	dialect        string
 	now            func() time.Time
 	trace          func(tx int64, statement string) error
+	batchTime      time.Duration
 	log            *slog.Logger
 
 	mu  sync.Mutex
@@ -90,7 +95,7 @@ const (
 // the installation's own log. A database that is newer than the program is
 // newer_database.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{now: cfg.Now, trace: cfg.Trace, log: cfg.Log, dialect: SQLite}
+	s := &Store{now: cfg.Now, trace: cfg.Trace, batchTime: cmp.Or(cfg.BatchTime, batchTime), log: cfg.Log, dialect: SQLite}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
