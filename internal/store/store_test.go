@@ -339,8 +339,9 @@ func TestWhatCannotWriteIsNotReady(t *testing.T) {
 	eachDB(t, func(t *testing.T, database string) {
 		var turns, later atomic.Int64
 		var full atomic.Bool
+		began := time.Now() // the clock stands still, but for later
 		s := open(t, Config{
-			Database: database, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+			Database: database, Now: func() time.Time { return began.Add(time.Duration(later.Load())) },
 			Trace: func(_ int64, statement string) error {
 				if strings.HasPrefix(statement, "UPDATE organizations SET turn") {
 					turns.Add(1)
@@ -391,7 +392,7 @@ func TestWhoAsksWhetherItIsReadyWaitsForNoOther(t *testing.T) {
 			return nil
 		}})
 		slow.Store(true)
-		first := make(chan error, 1)
+		asked, first := time.Now(), make(chan error, 1)
 		go func() { first <- s.Ready(t.Context()) }()
 		<-begun
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -403,15 +404,17 @@ func TestWhoAsksWhetherItIsReadyWaitsForNoOther(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the second is told %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the second waits on after its deadline")
 		}
 		close(goOn)
-		if err := <-first; err != nil {
+		switch err := <-first; {
+		case err == nil:
+			if err := s.Ready(t.Context()); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		case time.Since(asked) < readyMost: // after which it gives up
 			t.Errorf("the first is told %v", err)
-		}
-		if err := s.Ready(t.Context()); err != nil {
-			t.Errorf("afterwards: %v", err)
 		}
 	})
 }
