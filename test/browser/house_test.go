@@ -35,11 +35,14 @@ func serve(t *testing.T, settings ...any) (url, setUp string) {
 	flags := map[string]any{"listen": "127.0.0.1:0", "cloud.enabled": false}
 	options := server.Options{Version: "test", Log: slog.New(slog.DiscardHandler)}
 	for i := 0; i < len(settings); i += 2 {
-		if settings[i] == "listener" {
+		switch name := settings[i].(string); name {
+		case "listener":
 			options.Listener = settings[i+1].(net.Listener)
-			continue
+		case "now":
+			options.Now = settings[i+1].(func() time.Time)
+		default:
+			flags[name] = settings[i+1]
 		}
-		flags[settings[i].(string)] = settings[i+1]
 	}
 	cfg, err := config.Load(config.Sources{Environ: []string{"HOME=" + t.TempDir()}, Flags: flags})
 	if err != nil {
