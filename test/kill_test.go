@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/app"
@@ -154,12 +155,19 @@ func TestALateChargeIsRefused(t *testing.T) {
 	g := h.wire.hold(before, "POST", rail, "hosting:pro")
 	h.applying(t, plan.ID)
 	g.wait(t)
+	held := time.Now()
 	kill(t, h.server)
 	h.restartServer(t)
 	h.begun(t, plan.ID, 2, 2)
+	patient := time.Since(held) < 24*time.Second // after 25 a seller gives a charge up
 	g.let(true)
 	g.done(t)
 	plan = h.ends(t, plan.ID)
+	if !patient && plan.State == purser.PlanDone { // and is asked again, with a token that lives
+		h.bought(t, plan)
+		h.settled(t)
+		return
+	}
 	order := plan.Orders[1]
 	if plan.State != purser.PlanFailed || order.State != purser.OrderFailed || order.Captured.Amount != 0 {
 		t.Errorf("the plan is %s, its order %s with %v captured; want both failed and nothing captured", plan.State, order.State, order.Captured)

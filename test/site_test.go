@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -88,10 +89,10 @@ func (v *voyage) up(t *testing.T) (u upFile) {
 	return u
 }
 
-// interrupt is a ctrl-C: the signal reaches the whole group.
+// interrupt is a ctrl-C: the signal reaches the whole group, unless it has ended by itself.
 func (v *voyage) interrupt(t *testing.T) int {
 	t.Helper()
-	if err := syscall.Kill(-v.Pid(), syscall.SIGINT); err != nil {
+	if err := syscall.Kill(-v.Pid(), syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Fatal(err)
 	}
 	return v.exit()
