@@ -310,7 +310,9 @@ func TestAStopLeavesWhatWasChargedToAPerson(t *testing.T) {
 			in.Act = h.sign("resolve", in)
 			_, err := do[purser.Order](h, h.owner, "resolve", in)
 			if err != nil || tt.code != "" {
-				refused(t, err, tt.code)
+				if no := refused(t, err, tt.code); tt.code == purser.ProviderFailure && !strings.Contains(no.Hint, "purser resolve "+order.ID+" --outcome failed") {
+					t.Errorf("who is wrong is told %q", no.Hint)
+				}
 			}
 			if order = h.order(plan); order.State != tt.state || order.Captured.Amount != 1200 || order.State != purser.OrderUnknown && order.Held.Amount != 0 {
 				t.Errorf("the order is %s with %s held and %s captured", order.State, order.Held, order.Captured)

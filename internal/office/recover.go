@@ -327,7 +327,10 @@ func (o *Office) resolving(ctx context.Context, by purser.Actor, in purser.Resol
 	}
 	found = sold{connect: connection.ID}
 	if found.resource, err = o.Seller.Get(ctx, p, access, in.Found); err == nil {
-		err = check(b, found.resource)
+		var no *purser.Error
+		if err = check(b, found.resource); asCoded(err, &no) && no.Hint == "" {
+			err = no.WithHint("where that is not what was bought, or is not finished any more: purser resolve %s --outcome failed", order.ID)
+		}
 	}
 	found.resource.ID = in.Found // which an answer need not repeat
 	return b, found, err
