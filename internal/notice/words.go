@@ -272,6 +272,22 @@ func UnknownHold(o Order) Notice {
 	}
 }
 
+// StillUnknown tells the same of an order or a hold again, which is so for that many days.
+func StillUnknown(n Notice, days int) Notice {
+	n.Mark = MarkOfUnknown(n.About, days)
+	after := "a day"
+	if days > 1 {
+		after = fmt.Sprintf("%d days", days)
+	}
+	n.Subject = fmt.Sprintf("After %s still: %s", after, n.Subject)
+	return n
+}
+
+// MarkOfUnknown is the mark under which StillUnknown tells of an order or a hold.
+func MarkOfUnknown(about string, days int) string {
+	return fmt.Sprintf("%s/%s/%d", OrderUnknown, about, days)
+}
+
 // Mismatch tells that a provider handed over something else, or answered for
 // somebody else, than was asked.
 func Mismatch(o Order, no *purser.Error) Notice {

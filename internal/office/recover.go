@@ -147,12 +147,12 @@ func (o *Office) Due(ctx context.Context) error {
 }
 
 // Errands does what nobody waits for: resources whose grace is over, holds of runs that
-// were ended, old catalogs, old notices. It is called each minute or so, which is how often a
+// were ended, what stays unknown, old catalogs, old notices. It is called each minute or so, which is how often a
 // provider that fails is asked again.
 func (o *Office) Errands(ctx context.Context) error {
 	return errors.Join(o.eachOrganization(ctx, func(org string) error {
 		return errors.Join(o.removals(ctx, org), o.overdue(ctx, org))
-	}), o.refreshCatalogs(ctx), o.prune(ctx))
+	}), o.alarm(ctx), o.refreshCatalogs(ctx), o.prune(ctx))
 }
 
 func (o *Office) eachOrganization(ctx context.Context, f func(org string) error) error {

@@ -2,7 +2,9 @@ package office
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/purser-dev/purser"
 	"github.com/purser-dev/purser/internal/catalog"
@@ -155,4 +157,56 @@ func (o *Office) remind(ctx context.Context, org string) error {
 		}
 		return nil
 	})
+}
+
+// alarmEvery is how often people are told again of what stays unknown (SPEND.md section 2).
+const alarmEvery = 24 * time.Hour
+
+// alarm tells again of each order and hold of which nobody knows, once a day for as long as
+// it is so: its money is held, and a person may be all that can end it.
+func (o *Office) alarm(ctx context.Context) error {
+	before := store.Micro(o.Now().Add(-alarmEvery))
+	orders, err := o.Store.Read().OrdersLongUnknown(ctx, before)
+	if err != nil {
+		return fmt.Errorf("listing orders that stay unknown: %w", err)
+	}
+	holds, err := o.Store.Read().HoldsLongUnknown(ctx, before)
+	if err != nil {
+		return fmt.Errorf("listing holds that stay unknown: %w", err)
+	}
+	var all error
+	for _, r := range orders {
+		all = errors.Join(all, o.alarmOf(ctx, r.Organization, r.ID, r.Since, o.stillUnknown))
+	}
+	for _, r := range holds {
+		all = errors.Join(all, o.alarmOf(ctx, r.Organization, r.ID, r.Since, o.stillUnknownHold))
+	}
+	return all
+}
+
+// alarmOf tells of one, unless this day's is told; again is its turn.
+func (o *Office) alarmOf(ctx context.Context, org, id string, since int64, again func(ctx context.Context, t *store.Turn, id string, days int) error) error {
+	days := int(o.Now().Sub(store.Time(since)) / alarmEvery)
+	_, err := o.Store.Read().NoticeOfMark(ctx, db.NoticeOfMarkParams{Organization: org, Mark: notice.MarkOfUnknown(id, days)})
+	if !missing(err) {
+		return err
+	}
+	return o.turn(ctx, org, func(t *store.Turn) error { return again(ctx, t, id, days) })
+}
+
+func (o *Office) stillUnknown(ctx context.Context, t *store.Turn, id string, days int) error {
+	order, err := t.Order(ctx, db.OrderParams{Organization: t.Org, ID: id})
+	if err != nil || purser.OrderState(order.State) != purser.OrderUnknown {
+		return err
+	}
+	return o.tellOrder(ctx, t, order, func(n notice.Order) notice.Notice { return notice.StillUnknown(notice.Unknown(n), days) })
+}
+
+func (o *Office) stillUnknownHold(ctx context.Context, t *store.Turn, id string, days int) error {
+	h, err := t.Hold(ctx, db.HoldParams{Organization: t.Org, ID: id})
+	if err != nil || h.State != purser.HoldUnknown {
+		return err
+	}
+	n := notice.Order{ID: h.ID, Provider: h.Provider, Project: h.Project, Run: h.Run, Held: purser.Money{Amount: left(h), Currency: h.Currency}}
+	return o.tell(ctx, t, notice.StillUnknown(notice.UnknownHold(n), days))
 }

@@ -198,7 +198,7 @@ func TestEachOtherKindIsToldOnce(t *testing.T) {
 		_, agent := h.run(1000)
 		hold := must[purser.Hold](h, agent, "place_hold", holdOf(300))
 		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: hold.ID})
-		h.sql("UPDATE holds SET expires_at = 1 WHERE id = $1", hold.ID)
+		h.sql("UPDATE holds SET expires_at = $2 WHERE id = $1", hold.ID, h.now().UnixMicro())
 		for range 3 {
 			h.tick()
 		}
@@ -536,4 +536,64 @@ func TestPeopleChooseWhatTheyAreTold(t *testing.T) {
 	refused(t, err, purser.Forbidden)
 	_, err = do[purser.Notices](h, agent, "list_notices", purser.Page{})
 	refused(t, err, purser.Forbidden)
+}
+
+// SPEND.md section 2: an unknown outcome has an alarm of its age.
+func TestWhatStaysUnknownIsToldOnceADay(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h, b := told(t, database)
+		_, agent := h.run(3000)
+		h.seller.create = func(c create) (app.Resource, error) {
+			_, _ = c.work()
+			return app.Resource{}, errLost
+		}
+		h.seller.find = func(func() (app.Resource, bool, error)) (app.Resource, bool, error) {
+			return app.Resource{}, false, errLost
+		}
+		plan := h.planned(agent, domain("superseal.club"))
+		_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
+		order := h.order(plan)
+		hold := must[purser.Hold](h, agent, "place_hold", holdOf(300))
+		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: hold.ID})
+		h.later(hold.ExpiresAt.Sub(h.now()) + time.Second) // hours
+		times := func(days int) {
+			t.Helper()
+			for range 2 {
+				h.tick()
+				h.send()
+			}
+			h.restart()
+			h.tick()
+			h.send()
+			var orders, holds []string
+			for _, m := range b.of(notice.OrderUnknown) {
+				switch m.About {
+				case order.ID:
+					orders = append(orders, m.Subject)
+				case hold.ID:
+					holds = append(holds, m.Subject)
+				}
+			}
+			for _, told := range [][]string{orders, holds} {
+				if len(told) != 1+days || days > 0 && !strings.HasPrefix(told[days], "After ") {
+					t.Errorf("after %d days it was told: %q", days, told)
+				}
+			}
+		}
+		times(0)
+		h.later(24 * time.Hour)
+		times(1)
+		h.later(24 * time.Hour)
+		times(2)
+		in := purser.ResolveHold{Hold: hold.ID}
+		in.Act = h.sign("resolve_hold", in)
+		must[purser.Hold](h, h.owner, "resolve_hold", in)
+		h.later(24 * time.Hour)
+		h.tick()
+		h.send()
+		if last := b.of(notice.OrderUnknown); last[len(last)-1].About != order.ID {
+			t.Errorf("what is resolved is told: %+v", last[len(last)-1])
+		}
+	})
 }

@@ -119,6 +119,42 @@ func (q *Queries) HoldsAtStop(ctx context.Context, arg HoldsAtStopParams) ([]Hol
 	return items, nil
 }
 
+const holdsLongUnknown = `-- name: HoldsLongUnknown :many
+SELECT h.organization, h.id, h.expires_at AS since FROM organizations o JOIN holds h ON h.organization = o.id
+WHERE h.state IN ('held', 'begun', 'unknown') AND h.state = 'unknown' AND h.principal <> '' AND h.expires_at <= CAST($1 AS BIGINT)
+`
+
+type HoldsLongUnknownRow struct {
+	Organization string
+	ID           string
+	Since        int64
+}
+
+// HoldsLongUnknown are those of every organization of which nobody knows, and whose time was over by then. The states stand
+// as in the partial index.
+func (q *Queries) HoldsLongUnknown(ctx context.Context, before int64) ([]HoldsLongUnknownRow, error) {
+	rows, err := q.db.QueryContext(ctx, holdsLongUnknown, before)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []HoldsLongUnknownRow{}
+	for rows.Next() {
+		var i HoldsLongUnknownRow
+		if err := rows.Scan(&i.Organization, &i.ID, &i.Since); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertPlatform = `-- name: InsertPlatform :exec
 INSERT INTO platforms (organization, id, name, person, created_at) VALUES ($1, $2, $3, $4, $5)
 `

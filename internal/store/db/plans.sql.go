@@ -710,6 +710,41 @@ func (q *Queries) OrdersAtStop(ctx context.Context, organization string) ([]Orde
 	return items, nil
 }
 
+const ordersLongUnknown = `-- name: OrdersLongUnknown :many
+SELECT orders.organization, orders.id, orders.created_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
+WHERE orders.state = 'unknown' AND orders.created_at <= CAST($1 AS BIGINT)
+`
+
+type OrdersLongUnknownRow struct {
+	Organization string
+	ID           string
+	Since        int64
+}
+
+// OrdersLongUnknown are those of every organization of which nobody knows, and that are as old; each found by its state.
+func (q *Queries) OrdersLongUnknown(ctx context.Context, before int64) ([]OrdersLongUnknownRow, error) {
+	rows, err := q.db.QueryContext(ctx, ordersLongUnknown, before)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OrdersLongUnknownRow{}
+	for rows.Next() {
+		var i OrdersLongUnknownRow
+		if err := rows.Scan(&i.Organization, &i.ID, &i.Since); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ordersOfPlan = `-- name: OrdersOfPlan :many
 SELECT orders.organization, orders.id, orders.plan, orders.step, orders.run, orders.project, orders.env, orders.agent, orders.provider, orders.kind, orders.what, orders.target, orders.currency, orders.amount, orders.state, orders.hold, orders.resource, orders.quote, orders.attempts, orders.lease_until, orders.begun_at, orders.epoch, orders.error, orders.created_at, orders.updated_at, holds.organization, holds.id, holds.order_id, holds.subscription, holds.run, holds.project, holds.provider, holds.category, holds.currency, holds.amount, holds.captured, holds.released, holds.refunded, holds.state, holds.epoch, holds.begun_at, holds.expires_at, holds.windows, holds.seq, holds.created_at, holds.principal, holds.agent, holds.kind, holds.target, holds.overrun, holds.returned FROM orders JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
 WHERE orders.organization = $1 AND orders.plan = $2 ORDER BY orders.step

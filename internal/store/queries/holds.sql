@@ -15,6 +15,12 @@ SELECT h.* FROM holds h WHERE h.organization = $1 AND h.principal <> '' AND h.st
     OR EXISTS (SELECT 1 FROM runs r WHERE r.organization = h.organization AND r.id = h.run AND r.ended_at <> 0))))
 ORDER BY h.expires_at, h.id LIMIT sqlc.arg(row_limit);
 
+-- name: HoldsLongUnknown :many
+-- HoldsLongUnknown are those of every organization of which nobody knows, and whose time was over by then. The states stand
+-- as in the partial index.
+SELECT h.organization, h.id, h.expires_at AS since FROM organizations o JOIN holds h ON h.organization = o.id
+WHERE h.state IN ('held', 'begun', 'unknown') AND h.state = 'unknown' AND h.principal <> '' AND h.expires_at <= CAST(sqlc.arg(before) AS BIGINT);
+
 -- name: HoldsAtStop :many
 -- HoldsAtStop are the holds of a scope without an order that are not over, those whose effect began first.
 SELECT * FROM holds WHERE organization = $1 AND state IN ('held', 'begun', 'unknown') AND principal <> ''

@@ -66,6 +66,11 @@ SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND a
 -- Sorted by a value that no index has, so that the index of states finds them.
 SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '');
 
+-- name: OrdersLongUnknown :many
+-- OrdersLongUnknown are those of every organization of which nobody knows, and that are as old; each found by its state.
+SELECT orders.organization, orders.id, orders.created_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
+WHERE orders.state = 'unknown' AND orders.created_at <= CAST(sqlc.arg(before) AS BIGINT);
+
 -- name: OrdersAtStop :many
 -- OrdersAtStop are the orders that are not settled, with their holds; found as those are.
 SELECT sqlc.embed(orders), sqlc.embed(holds) FROM orders LEFT JOIN holds ON holds.organization = orders.organization AND holds.id = orders.hold
