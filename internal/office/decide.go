@@ -247,6 +247,8 @@ func (o *Office) explainBatch(org string, err error) error {
 		o.Log.Error("the books would not add up; the organization is stopped", "organization", org, "error", err, "cause", errors.Unwrap(err))
 		o.background(func(ctx context.Context) { o.standStill(ctx, org) })
 		return err
+	case purser.CodeOf(err) == purser.NewerDatabase:
+		return err
 	case store.OneRow(err):
 		return err // internal: the row that this program wrote does not fit its own schema
 	}

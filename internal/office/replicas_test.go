@@ -195,3 +195,37 @@ func TestClocksThatDifferLetNoTwoCallsOfAnOrderOut(t *testing.T) {
 		})
 	}
 }
+
+// A server that still runs when a newer one has brought the database forward does not know
+// what it would decide from. It decides nothing more and says why, but for a stop.
+func TestAnOldServerOnANewerDatabaseDecidesNothingButAStop(t *testing.T) {
+	t.Parallel()
+	eachDB(t, func(t *testing.T, database string) {
+		h := open(t, database)
+		_, agent := h.run(1500)
+		h.link(agent)
+		hold := purser.PlaceHold{Provider: "models", AmountMinor: 5, Currency: "USD"}
+		held := must[purser.Hold](h, agent, "place_hold", hold)
+		if err := h.o.Ready(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.sql("INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)")
+		h.later(time.Minute) // what was ready a moment ago is not asked again
+		for name, in := range map[string]any{
+			"place_hold": hold, "begin_hold": purser.BeginHold{Hold: held.ID}, "release_hold": purser.HoldRef{Hold: held.ID},
+			"plan": purser.MakePlan{Steps: []purser.StepRequest{domain("other.club")}},
+		} {
+			_, err := do[any](h, agent, name, in)
+			if no := refused(t, err, purser.NewerDatabase); no != nil && !strings.Contains(no.Hint, "newer program") {
+				t.Errorf("%s: %q", name, no.Hint)
+			}
+		}
+		if err := h.o.Ready(h.ctx); purser.CodeOf(err) != purser.NewerDatabase {
+			t.Errorf("it calls itself ready: %v", err)
+		}
+		if stop := must[purser.StopInfo](h, h.owner, "stop", purser.Stop{Scope: "organization"}); stop.Epoch == 0 {
+			t.Errorf("%+v", stop)
+		}
+		h.sql("DELETE FROM goose_db_version WHERE version_id = 9999")
+	})
+}

@@ -42,7 +42,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading migrations: %w", err)
 	}
-	if err := refuseNewer(ctx, p); err != nil {
+	if err := s.refuseNewer(ctx, p); err != nil {
 		return err
 	}
 	if _, err := p.Up(ctx); err != nil {
@@ -51,17 +51,23 @@ func (s *Store) migrate(ctx context.Context) error {
 	return nil
 }
 
-func refuseNewer(ctx context.Context, p *goose.Provider) error {
+// refuseNewer notes which schema this program knows, and refuses one that it does not. A
+// newer server may bring the database forward while this one runs: each turn looks again.
+func (s *Store) refuseNewer(ctx context.Context, p *goose.Provider) error {
 	current, err := p.GetDBVersion(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the database's version: %w", err)
 	}
 	sources := p.ListSources()
-	if known := sources[len(sources)-1].Version; current > known {
-		return purser.Errorf(purser.NewerDatabase, "the database has version %d, this program knows %d", current, known).
-			WithHint("use the newer program, or restore a backup made before it: purser backup restore FILE")
+	if s.schema = sources[len(sources)-1].Version; current > s.schema {
+		return newer(current, s.schema)
 	}
 	return nil
+}
+
+func newer(is, known int64) *purser.Error {
+	return purser.Errorf(purser.NewerDatabase, "the database has version %d, this program knows %d", is, known).
+		WithHint("use the newer program, or restore a backup made before it: purser backup restore FILE")
 }
 
 // lockAdvisory waits for the lock on a connection of its own. goose's locker

@@ -53,6 +53,7 @@ type Store struct {
 	writer, reader *sql.DB
 	questions      db.DBTX // the reader, as Read asks it
 	dialect        string
+	schema         int64 // the newest migration that this program knows
 	now            func() time.Time
 	trace          func(tx int64, statement string) error
 	batchTime      time.Duration

@@ -87,7 +87,8 @@ RETURNING ` + turnColumns
 const takeFreeTurns = `UPDATE organizations SET turn = turn + 1 WHERE id IN (SELECT id FROM organizations WHERE id = ANY($1::text[]) FOR UPDATE SKIP LOCKED)
 RETURNING ` + turnColumns
 
-const turnColumns = `id, seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT)`
+const turnColumns = `id, seq, epoch, clock, edge, timezone, CAST(CURRENT_TIMESTAMP AS TEXT),
+(SELECT version_id FROM goose_db_version ORDER BY id DESC LIMIT 1)`
 
 var (
 	insertAudit = insertInto("audit", "organization, seq, n, at, hashes, leaves", "tiiibb", "")
@@ -103,10 +104,11 @@ type turnRow struct {
 	seq, epoch, clock  int64
 	edge               []byte
 	zone, databaseTime string
+	schema             int64 // the newest migration that somebody made
 }
 
 func (r *turnRow) scan(scan func(...any) error) error {
-	return scan(&r.organization, &r.seq, &r.epoch, &r.clock, &r.edge, &r.zone, &r.databaseTime)
+	return scan(&r.organization, &r.seq, &r.epoch, &r.clock, &r.edge, &r.zone, &r.databaseTime, &r.schema)
 }
 
 func (s *Store) begin(ctx context.Context, tx db.DBTX, org string) (*Turn, error) {
@@ -163,6 +165,9 @@ func runOn(ctx context.Context, tx db.DBTX, stmt Stmt) error {
 
 // turnOf makes the turn of what its first statement gave.
 func (s *Store) turnOf(ctx context.Context, tx db.DBTX, asked time.Time, row turnRow) (*Turn, error) {
+	if row.schema > s.schema && !isUrgent(ctx) { // a stop is tried on whatever is there
+		return nil, newer(row.schema, s.schema)
+	}
 	zone, noZone := s.zone(row.zone)
 	queries := db.New(tx)
 	edge, err := audit.OpenEdge(row.seq, row.edge, &hashReader{ctx: ctx, q: queries, org: row.organization})
