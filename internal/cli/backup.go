@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/purser-dev/purser"
+	"github.com/purser-dev/purser/internal/audit"
 	"github.com/purser-dev/purser/internal/config"
 	"github.com/purser-dev/purser/internal/server"
 )
@@ -17,7 +18,7 @@ type copied struct {
 	File         string           `json:"file"`
 	Installation string           `json:"installation"`
 	Taken        time.Time        `json:"taken"`
-	Records      map[string]int64 `json:"records"` // by organization: the size of its log
+	Records      map[string]int64 `json:"records"` // by organization, and of the installation: the size of its log
 }
 
 func (s *session) backup() *cobra.Command {
@@ -56,7 +57,11 @@ func (s *session) backupCreate() *cobra.Command {
 		head, err := server.Backup(ctx, cfg, s.program(), path)
 		return copied{path, head.Installation, time.UnixMicro(head.At).UTC(), head.Seqs}, err
 	}, func(p *page, v copied) {
-		p.line("wrote %s (mode 600): installation %s, %d organizations", v.File, v.Installation, len(v.Records))
+		organizations := len(v.Records)
+		if _, own := v.Records[audit.Installation]; own { // its own log, which is no organization's
+			organizations--
+		}
+		p.line("wrote %s (mode 600): installation %s, organizations: %d", v.File, v.Installation, organizations)
 		p.line("keep the key file apart; without it the copy cannot be read")
 	})
 	return cmd
