@@ -95,7 +95,12 @@ func ready(o Office) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		if err := o.Ready(ctx); err != nil {
+		err := o.Ready(ctx)
+		if purser.CodeOf(err) == purser.NewerDatabase {
+			gate.ProblemStatus(w, r, err, http.StatusServiceUnavailable)
+			return
+		}
+		if err != nil {
 			gate.Problem(w, r, purser.Errorf(purser.Unavailable, "the database does not answer, or cannot write").WithCause(err))
 			return
 		}

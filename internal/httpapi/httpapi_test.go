@@ -510,6 +510,10 @@ func TestReadinessFollowsTheDatabaseAndHealthDoesNot(t *testing.T) {
 	if resp, body := ask(t, "GET", s.URL+"/readyz", ""); resp.StatusCode != 503 || strings.Contains(body, "hunter2") {
 		t.Errorf("readyz %d %s", resp.StatusCode, body)
 	}
+	o.Down = purser.Errorf(purser.NewerDatabase, "the database has version 24, this program knows 23")
+	if resp, body := ask(t, "GET", s.URL+"/readyz", ""); resp.StatusCode != 503 || !strings.Contains(body, "version 24") {
+		t.Errorf("readyz of an old server %d %s", resp.StatusCode, body)
+	}
 	o.Down = nil
 	c, _ := client.New(client.Config{URL: s.URL})
 	if err := c.Health(t.Context()); err != nil {
