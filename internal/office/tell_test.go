@@ -586,6 +586,11 @@ func TestWhatStaysUnknownIsToldOnceADay(t *testing.T) {
 		times(1)
 		h.later(24 * time.Hour)
 		times(2)
+		turns := h.ask("SELECT turn FROM organizations WHERE id = $1", h.owner.Organization)
+		h.tick()
+		if more := h.ask("SELECT turn FROM organizations WHERE id = $1", h.owner.Organization); more != turns {
+			t.Errorf("what was told takes %d turns more", more-turns)
+		}
 		in := purser.ResolveHold{Hold: hold.ID}
 		in.Act = h.sign("resolve_hold", in)
 		must[purser.Hold](h, h.owner, "resolve_hold", in)
