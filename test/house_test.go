@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -78,7 +80,7 @@ func (h *house) settle(t *testing.T, budget int64) {
 		}
 	})
 	h.writeSecrets(t)
-	code := h.startServer(t, free)
+	code := h.startServer(t, kept(t))
 	h.startCloud(t)
 	h.person, h.token = signUp(t, h.url, code)
 	if _, err := h.person.CreateProject(t.Context(), purser.CreateProject{Name: "voyage"}); err != nil {
@@ -166,12 +168,16 @@ func (h *house) startServer(t *testing.T, listen string) string {
 			URL   string `json:"url"`
 			Setup string `json:"setup_code"`
 		} `json:"data"`
+		Error struct{ Detail string }
 	}
 	args := []string{"up", "--json", "--until-eof", "--no-cloud", "--dir", filepath.Join(h.dir, "data"), "--listen", listen}
 	if h.database != "" {
 		args = append(args, "--database", h.database)
 	}
 	h.server = h.start(t, &said, args...)
+	if said.Data.URL == "" {
+		t.Fatalf("the server does not serve: %s", said.Error.Detail)
+	}
 	h.url = said.Data.URL
 	h.wire.mu.Lock()
 	h.wire.rail = h.url
@@ -237,6 +243,34 @@ func kill(t *testing.T, p *child.Process) {
 	}
 	<-p.Done()
 }
+
+// kept is an address that is still free when a killed server comes back to it: below
+// the ports that the kernel gives to whoever asks for any, and given to nobody twice.
+func kept(t *testing.T) string {
+	t.Helper()
+	const lowest = 10_000
+	var given int
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &given)
+	}
+	if err != nil || given < 2*lowest {
+		return free // there are none: elsewhere, any port must do
+	}
+	for {
+		port := lowest + rand.IntN(given-lowest)
+		if _, taken := ports.LoadOrStore(port, true); taken {
+			continue
+		}
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+}
+
+var ports sync.Map // those that kept gave
 
 // restartServer starts the killed server anew, at its old address.
 func (h *house) restartServer(t *testing.T) {

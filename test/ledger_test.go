@@ -97,6 +97,7 @@ func (l *ledger) begin(t *testing.T) {
 			t.Logf("what the server said last:\n%s", last(l.Said.String()))
 		}
 	})
+	l.Listen = kept(t)
 	code, err := l.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type House struct {
 	Dir      string // data folder
 	Database string // as `purser up --database` takes it
 	KeyFile  string // shared by the replicas of one database; empty: in Dir
+	Listen   string // where it listens; empty: on any free port, and there again
 	Said     *Said  // what its processes write to standard error
 
 	URL     string // http://localhost:PORT
@@ -45,7 +46,6 @@ type House struct {
 	Project string
 
 	process *child.Process
-	listen  string // where it listened first; it comes back there
 	secret  []byte // the passphrase, which nobody reads
 }
 
@@ -78,8 +78,8 @@ func (h *House) Start(ctx context.Context) (setup string, err error) {
 	if h.Said == nil {
 		h.Said = &Said{}
 	}
-	if h.listen == "" {
-		h.listen = "127.0.0.1:0"
+	if h.Listen == "" {
+		h.Listen = "127.0.0.1:0"
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -87,7 +87,7 @@ func (h *House) Start(ctx context.Context) (setup string, err error) {
 	}
 	defer read.Close()
 	cmd := exec.Command(h.Program, "up", "--json", "--until-eof", "--no-cloud", "--log-level", "warn",
-		"--dir", h.Dir, "--listen", h.listen, "--database", h.Database)
+		"--dir", h.Dir, "--listen", h.Listen, "--database", h.Database)
 	cmd.Env = []string{"HOME=" + h.Dir, "PATH=" + os.Getenv("PATH")}
 	if h.KeyFile != "" {
 		cmd.Env = append(cmd.Env, "PURSER_KEY_FILE="+h.KeyFile)
@@ -108,16 +108,20 @@ func (h *House) Start(ctx context.Context) (setup string, err error) {
 			URL   string `json:"url"`
 			Setup string `json:"setup_code"`
 		} `json:"data"`
+		Error struct{ Detail string }
 	}
-	if err := read.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		return "", errors.Join(err, p.Stop(0))
 	}
 	if err := json.NewDecoder(read).Decode(&said); err != nil {
 		_ = p.Stop(0) // why it did not start is what it said
 		return "", fmt.Errorf("the server did not become ready: %w: %s", err, h.Said)
 	}
+	if said.Data.URL == "" {
+		return "", errors.Join(fmt.Errorf("the server does not serve: %s", said.Error.Detail), p.Stop(0))
+	}
 	h.process, h.URL = p, said.Data.URL
-	h.listen = h.Address()
+	h.Listen = h.Address()
 	return said.Data.Setup, ctx.Err()
 }
 
