@@ -104,9 +104,9 @@ func (p *Postgres) URL(database string) string {
 // Socket is the path of the server's socket.
 func (p *Postgres) Socket() string { return filepath.Join(p.Dir, ".s.PGSQL.5432") }
 
-// Await returns when the server answers, within a minute.
+// Await returns when the server answers, within five minutes.
 func (p *Postgres) Await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
 		err := p.Do(ctx, "postgres", "SELECT 1")

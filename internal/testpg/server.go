@@ -69,7 +69,7 @@ func Start() (*Server, error) {
 		Scheme: "postgres", User: url.UserPassword("purser", password), Path: "/postgres",
 		RawQuery: url.Values{"host": {dir}}.Encode(),
 	}).String()
-	if err := s.await(dir, time.Now().Add(time.Minute)); err != nil {
+	if err := s.await(dir, time.Now().Add(5*time.Minute)); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
