@@ -33,7 +33,7 @@ demo: build ## show it: an agent puts a page live on a domain bought for it
 
 test: needs check vulnerabilities race ## install what is needed, then check and test everything
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
-	PURSER_REQUIRE=postgres,dig,curl,chromium,judges PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" .tools/withpg go test -timeout 60m ./...
+	PURSER_REQUIRE=postgres,dig,curl,chromium,judges PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" .tools/withpg go test -timeout 40m ./...
 
 needs: ## install the programs that tests need (Debian packages), if missing
 	@tools/needs.sh
@@ -61,7 +61,7 @@ vulnerabilities: .tools/govulncheck ## look for known vulnerabilities
 race: needs ## run the tests of the concurrent packages under the race detector, without the longest
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg
 	PURSER_REQUIRE=postgres PURSER_POSTGRES_BIN="$$(tools/needs.sh postgres-bin)" CGO_ENABLED=1 \
-		.tools/withpg go test -race -short -timeout 60m $(race)
+		.tools/withpg go test -race -short -timeout 40m $(race)
 
 soak: needs ## kill, pause, stop and cut at length what make test does in short
 	@mkdir -p .tools && go build -o .tools/withpg ./internal/testpg/withpg

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -244,33 +242,27 @@ func kill(t *testing.T, p *child.Process) {
 	<-p.Done()
 }
 
-// kept is an address that is still free when a killed server comes back to it: below
-// the ports that the kernel gives to whoever asks for any, and given to nobody twice.
+// kept is an address that is still free when a killed server comes back to it: a socket
+// that is bound and does not listen keeps the kernel from giving its port to anybody else.
 func kept(t *testing.T) string {
 	t.Helper()
-	const lowest = 10_000
-	var given int
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err == nil {
-		_, err = fmt.Sscan(string(text), &given)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err != nil || given < 2*lowest {
-		return free // there are none: elsewhere, any port must do
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
 	}
-	for {
-		port := lowest + rand.IntN(given-lowest)
-		if _, taken := ports.LoadOrStore(port, true); taken {
-			continue
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
 	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
-
-var ports sync.Map // those that kept gave
 
 // restartServer starts the killed server anew, at its old address.
 func (h *house) restartServer(t *testing.T) {
