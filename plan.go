@@ -1,6 +1,9 @@
 package purser
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Effect says what a step does and whether it can be undone.
 type Effect string
@@ -286,6 +289,15 @@ type Order struct {
 
 	// Questions are what the provider wants to know before it goes on; inform answers.
 	Questions []Question `json:"questions,omitempty"`
+}
+
+// ToResolve is what a person does about an order that only a person can end now; empty
+// where it is looked up still, or nothing is in doubt.
+func (o Order) ToResolve() string {
+	if o.State != OrderUnknown || o.Error == nil || !strings.Contains(o.Error.Hint, "purser resolve ") {
+		return ""
+	}
+	return o.Error.Hint
 }
 
 // OrderRef names an order.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -99,8 +98,8 @@ func showOrders(p *page, list []purser.Order) {
 	}
 	p.table([]string{"ORDER", "WHAT", "STATE", "HELD", "SPENT", "RESOURCE", "WHY"}, rows)
 	for _, o := range list {
-		if o.State == purser.OrderUnknown && o.Error != nil && strings.Contains(o.Error.Hint, "purser resolve ") { // a person ends it
-			p.line("%s: %s", o.ID, o.Error.Hint)
+		if next := o.ToResolve(); next != "" {
+			p.line("%s: %s", o.ID, next)
 		}
 	}
 }

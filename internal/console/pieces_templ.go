@@ -1096,7 +1096,7 @@ func orderTable(orders []purser.Order) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			if next := toResolve(o); next != "" {
+			if next := o.ToResolve(); next != "" {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 76, "<span class=\"block small\"><bdi>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err

@@ -697,7 +697,7 @@ func stepsPart(v *visit, steps []step) templ.Component {
 						return templ_7745c5c3_Err
 					}
 				}
-				if next := toResolve(s.order); next != "" {
+				if next := s.order.ToResolve(); next != "" {
 					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 62, "<span>· <bdi>")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

@@ -121,14 +121,6 @@ var tones = map[string]string{
 	"incompatible": "bad", "denied": "bad", "void": "bad", "cut": "bad",
 }
 
-// toResolve is what a person does about an order that is theirs to end.
-func toResolve(o purser.Order) string {
-	if o.State != purser.OrderUnknown || o.Error == nil || !strings.Contains(o.Error.Hint, "purser resolve ") {
-		return ""
-	}
-	return o.Error.Hint
-}
-
 func tone(state string) string { return tones[state] }
 
 // share is a part of a whole in hundredths, for the width of a bar.
