@@ -554,6 +554,7 @@ func TestWhatStaysUnknownIsToldOnceADay(t *testing.T) {
 		plan := h.planned(agent, domain("superseal.club"))
 		_, _ = do[purser.Plan](h, agent, "apply", purser.Apply{Plan: plan.ID})
 		order := h.order(plan)
+		h.sqlInTurn(fmt.Sprintf("UPDATE orders SET created_at = created_at - %d", 10*24*time.Hour.Microseconds())) // it waited for somebody first
 		hold := must[purser.Hold](h, agent, "place_hold", holdOf(300))
 		must[purser.Hold](h, agent, "begin_hold", purser.BeginHold{Hold: hold.ID})
 		h.later(hold.ExpiresAt.Sub(h.now()) + time.Second) // hours

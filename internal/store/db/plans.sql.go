@@ -711,8 +711,8 @@ func (q *Queries) OrdersAtStop(ctx context.Context, organization string) ([]Orde
 }
 
 const ordersLongUnknown = `-- name: OrdersLongUnknown :many
-SELECT orders.organization, orders.id, orders.created_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
-WHERE orders.state = 'unknown' AND orders.created_at <= CAST($1 AS BIGINT)
+SELECT orders.organization, orders.id, orders.begun_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
+WHERE orders.state = 'unknown' AND orders.begun_at <= CAST($1 AS BIGINT)
 `
 
 type OrdersLongUnknownRow struct {
@@ -721,7 +721,7 @@ type OrdersLongUnknownRow struct {
 	Since        int64
 }
 
-// OrdersLongUnknown are those of every organization of which nobody knows, and that are as old; each found by its state.
+// OrdersLongUnknown are those of every organization of which nobody knows, and whose last call left by then; each found by its state.
 func (q *Queries) OrdersLongUnknown(ctx context.Context, before int64) ([]OrdersLongUnknownRow, error) {
 	rows, err := q.db.QueryContext(ctx, ordersLongUnknown, before)
 	if err != nil {

@@ -67,9 +67,9 @@ SELECT * FROM orders WHERE organization = $1 AND (run = $2 OR (agent <> '' AND a
 SELECT * FROM orders WHERE organization = $1 AND state IN ('placed', 'buying', 'unknown') ORDER BY (id || '');
 
 -- name: OrdersLongUnknown :many
--- OrdersLongUnknown are those of every organization of which nobody knows, and that are as old; each found by its state.
-SELECT orders.organization, orders.id, orders.created_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
-WHERE orders.state = 'unknown' AND orders.created_at <= CAST(sqlc.arg(before) AS BIGINT);
+-- OrdersLongUnknown are those of every organization of which nobody knows, and whose last call left by then; each found by its state.
+SELECT orders.organization, orders.id, orders.begun_at AS since FROM organizations JOIN orders ON orders.organization = organizations.id
+WHERE orders.state = 'unknown' AND orders.begun_at <= CAST(sqlc.arg(before) AS BIGINT);
 
 -- name: OrdersAtStop :many
 -- OrdersAtStop are the orders that are not settled, with their holds; found as those are.
