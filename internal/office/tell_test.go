@@ -577,7 +577,7 @@ func TestWhatStaysUnknownIsToldOnceADay(t *testing.T) {
 				}
 			}
 			for _, told := range [][]string{orders, holds} {
-				if len(told) != 1+days || days > 0 && !strings.HasPrefix(told[days], "After ") {
+				if len(told) != 1+days || !strings.HasPrefix(told[days], []string{"", "After a day still: ", "After 2 days still: "}[days]) {
 					t.Errorf("after %d days it was told: %q", days, told)
 				}
 			}
