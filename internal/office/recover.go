@@ -147,8 +147,8 @@ func (o *Office) Due(ctx context.Context) error {
 }
 
 // Errands does what nobody waits for: resources whose grace is over, holds of runs that
-// were ended, what stays unknown, old catalogs, old notices. It is called each minute or so, which is how often a
-// provider that fails is asked again.
+// were ended, what stays unknown, old catalogs, old notices. It is called each minute or
+// so, which is how often a provider that fails is asked again.
 func (o *Office) Errands(ctx context.Context) error {
 	return errors.Join(o.eachOrganization(ctx, func(org string) error {
 		return errors.Join(o.removals(ctx, org), o.overdue(ctx, org))

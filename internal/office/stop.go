@@ -571,7 +571,7 @@ func (o *Office) Resume(ctx context.Context, by purser.Actor, in purser.Resume) 
 		if err != nil {
 			return purser.StopInfo{}, o.refuseAct(t, by, "resume", in.Stop, err)
 		}
-		if _, err := t.LiftStop(ctx, db.LiftStopParams{Organization: t.Org, ID: in.Stop, LiftedAt: store.Micro(t.Now), LiftedBy: by.ID}); err != nil {
+		if err := t.LiftStop(ctx, db.LiftStopParams{Organization: t.Org, ID: in.Stop, LiftedAt: store.Micro(t.Now), LiftedBy: by.ID}); err != nil {
 			return purser.StopInfo{}, err
 		}
 		revoked, err := t.RevokeTokensOfStop(ctx, db.RevokeTokensOfStopParams{Organization: t.Org, Scope: s.Scope, Target: s.Target, At: s.At, Now: store.Micro(t.Now)})

@@ -462,7 +462,7 @@ func (q *Queries) InsertStopEffect(ctx context.Context, arg InsertStopEffectPara
 	return err
 }
 
-const liftStop = `-- name: LiftStop :execrows
+const liftStop = `-- name: LiftStop :exec
 UPDATE stops SET lifted_at = $3, lifted_by = $4 WHERE organization = $1 AND id = $2 AND lifted_at = 0
 `
 
@@ -473,17 +473,14 @@ type LiftStopParams struct {
 	LiftedBy     string
 }
 
-func (q *Queries) LiftStop(ctx context.Context, arg LiftStopParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, liftStop,
+func (q *Queries) LiftStop(ctx context.Context, arg LiftStopParams) error {
+	_, err := q.db.ExecContext(ctx, liftStop,
 		arg.Organization,
 		arg.ID,
 		arg.LiftedAt,
 		arg.LiftedBy,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	return err
 }
 
 const nextStopEffect = `-- name: NextStopEffect :one

@@ -113,7 +113,7 @@ SELECT * FROM stops WHERE organization = $1 AND id = $2;
 -- name: StopsInForce :many
 SELECT * FROM stops WHERE organization = $1 AND lifted_at = 0 ORDER BY id;
 
--- name: LiftStop :execrows
+-- name: LiftStop :exec
 UPDATE stops SET lifted_at = $3, lifted_by = $4 WHERE organization = $1 AND id = $2 AND lifted_at = 0;
 
 -- name: InsertStopEffect :exec
